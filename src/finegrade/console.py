@@ -1,0 +1,95 @@
+"""What the user sees while work goes on: lines, and progress with what, how far and how long still."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_console = Console(stderr=True, highlight=False)
+_PLAIN_SECONDS = 15.0
+
+
+class Meter(Protocol):
+    """Counts finished units of one piece of work."""
+
+    def advance(self, units: float = 1) -> None:
+        """Says that so many more units are done."""
+
+    def note(self, text: str) -> None:
+        """Puts a few words behind the numbers."""
+
+
+def say(text: str) -> None:
+    """Prints one line for the user; text from models or files is shown as it is, never as markup."""
+    _console.print(escape(text), soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str, total: float, done: float = 0) -> Iterator[Meter]:
+    """Shows how far a piece of work is and how long it still takes.
+
+    Args:
+        what: The work in a few words.
+        total: Units in all.
+        done: Units that were there before.
+    """
+    if _console.is_terminal:
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
+        with Progress(
+            *(TextColumn(c) if isinstance(c, str) else c for c in columns),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=_console,
+        ) as bar:  # fmt: skip
+            task = bar.add_task(escape(what), total=total, completed=done, note="")
+            yield _Bar(bar, task)
+    else:
+        lines = _Lines(what, total, done)
+        yield lines
+        lines.end()
+
+
+class _Bar:
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, units: float = 1) -> None:
+        self._bar.advance(self._task, units)
+
+    def note(self, text: str) -> None:
+        self._bar.update(self._task, note=escape(text))
+
+
+class _Lines:
+    """Where no terminal is (a log, CI): a line every few seconds instead of a moving bar."""
+
+    def __init__(self, what: str, total: float, done: float) -> None:
+        self._what, self._total, self._before, self._done, self._note = what, total, done, done, ""
+        self._began = self._told = time.monotonic()
+
+    def advance(self, units: float = 1) -> None:
+        self._done += units
+        if time.monotonic() - self._told >= _PLAIN_SECONDS:
+            self._tell()
+
+    def note(self, text: str) -> None:
+        self._note = text
+
+    def end(self) -> None:
+        self._tell()
+        sys.stderr.flush()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        spent, fresh = self._told - self._began, self._done - self._before
+        left = f", {clock(spent / fresh * (self._total - self._done))} left" if 0 < fresh and self._done < self._total else ""
+        note = f", {self._note}" if self._note else ""
+        say(f"{self._what}: {self._done:,.0f} of {self._total:,.0f}{note}, {clock(spent)} spent{left}")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

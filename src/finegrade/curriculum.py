@@ -1,0 +1,164 @@
+"""From a schedule to a plan: the exact order of the training rows.
+
+Every row of the plan is one sample at one level. All batches are full, and no batch holds a text that would be a
+false negative within it: the same query or positive twice, or one row's negative that is another row's positive.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from finegrade.errors import InputError
+from finegrade.records import Negative, Sample
+from finegrade.text import normalised
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One training row: a sample, and the one of its negatives that it is trained with."""
+
+    sample: Sample
+    negative: Negative
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The training rows in order, and the level of each step.
+
+    Attributes:
+        rows: steps * batch_size rows.
+        levels: One a step; 0 where a step mixes levels (schedule "shuffled").
+        batch_size: Rows a step, over all processes.
+    """
+
+    rows: tuple[PlanRow, ...]
+    levels: tuple[int, ...]
+    batch_size: int
+
+
+def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_size: int, seed: int) -> Plan:
+    """Compiles a schedule to a plan.
+
+    Args:
+        samples: Verified samples; those without negatives are passed over.
+        schedule: "coarse-to-fine" trains level 1, then 2, ... (Pan et al., ACL 2025, figure 1); "reverse" the other way
+            round; "fixed:K" level K only; "shuffled" holds the same rows as coarse-to-fine in random order.
+        steps: Optimizer steps, dealt out equally over the levels.
+        batch_size: Rows a step.
+        seed: Of the draws.
+
+    Raises:
+        InputError: The samples cannot fill the batches.
+    """
+    levels = sorted({negative.level for sample in samples for negative in sample.negatives})
+    if schedule.startswith("fixed:"):
+        levels = [level for level in levels if level == int(schedule.removeprefix("fixed:"))]
+    if not levels:
+        wanted, remedy = f"samples with negatives for {schedule}", "Lower verification.margin, or give more pairs."
+        raise InputError("training", got="none", wanted=wanted, remedy=remedy)
+    share = [steps * (i + 1) // len(levels) - steps * i // len(levels) for i in range(len(levels))]
+    rows_by_level = _deal(samples, dict(zip(levels, share, strict=True)), batch_size, seed)
+    if schedule == "shuffled":
+        return _shuffled(rows_by_level, steps, batch_size, seed)
+    order = list(reversed(levels)) if schedule == "reverse" else levels
+    steps_of = dict(zip(levels, share, strict=True))
+    return Plan(
+        rows=tuple(row for level in order for row in rows_by_level[level]),
+        levels=tuple(level for level in order for _ in range(steps_of[level])),
+        batch_size=batch_size,
+    )
+
+
+def _deal(samples: Sequence[Sample], steps: dict[int, int], batch_size: int, seed: int) -> dict[int, list[PlanRow]]:
+    """Rows for every level: each sample is used once before any is used again, what an LLM wrote before what was mined.
+
+    The scarcest level chooses first, so that a sample that alone has it is not spent on another.
+    """
+    generator = random.Random(seed)
+    used: dict[str, int] = {}
+    offers = {level: _offers(samples, level, generator) for level in steps}
+    rows: dict[int, list[PlanRow]] = {}
+    for level in sorted(steps, key=lambda level: (len(offers[level]), level)):
+        ranked = sorted(offers[level], key=lambda row: (used.get(row.sample.id, 0), row.negative.source != "llm"))
+        rows[level] = _fill(ranked, steps[level], batch_size, level, generator)
+        for row in rows[level]:
+            used[row.sample.id] = used.get(row.sample.id, 0) + 1
+    return rows
+
+
+def _offers(samples: Sequence[Sample], level: int, generator: random.Random) -> list[PlanRow]:
+    rows = [PlanRow(sample, n) for sample in samples for n in sample.negatives if n.level == level]
+    generator.shuffle(rows)
+    return rows
+
+
+def _fill(
+    ranked: Sequence[PlanRow], steps: int, batch_size: int, level: int, generator: random.Random
+) -> list[PlanRow]:
+    """Takes the best rows, shuffles them, and cuts them into batches without clashes; starts over where rows run out."""
+    rows: list[PlanRow] = []
+    waiting: list[PlanRow] = []
+    fresh = list(ranked[: steps * batch_size])
+    generator.shuffle(fresh)
+    spare = iter(ranked[steps * batch_size :])
+    for _ in range(steps):
+        batch = _Batch(batch_size)
+        waiting = [row for row in waiting if not batch.take(row)]
+        refills = 0
+        while not batch.full:
+            row = fresh.pop() if fresh else next(spare, None)
+            if row is None:
+                refills += 1
+                if refills > 2:
+                    wanted = f"enough different samples at level {level} for a batch of {batch_size}"
+                    remedy = "Lower training.batch_size, or give more pairs."
+                    raise InputError("training", got=f"{len(ranked)} rows", wanted=wanted, remedy=remedy)
+                fresh = list(ranked)
+                generator.shuffle(fresh)
+            elif not batch.take(row):
+                waiting.append(row)
+        rows.extend(batch.rows)
+    return rows
+
+
+class _Batch:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.rows: list[PlanRow] = []
+        self._queries: set[str] = set()
+        self._positives: set[str] = set()
+        self._negatives: set[str] = set()
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) == self._size
+
+    def take(self, row: PlanRow) -> bool:
+        """Adds a row, unless the batch is full or the row clashes with one in it."""
+        query, positive, negative = map(normalised, (row.sample.query, row.sample.positive, row.negative.text))
+        clash = (
+            query in self._queries
+            or positive in self._positives
+            or positive in self._negatives
+            or negative in self._positives
+        )
+        if self.full or clash:
+            return False
+        self.rows.append(row)
+        self._queries.add(query)
+        self._positives.add(positive)
+        self._negatives.add(negative)
+        return True
+
+
+def _shuffled(rows_by_level: dict[int, list[PlanRow]], steps: int, batch_size: int, seed: int) -> Plan:
+    rows = [row for level in sorted(rows_by_level) for row in rows_by_level[level]]
+    generator = random.Random(seed)
+    mixed: list[PlanRow] = _fill(generator.sample(rows, len(rows)), steps, batch_size, 0, generator)
+    return Plan(rows=tuple(mixed), levels=(0,) * steps, batch_size=batch_size)
+
+
+def batches(plan: Plan) -> Iterator[list[int]]:
+    """Row numbers of each step's batch."""
+    for start in range(0, len(plan.rows), plan.batch_size):
+        yield list(range(start, start + plan.batch_size))

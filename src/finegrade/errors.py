@@ -1,0 +1,18 @@
+"""The one exception that means "the user's input is wrong"."""
+
+
+class InputError(Exception):
+    """Bad input, told in one line: what is wrong, what was got, what is wanted, and how to mend it.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+    def __init__(self, what: str, *, got: object, wanted: str, remedy: str) -> None:
+        self.what, self.got, self.wanted, self.remedy = what, got, wanted, remedy
+        line = f"{what}: got {_short(got)}; wanted {wanted}. {remedy}"
+        super().__init__(" ".join(line.split()))
+
+
+def _short(value: object, limit: int = 200) -> str:
+    text = "".join(c if c.isprintable() else " " for c in str(value))
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""Scores of retrieval and similarity, with intervals."""

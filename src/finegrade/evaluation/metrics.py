@@ -1,0 +1,64 @@
+"""Retrieval metrics per query, and paired bootstrap intervals. The definitions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+"""One value a query: [queries]."""
+
+METRICS = ("nDCG@10", "Recall@1", "MRR")
+DEPTH = 100
+"""Ranks looked at; a positive further down counts as not found."""
+
+
+def retrieval_metrics(rankings: Sequence[Sequence[int]], relevant: Sequence[frozenset[int]]) -> dict[str, Scores]:
+    """nDCG@10, Recall@1 and MRR of every query, with binary relevance.
+
+    Args:
+        rankings: For each query the document numbers, best first; at most 100 count.
+        relevant: For each query the documents that answer it, at least one.
+
+    Returns:
+        Metric name -> [queries]. Recall@1 is the share of a query's positives at rank 1, so 1/n at best where it has n.
+    """
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    for ranking, positives in zip(rankings, relevant, strict=True):
+        ranks = [rank for rank, document in enumerate(ranking[:DEPTH], 1) if document in positives]
+        gain = sum(1 / np.log2(rank + 1) for rank in ranks if rank <= 10)
+        ideal = sum(1 / np.log2(rank + 1) for rank in range(1, min(10, len(positives)) + 1))
+        values["nDCG@10"].append(float(gain / ideal))
+        values["Recall@1"].append((ranks[:1] == [1]) / len(positives))
+        values["MRR"].append(1 / ranks[0] if ranks else 0.0)
+    return {name: np.array(column) for name, column in values.items()}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float], size: int, resamples: int, confidence: float, seed: int
+) -> Interval:
+    """Percentile bootstrap interval of a statistic over resampled items.
+
+    Args:
+        statistic: Takes the numbers of the items drawn, [size], and gives the value on them. For a paired difference
+            it reads both sides at the same numbers.
+        size: Number of items.
+        resamples: Number of draws.
+        confidence: e.g. 0.95.
+        seed: Of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [statistic(generator.integers(0, size, size)) for _ in range(resamples)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(statistic(np.arange(size)), float(low), float(high))

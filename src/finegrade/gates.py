@@ -1,0 +1,52 @@
+"""What a rewritten text must pass before a model looks at it: cheap, and needing no second model."""
+
+from difflib import SequenceMatcher
+
+from finegrade.config import SynthesisConfig
+from finegrade.llm.ledger import Reply
+from finegrade.prompts import SIBLING_EXAMPLES
+from finegrade.records import Seed
+from finegrade.text import content_words, normalised, shingles, words
+
+MIN_SEQUENCE_RATIO = 0.5
+"""A rewrite keeps at least this share of the word sequence, or it is a different text and no near miss."""
+
+_EXAMPLES = frozenset().union(*(shingles(text, 4) for example in SIBLING_EXAMPLES for text in example))
+
+
+def refusal(seed: Seed, sibling: str, text: str | None, reply: Reply, config: SynthesisConfig) -> str | None:
+    """Why a rewritten text is set aside, or None where it passes.
+
+    Args:
+        seed: What it was written from.
+        sibling: The query that it shall answer.
+        text: The parsed text; None where the reply could not be parsed.
+        reply: The raw reply.
+        config: Says from how many changed words on a text is no near-copy.
+    """
+    if reply.finish_reason != "stop":
+        return "cut at the token limit"
+    if text is None:
+        return "not the JSON that was asked for"
+    if not text.rstrip("`'\")]*").endswith((".", "!", "?")):
+        return "ends in the middle of a sentence"
+    return _content_refusal(seed, sibling, text, config)
+
+
+def _content_refusal(seed: Seed, sibling: str, text: str, config: SynthesisConfig) -> str | None:
+    positive = seed.positives[0]
+    if normalised(text) in {normalised(own) for own in seed.positives}:
+        return "copy of the positive"
+    before, after = content_words(positive), content_words(text)
+    ratio = SequenceMatcher(None, words(positive), words(text), autojunk=False).ratio()
+    if len(before ^ after) < config.min_changed:
+        return "near-copy of the positive"
+    if ratio < MIN_SEQUENCE_RATIO:
+        return "not a rewrite of the positive"
+    if not (content_words(sibling) & after) - before:
+        return "brings in nothing of the sibling query"
+    if normalised(seed.query) in normalised(text):
+        return "holds the query verbatim"
+    if (shingles(text, 4) & _EXAMPLES) - shingles(positive, 4):
+        return "copies the prompt's example"
+    return None

@@ -1,0 +1,133 @@
+"""The one async client that all generation goes through, for any OpenAI-compatible server."""
+
+import hashlib
+import json
+import time
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import openai
+
+from finegrade.errors import InputError
+from finegrade.llm.ledger import Ledger, Reply
+from finegrade.records import Record
+
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Message(Record):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+class ChatRequest(Record):
+    """One request, complete: what is in it decides its key in the ledger.
+
+    Args:
+        model: The server's name for the model; of the embedded LLM, name and hash.
+        messages: The chat so far.
+        max_tokens: Tokens at most in the reply.
+        temperature: 0 is greedy.
+        seed: Of the server's sampling.
+        reply_schema: JSON schema that the reply follows, where the server can enforce it.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float
+    seed: int
+    reply_schema: dict[str, Any]
+
+    def key(self) -> str:
+        """sha256 of the request: its name in the ledger."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+
+class ChatClient(Protocol):
+    """Whatever answers a chat request."""
+
+    async def complete(self, request: ChatRequest) -> Reply:
+        """The reply, from the ledger where it is there."""
+
+
+class LLMClient:
+    """Asks an OpenAI-compatible server, through the ledger.
+
+    Args:
+        base_url: The server, e.g. "http://127.0.0.1:8000/v1".
+        api_key: Sent to the server, never written anywhere.
+        ledger: Where requests and replies are kept.
+        timeout: Seconds until a request counts as failed.
+    """
+
+    def __init__(self, base_url: str, api_key: str, ledger: Ledger, timeout: float) -> None:
+        self.host = urlsplit(base_url).hostname or base_url
+        self.asked = self.from_ledger = 0
+        self._ledger = ledger
+        http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url, api_key=api_key, timeout=timeout, max_retries=4, http_client=http
+        )
+
+    async def complete(self, request: ChatRequest) -> Reply:
+        """The reply to a request; one that the ledger holds is not asked again.
+
+        Raises:
+            InputError: The server cannot be reached, refuses the key, or does not know the model.
+        """
+        key = request.key()
+        known = self._ledger.find(key)
+        if known:
+            self.from_ledger += 1
+            return known
+        self._ledger.asked(key, request.model_dump(mode="json"))
+        reply = await self._ask(request)
+        self._ledger.replied(key, reply)
+        self.asked += 1
+        return reply
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def _ask(self, request: ChatRequest) -> Reply:
+        began = time.monotonic()
+        schema = {"name": "reply", "strict": True, "schema": request.reply_schema}
+        try:
+            answer = await self._client.chat.completions.create(
+                model=request.model,
+                messages=[message.model_dump() for message in request.messages],  # type: ignore[misc]
+                max_tokens=request.max_tokens,
+                temperature=request.temperature,
+                seed=request.seed,
+                response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[misc]
+            )
+        except openai.OpenAIError as error:
+            raise self._explain(error) from None
+        choice, usage = answer.choices[0], answer.usage
+        return Reply(
+            text=choice.message.content or "",
+            finish_reason=choice.finish_reason or "",
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def _explain(self, error: openai.OpenAIError) -> InputError:
+        """One line that never repeats what the server said: it may echo the key."""
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            got, remedy = "a refusal of the key", "Set the environment variable that llm.api_key_env names."
+        elif isinstance(error, openai.APITimeoutError):
+            got, remedy = "no answer in time", "Raise llm.timeout, or lower llm.concurrency."
+        elif isinstance(error, openai.APIConnectionError):
+            got, remedy = "no connection", "Start the server, or correct llm.base_url."
+        elif isinstance(error, openai.APIStatusError):
+            got, remedy = f"HTTP status {error.status_code}", "Check llm.model and the server's log."
+        else:
+            got, remedy = type(error).__name__, "Check that llm.base_url names an OpenAI-compatible server."
+        wanted = "a reply"
+        return InputError(f"the LLM at {self.host}", got=got, wanted=wanted, remedy=f"{remedy} Replies so far are kept.")

@@ -1,0 +1,105 @@
+"""Every request and raw reply, in SQLite, durable before it is used.
+
+A request is identified by the hash of model, messages and parameters, so a second run asks nothing twice, and a
+changed parser reads the replies again without asking.
+"""
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from finegrade.errors import InputError
+from finegrade.records import Record
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+    key TEXT PRIMARY KEY,
+    request TEXT NOT NULL,
+    asked REAL NOT NULL,
+    reply TEXT,
+    finish_reason TEXT,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    seconds REAL
+) WITHOUT ROWID
+"""
+
+
+class Reply(Record):
+    """What the LLM answered.
+
+    Args:
+        text: The raw text.
+        finish_reason: "stop" where it finished by itself, "length" where it was cut.
+        prompt_tokens: Tokens read, as the server counts them.
+        completion_tokens: Tokens written.
+        seconds: From request to reply.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+class Ledger:
+    """The SQLite file of one run folder; a context manager.
+
+    Args:
+        path: Of the database; made when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            remedy = "Move the file away (its replies are lost to finegrade) or restore it."
+            raise InputError(str(path), got=error, wanted="a finegrade ledger", remedy=remedy) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._db.close()
+
+    def find(self, key: str) -> Reply | None:
+        """The reply to a request that was asked before, or None."""
+        row = self._db.execute(
+            "SELECT reply, finish_reason, prompt_tokens, completion_tokens, seconds FROM requests"
+            " WHERE key = ? AND reply IS NOT NULL",
+            (key,),
+        ).fetchone()
+        names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds")
+        return Reply(**dict(zip(names, row, strict=True))) if row else None
+
+    def asked(self, key: str, request: dict[str, Any]) -> None:
+        """Writes down a request before it is sent."""
+        self._db.execute(
+            "INSERT INTO requests (key, request, asked) VALUES (?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked",
+            (key, json.dumps(request, ensure_ascii=False), time.time()),
+        )
+
+    def replied(self, key: str, reply: Reply) -> None:
+        """Writes down the raw reply; when this returns it is on the disk."""
+        self._db.execute(
+            "UPDATE requests SET reply = ?, finish_reason = ?, prompt_tokens = ?, completion_tokens = ?, seconds = ?"
+            " WHERE key = ?",
+            (reply.text, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens, reply.seconds, key),
+        )
+
+    def totals(self) -> dict[str, float]:
+        """Requests, replies, tokens and seconds over the ledger's whole life."""
+        row = self._db.execute(
+            "SELECT COUNT(*), COUNT(reply), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
+            " COALESCE(SUM(seconds), 0) FROM requests"
+        ).fetchone()
+        return dict(zip(("requests", "replies", "prompt_tokens", "completion_tokens", "seconds"), row, strict=True))

@@ -1,0 +1,90 @@
+"""The stages in order: ``run`` for the user's configuration, ``demo`` for the one that comes along."""
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from finegrade.config import Config, load_config
+from finegrade.store import REPORT, RunFolder
+
+
+def _seeds(config: Config, run: RunFolder) -> None:
+    from finegrade.seeding import make_seeds
+
+    make_seeds(config, run)
+
+
+def _synthesize(config: Config, run: RunFolder) -> None:
+    from finegrade.synthesis import synthesize
+
+    synthesize(config, run)
+
+
+def _verify(config: Config, run: RunFolder) -> None:
+    from finegrade.verification import verify
+
+    verify(config, run)
+
+
+def _train(config: Config, run: RunFolder) -> None:
+    from finegrade.training import train
+
+    train(config, run)
+
+
+def _evaluate(config: Config, run: RunFolder) -> None:
+    from finegrade.evaluation.stage import evaluate
+
+    evaluate(config, run)
+
+
+def _report(config: Config, run: RunFolder) -> None:
+    from finegrade.reporting import write_report
+
+    write_report(config, run)
+
+
+STAGES: dict[str, Callable[[Config, RunFolder], None]] = {
+    "seeds": _seeds,
+    "synthesize": _synthesize,
+    "verify": _verify,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+"""Each imports what it needs when it runs: the data half works without torch."""
+
+
+def run_all(config: Config, run: RunFolder) -> Path:
+    """Runs every stage that is not done.
+
+    Returns:
+        The path of the report.
+    """
+    fetch_models(config)
+    for stage in STAGES.values():
+        stage(config, run)
+    return run.path(REPORT)
+
+
+def fetch_models(config: Config) -> None:
+    """Fetches whatever the run will need, first: a missing model shows before hours of work, not after."""
+    from finegrade.fetching import fetch, model_path
+
+    names = [config.verification.scorer, config.training.backbone]
+    if not config.llm.base_url and config.synthesis.llm_samples:
+        names.insert(0, config.llm.model)
+    for name in names:
+        model_path(name)
+    if config.evaluation.sts:
+        fetch("sts-b")
+
+
+def demo_config(overrides: Sequence[str] = ()) -> Config:
+    """The configuration of ``make demo``: Python docs, small enough for two cores and twenty minutes.
+
+    Args:
+        overrides: "section.key=value" strings that win over it.
+    """
+    with resources.as_file(resources.files("finegrade").joinpath("templates", "demo.toml")) as path:
+        return load_config(path, overrides)

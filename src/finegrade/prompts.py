@@ -1,0 +1,92 @@
+"""What the LLM is asked, and how its reply is read.
+
+The sibling prompt was chosen by trying (docs/method.md): a small model cannot invent a neighbouring topic without
+falling into synonyms, which would be false negatives, so it is given a real one.
+"""
+
+import json
+from typing import Any
+
+from finegrade.llm.client import ChatRequest, Message
+
+SIBLING_SYSTEM = (
+    "You write test data for a search engine over technical documentation. You get query A, a passage that answers it, "
+    "and query B. Write the passage again so that it answers B and is false or useless for A: change every word and fact "
+    "that belongs to A into what belongs to B, at least two places, and keep all other words and the sentence structure. "
+    "Never leave what A asks for in the text."
+)
+
+SIBLING_EXAMPLES = (
+    (
+        "Return the number of seconds since the epoch.",
+        "The time is returned as a floating point number. Fractions of a second may be present if the system clock "
+        "provides them. Values may decrease when the clock is set back between two calls.",
+        "Return the name of the local time zone.",
+        "The time zone is returned as a string. A daylight-saving suffix may be present if the system clock provides it. "
+        "The name may change when the time zone is set between two calls.",
+    ),
+    (
+        "Remove duplicate rows, keeping the first one.",
+        "Rows are compared over all columns unless `subset` is given. The first row of each group of equal rows is kept "
+        "and the others are deleted. The index of the kept rows does not change.",
+        "Mark duplicate rows in a new column.",
+        "Rows are compared over all columns unless `subset` is given. Each row of a group of equal rows gets the value "
+        "True in a new column and no row is deleted. The index of the rows does not change.",
+    ),
+)
+
+MIN_LENGTH, MAX_LENGTH = 0.6, 1.4
+"""Bounds on the rewritten text's length, as shares of the passage's."""
+
+
+def sibling_request(query: str, positive: str, sibling: str, *, model: str, temperature: float, seed: int) -> ChatRequest:
+    """Asks for the positive rewritten so that it answers the sibling query.
+
+    The fixed part comes first, so that a server's prompt cache takes it.
+    """
+    messages = [Message(role="system", content=SIBLING_SYSTEM)]
+    for example_query, passage, example_sibling, rewritten in SIBLING_EXAMPLES:
+        messages.append(Message(role="user", content=_sibling_turn(example_query, passage, example_sibling)))
+        messages.append(Message(role="assistant", content=json.dumps({"passage": rewritten})))
+    messages.append(Message(role="user", content=_sibling_turn(query, positive, sibling)))
+    return ChatRequest(
+        model=model,
+        messages=tuple(messages),
+        max_tokens=int(len(positive) / 2.2) + 40,
+        temperature=temperature,
+        seed=seed,
+        reply_schema=passage_schema(len(positive)),
+    )
+
+
+def passage_schema(length: int) -> dict[str, Any]:
+    """JSON schema of a reply with one passage, of about this many characters."""
+    passage = {"type": "string", "minLength": int(length * MIN_LENGTH), "maxLength": int(length * MAX_LENGTH)}
+    return {
+        "type": "object",
+        "properties": {"passage": passage},
+        "required": ["passage"],
+        "additionalProperties": False,
+    }
+
+
+def parse_passage(reply: str) -> str | None:
+    """The passage in a reply, white space folded; None where the reply is not what was asked for."""
+    try:
+        value = json.loads(reply)
+    except (ValueError, RecursionError):
+        return None
+    passage = value.get("passage") if isinstance(value, dict) else None
+    if not isinstance(passage, str):
+        return None
+    folded = " ".join("".join(c if c.isprintable() else " " for c in passage).split())
+    return folded or None
+
+
+def _sibling_turn(query: str, passage: str, sibling: str) -> str:
+    return f"query A: {_plain(query)}\npassage: {_plain(passage)}\nquery B: {_plain(sibling)}"
+
+
+def _plain(text: str) -> str:
+    """At an inner quote or backslash a small model closes the JSON string and the passage is cut."""
+    return text.replace('"', "'").replace("\\", "")

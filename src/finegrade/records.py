@@ -1,0 +1,87 @@
+"""The records that travel between the stages."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Source = Literal["llm", "mined", "random"]
+"""Where a negative's text came from."""
+
+Decision = Literal["kept", "regraded", "dropped"]
+"""What verification decided on one negative."""
+
+
+class Record(BaseModel):
+    """Immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Seed(Record):
+    """What one sample is written from: a query with the texts that answer it.
+
+    Args:
+        id: Content hash of query and positives.
+        query: What a user would type.
+        positives: Texts that answer the query, at least one.
+        group: The unit that train and test are split by (a Python package, a document, a product).
+    """
+
+    id: str
+    query: str
+    positives: tuple[str, ...] = Field(min_length=1)
+    group: str
+
+
+class Negative(Record):
+    """A text that does not answer the query.
+
+    Args:
+        text: The text.
+        level: 1..L, similarity to the positive's answer; L is the hardest (the paper's N1).
+        source: Where the text came from.
+        sibling: The other real query that a rewritten text answers; None for corpus texts.
+    """
+
+    text: str
+    level: int = Field(ge=1)
+    source: Source
+    sibling: str | None = None
+
+
+class Sample(Record):
+    """A training sample: query, positive, and negatives at graded levels."""
+
+    id: str
+    query: str
+    positive: str
+    negatives: tuple[Negative, ...]
+    group: str
+
+
+class Verdict(Record):
+    """What verification decided on one negative, why, and the scores it saw.
+
+    Args:
+        sample: The sample's id.
+        text: The negative's text.
+        source: The negative's source.
+        level_before: The level it was written or mined for.
+        level_after: The level it has now; None when it was dropped.
+        decision: kept, regraded or dropped.
+        reason: Empty for kept; else why, in a few words that can be counted.
+        positive_score: The scorer's relevance of (query, positive).
+        score: The scorer's relevance of (query, negative).
+        sibling_score: The scorer's relevance of (sibling query, negative); None without a sibling.
+    """
+
+    sample: str
+    text: str
+    source: Source
+    level_before: int
+    level_after: int | None
+    decision: Decision
+    reason: str
+    positive_score: float
+    score: float
+    sibling_score: float | None

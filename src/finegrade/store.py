@@ -1,0 +1,192 @@
+"""The run folder: where the stages meet, and how each knows what is already done.
+
+Durable files are the truth. A stage writes its outputs atomically and, last of all, its record
+``stages/NAME.json``. The record carries a fingerprint of the settings and inputs that the stage reads, so that a
+second run keeps what still holds, reruns what does not, and says which.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from finegrade.console import say
+from finegrade.errors import InputError
+
+Row = TypeVar("Row", bound=BaseModel)
+
+TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
+SAMPLES, SET_ASIDE, LEDGER = "samples.parquet", "set_aside.jsonl", "ledger.sqlite"
+VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
+MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
+
+FORMAT = 1
+"""Part of every fingerprint: raised when the meaning of a stage's files changes."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside ``path``; it becomes ``path`` at the end of the block, durably or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON that a stage wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_rows(path: Path, rows: Iterable[BaseModel]) -> None:
+    """Writes records as Parquet, atomically; no rows give a file without columns."""
+    table = pa.Table.from_pylist([row.model_dump(mode="json") for row in rows])
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Reads records from Parquet, each checked against its type."""
+    try:
+        return [kind.model_validate(row) for row in pq.read_table(path).to_pylist()]
+    except (OSError, pa.ArrowInvalid, ValidationError) as error:
+        got = str(error).splitlines()[0]
+        remedy = "Delete the run folder's stages/ record of that stage and run again."
+        raise InputError(str(path), got=got, wanted=f"{kind.__name__} rows", remedy=remedy) from None
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(*values: Any) -> str:
+    """Hash of settings and inputs: what decides whether a stage's result still holds."""
+    return hashlib.sha256(json.dumps([FORMAT, *values], sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Stage:
+    """One stage's work in a run folder; a context manager that adds up its time, interrupted sessions included.
+
+    Attributes:
+        done: Whether a finished result with the same fingerprint is there.
+        details: What the finished stage recorded.
+    """
+
+    def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str) -> None:
+        self.run, self.name, self.fingerprint = run, name, wanted_fingerprint
+        self._record_path = run.path("stages", f"{name}.json")
+        self._clock_path = run.path("stages", f".{name}.clock.json")
+        record = read_json(self._record_path) if self._record_path.exists() else None
+        self.done = record is not None and record["fingerprint"] == wanted_fingerprint and _whole(run, record)
+        self.details: dict[str, Any] = record["details"] if record and self.done else {}
+        if self.done and record:
+            say(f"{name}: kept from {record['finished']}, nothing it reads has changed")
+        elif record:
+            say(f"{name}: its settings or inputs have changed, runs again")
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self.done and self._clock_path.parent.is_dir():
+            write_json(self._clock_path, {"fingerprint": self.fingerprint, "seconds": self.seconds()})
+
+    def seconds(self) -> float:
+        """Seconds worked on this result, earlier sessions that were interrupted included."""
+        earlier = read_json(self._clock_path) if self._clock_path.exists() else {}
+        before = earlier["seconds"] if earlier.get("fingerprint") == self.fingerprint else 0.0
+        return float(before + time.monotonic() - self._began)
+
+    def finish(self, outputs: Sequence[Path], details: Mapping[str, Any]) -> None:
+        """Records the stage as done: the last thing it writes.
+
+        Args:
+            outputs: Files in the run folder that later stages read.
+            details: Counts and whatever else the report tells of this stage; JSON.
+        """
+        seconds = self.seconds()
+        record = {
+            "stage": self.name,
+            "fingerprint": self.fingerprint,
+            "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": round(seconds, 2),
+            "outputs": {str(path.relative_to(self.run.root)): file_hash(path) for path in outputs},
+            "details": dict(details),
+        }
+        write_json(self._record_path, record)
+        self._clock_path.unlink(missing_ok=True)
+        self.done, self.details = True, dict(details)
+
+
+class RunFolder:
+    """Everything one run made. Stages never import each other: they meet only here."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if root.exists() and not root.is_dir():
+            raise InputError("--run", got=root, wanted="a folder", remedy="Name another place.")
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run folder."""
+        return self.root.joinpath(*parts)
+
+    def record(self, stage: str) -> dict[str, Any]:
+        """The record of a finished stage.
+
+        Raises:
+            InputError: The stage has not finished in this folder.
+        """
+        path = self.path("stages", f"{stage}.json")
+        if not path.exists():
+            wanted = f"a finished {stage} stage"
+            raise InputError(str(self.root), got="none", wanted=wanted, remedy=f"Run `finegrade {stage}` first.")
+        record: dict[str, Any] = read_json(path)
+        return record
+
+    def stage(self, name: str, settings: Mapping[str, Any], after: Sequence[str] = ()) -> Stage:
+        """Begins a stage, or finds it done.
+
+        Args:
+            name: The stage's name.
+            settings: Only what this stage reads: a change here, and nothing else, makes it run again.
+            after: The stages whose outputs it reads.
+        """
+        inputs = {stage: self.record(stage)["outputs"] for stage in after}
+        self.path("stages").mkdir(parents=True, exist_ok=True)
+        return Stage(self, name, fingerprint(name, settings, inputs))
+
+
+def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:
+    return all(run.path(name).is_file() for name in record["outputs"])

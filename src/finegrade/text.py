@@ -1,0 +1,50 @@
+"""Words, shingles and overlaps: what synthesis, splitting and verification need to know of a text."""
+
+import hashlib
+import re
+from collections.abc import Collection, Hashable
+
+_WORD = re.compile(r"\w+")
+_STOPWORDS = frozenset(
+    "a an and any are as at be been but by can do does each every for from has have how if in into is it its may more "
+    "most must no nor not of off on one only or other out over own same should so some such than that the their them "
+    "then there these they this those to too under until up use used uses using very was were what when where which "
+    "while who why will with you your all also".split()
+)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, in order."""
+    return _WORD.findall(text.lower())
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words that carry meaning: no stop words, nothing of one letter."""
+    return frozenset(word for word in words(text) if len(word) > 1 and word not in _STOPWORDS)
+
+
+def shingles(text: str, size: int = 5) -> frozenset[tuple[str, ...]]:
+    """All runs of ``size`` words; one short run for a text that has fewer."""
+    tokens = words(text)
+    return frozenset(tuple(tokens[i : i + size]) for i in range(max(1, len(tokens) - size + 1)))
+
+
+def jaccard(left: Collection[Hashable], right: Collection[Hashable]) -> float:
+    """Size of the intersection over size of the union, 0 for two empty sets."""
+    left, right = set(left), set(right)
+    union = len(left | right)
+    return len(left & right) / union if union else 0.0
+
+
+def normalised(text: str) -> str:
+    """The text as compared for equality: lower-case words joined by single spaces."""
+    return " ".join(words(text))
+
+
+def content_hash(*parts: str) -> str:
+    """Sixteen hex digits that name the texts; the borders between the parts count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:16]

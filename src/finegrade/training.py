@@ -1,0 +1,203 @@
+"""The train stage: the finegrade model and its controls, all on the same pairs, steps and seed.
+
+sentence-transformers' Trainer does the work; the plan reaches it as its batch sampler.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+
+from finegrade.config import Config, TrainingConfig
+from finegrade.console import Meter, progress, say
+from finegrade.curriculum import Plan, PlanRow, batches, compile_plan
+from finegrade.encoder import PoolingName, build_encoder, save_encoder
+from finegrade.fetching import model_identity
+from finegrade.records import Negative, Sample
+from finegrade.rows import TRAINED_ROWS, TrainedRow
+from finegrade.store import SAMPLES, VERIFIED, RunFolder, file_hash, read_rows
+
+
+@dataclass(frozen=True)
+class StepLog:
+    """What one optimizer step saw."""
+
+    step: int
+    level: int
+    loss: float
+    learning_rate: float
+
+
+def train(config: Config, run: RunFolder) -> None:
+    """Trains the finegrade model into ``model/`` and, unless ``controls`` is off, the control rows beside it.
+
+    Each row is a stage of its own: what is finished is kept, and an interrupted row continues from its last checkpoint.
+
+    Raises:
+        InputError: The verify stage has not run, the backbone cannot be had, or the samples cannot fill a batch.
+    """
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    for row in TRAINED_ROWS:
+        if row.is_control and not config.training.controls:
+            continue
+        _train_row(row, config, run)
+
+
+def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
+    training = config.training
+    pooling = row.pooling or training.pooling
+    settings = {
+        "training": training.model_dump(mode="json", exclude={"controls", "checkpoint_every", "pooling"}),
+        "pooling": pooling,
+        "negatives": row.negatives,
+        "backbone": model_identity(training.backbone),
+        "seed": config.seed,
+    }
+    with run.stage(row.stage, settings, after=["synthesize", "verify"]) as stage:
+        if stage.done:
+            return
+        samples = read_rows(run.path(VERIFIED), Sample)
+        plan = compile_plan(samples, training.schedule, training.steps, training.batch_size, config.seed)
+        mined = hardest_mined(read_rows(run.path(SAMPLES), Sample))
+        columns = {"graded": graded_columns, "mined": lambda r: mined_columns(r, mined), "none": pair_columns}[row.negatives]
+        dataset = Dataset.from_list([columns(plan_row) for plan_row in plan.rows])
+        model = build_encoder(training.backbone, pooling=pooling, max_length=training.max_length)
+        work = run.path("checkpoints", row.name, stage.fingerprint[:12])
+        log = fit(model, dataset, plan, training, work, config.seed, row.title)
+        folder = run.path(row.folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        save_encoder(model, folder)
+        details = {
+            "row": row.name,
+            "steps": [asdict(entry) for entry in log],
+            "rows_llm": sum(r.negative.source == "llm" for r in plan.rows) if row.negatives == "graded" else 0,
+            "rows": len(plan.rows),
+            "weights": file_hash(folder / "model.safetensors"),
+        }
+        stage.finish([folder / "model.safetensors", folder / "modules.json"], details)
+        shutil.rmtree(run.path("checkpoints", row.name), ignore_errors=True)
+
+
+def graded_columns(row: PlanRow) -> dict[str, str]:
+    """The plan's own negative: verified, at the level of its stage."""
+    return {"anchor": row.sample.query, "positive": row.sample.positive, "negative": row.negative.text}
+
+
+def pair_columns(row: PlanRow) -> dict[str, str]:
+    """No negative but those that the batch gives."""
+    return {"anchor": row.sample.query, "positive": row.sample.positive}
+
+
+def mined_columns(row: PlanRow, mined: dict[str, Negative]) -> dict[str, str]:
+    """The hardest mined negative, unverified: what is usually done."""
+    return {**pair_columns(row), "negative": mined[row.sample.id].text}
+
+
+def hardest_mined(samples: list[Sample]) -> dict[str, Negative]:
+    """Sample id -> its corpus negative of the highest level, as it was before verification."""
+    found = {}
+    for sample in samples:
+        corpus = [n for n in sample.negatives if n.source != "llm"]
+        if corpus:
+            found[sample.id] = max(corpus, key=lambda n: n.level)
+    return found
+
+
+def fit(
+    model: SentenceTransformer, dataset: Dataset, plan: Plan, config: TrainingConfig, work: Path, seed: int, title: str
+) -> list[StepLog]:
+    """Trains a model on the rows of a plan, in the plan's order; continues from the last checkpoint in ``work``.
+
+    Args:
+        model: Trained in place.
+        dataset: One row for each row of the plan.
+        plan: The order, and the level of each step.
+        config: Learning rate and so on.
+        work: Folder for checkpoints.
+        seed: Of dropout.
+        title: What the progress bar says.
+
+    Returns:
+        One entry a step.
+    """
+    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(work),
+        max_steps=len(plan.levels),
+        per_device_train_batch_size=plan.batch_size,
+        learning_rate=config.learning_rate,
+        warmup_steps=round(config.warmup_share * len(plan.levels)),
+        lr_scheduler_type="linear",
+        bf16=computes_in_bf16() if config.bf16 is None else config.bf16,
+        use_cpu=not accelerator,
+        batch_sampler=plan_sampler(plan),
+        dataloader_pin_memory=accelerator,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=config.checkpoint_every,
+        save_total_limit=1,
+        disable_tqdm=True,
+        report_to="none",
+        seed=seed,
+    )
+    checkpoint = get_last_checkpoint(str(work)) if work.is_dir() else None
+    done = int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
+    if done:
+        say(f"{title}: continues after step {done} of {len(plan.levels)}")
+    loss = MultipleNegativesRankingLoss(model, scale=config.scale)
+    with progress(f"training {title}", len(plan.levels), done) as meter:
+        trainer = SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[_Steps(meter, plan)]
+        )
+        trainer.remove_callback("PrinterCallback")
+        trainer.train(resume_from_checkpoint=checkpoint)
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [
+        StepLog(int(e["step"]), plan.levels[int(e["step"]) - 1], float(e["loss"]), float(e["learning_rate"]))
+        for e in entries
+    ]
+
+
+def plan_sampler(plan: Plan) -> type[DefaultBatchSampler]:
+    """A batch sampler for the Trainer that yields the plan's batches and nothing else."""
+
+    class PlanBatchSampler(DefaultBatchSampler):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[list[int]]:
+            return batches(plan)
+
+        def __len__(self) -> int:
+            return len(plan.levels)
+
+    return PlanBatchSampler
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine's processor has bfloat16 arithmetic; where it has not, bf16 is slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.backends.cpu.get_cpu_capability() and torch.cpu._is_avx512_bf16_supported())
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, meter: Meter, plan: Plan) -> None:
+        self._meter, self._plan = meter, plan
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = kwargs.get("logs") or {}
+        if "loss" in logs:
+            level = self._plan.levels[state.global_step - 1]
+            self._meter.note(f"level {level or 'mixed'}, loss {float(logs['loss']):.3f}")
+            self._meter.advance()
+
+
