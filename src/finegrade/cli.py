@@ -45,7 +45,9 @@ def demo(run: RunOption = Path("runs/demo"), settings: SetOption = None) -> None
 
 
 @app.command(name="run")
-def run_command(config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None) -> None:
+def run_command(
+    config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None
+) -> None:
     """Runs every stage that is not done: seeds, synthesize, verify, train, evaluate, report."""
     _run(load_config(config, settings or ()), run)
 
@@ -64,7 +66,9 @@ def _print_end(run: RunFolder) -> None:
 
 
 def _stage_command(name: str, does: str) -> None:
-    def command(config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None) -> None:
+    def command(
+        config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None
+    ) -> None:
         folder = RunFolder(run)
         STAGES[name](load_config(config, settings or ()), folder)
         if name == "report":

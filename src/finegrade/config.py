@@ -234,4 +234,6 @@ def _unknown_key(location: list[str], origin: str) -> InputError:
     known = sorted(model.model_fields)
     near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     remedy = f"Did you mean {near[0]}?" if near else "Remove it."
-    return InputError(f"{origin}: unknown key", got=".".join(location), wanted=f"one of {', '.join(known)}", remedy=remedy)
+    return InputError(
+        f"{origin}: unknown key", got=".".join(location), wanted=f"one of {', '.join(known)}", remedy=remedy
+    )

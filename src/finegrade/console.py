@@ -8,7 +8,15 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _console = Console(stderr=True, highlight=False)
 _PLAIN_SECONDS = 15.0
@@ -30,7 +38,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: float, done: float = 0) -> Iterator[Meter]:
+def progress(what: str, total: float, done: int = 0) -> Iterator[Meter]:
     """Shows how far a piece of work is and how long it still takes.
 
     Args:
@@ -66,8 +74,8 @@ class _Bar:
 class _Lines:
     """Where no terminal is (a log, CI): a line every few seconds instead of a moving bar."""
 
-    def __init__(self, what: str, total: float, done: float) -> None:
-        self._what, self._total, self._before, self._done, self._note = what, total, done, done, ""
+    def __init__(self, what: str, total: float, done: int) -> None:
+        self._what, self._total, self._before, self._done, self._note = what, total, float(done), float(done), ""
         self._began = self._told = time.monotonic()
 
     def advance(self, units: float = 1) -> None:
@@ -85,7 +93,11 @@ class _Lines:
     def _tell(self) -> None:
         self._told = time.monotonic()
         spent, fresh = self._told - self._began, self._done - self._before
-        left = f", {clock(spent / fresh * (self._total - self._done))} left" if 0 < fresh and self._done < self._total else ""
+        left = (
+            f", {clock(spent / fresh * (self._total - self._done))} left"
+            if fresh > 0 and self._done < self._total
+            else ""
+        )
         note = f", {self._note}" if self._note else ""
         say(f"{self._what}: {self._done:,.0f} of {self._total:,.0f}{note}, {clock(spent)} spent{left}")
 

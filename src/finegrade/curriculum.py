@@ -95,7 +95,7 @@ def _offers(samples: Sequence[Sample], level: int, generator: random.Random) -> 
 def _fill(
     ranked: Sequence[PlanRow], steps: int, batch_size: int, level: int, generator: random.Random
 ) -> list[PlanRow]:
-    """Takes the best rows, shuffles them, and cuts them into batches without clashes; starts over where rows run out."""
+    """Takes the best rows, shuffles them, and fills batches without clashes; starts over where rows run out."""
     rows: list[PlanRow] = []
     waiting: list[PlanRow] = []
     fresh = list(ranked[: steps * batch_size])

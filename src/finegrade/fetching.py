@@ -111,7 +111,9 @@ def _need_space(entry: Entry, cache: Path) -> None:
 
 def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError:
     """The error line for a full disk."""
-    remedy = "Free some space, or set FINEGRADE_CACHE (models) or --run (results) to another disk; what is done is kept."
+    remedy = (
+        "Free some space, or set FINEGRADE_CACHE (models) or --run (results) to another disk; what is done is kept."
+    )
     return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
 
 

@@ -1,4 +1,4 @@
-"""Negatives from the corpus itself: bands of BM25 ranks for the harder levels, another group at random for the easiest."""
+"""Negatives from the corpus: bands of BM25 ranks for the harder levels, another group at random for the easiest."""
 
 import random
 from collections import Counter

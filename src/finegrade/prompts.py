@@ -10,10 +10,10 @@ from typing import Any
 from finegrade.llm.client import ChatRequest, Message
 
 SIBLING_SYSTEM = (
-    "You write test data for a search engine over technical documentation. You get query A, a passage that answers it, "
-    "and query B. Write the passage again so that it answers B and is false or useless for A: change every word and fact "
-    "that belongs to A into what belongs to B, at least two places, and keep all other words and the sentence structure. "
-    "Never leave what A asks for in the text."
+    "You write test data for a search engine over technical documentation. You get query A, a passage that answers "
+    "it, and query B. Write the passage again so that it answers B and is false or useless for A: change every word "
+    "and fact that belongs to A into what belongs to B, at least two places, and keep all other words and the "
+    "sentence structure. Never leave what A asks for in the text."
 )
 
 SIBLING_EXAMPLES = (
@@ -22,13 +22,13 @@ SIBLING_EXAMPLES = (
         "The time is returned as a floating point number. Fractions of a second may be present if the system clock "
         "provides them. Values may decrease when the clock is set back between two calls.",
         "Return the name of the local time zone.",
-        "The time zone is returned as a string. A daylight-saving suffix may be present if the system clock provides it. "
-        "The name may change when the time zone is set between two calls.",
+        "The time zone is returned as a string. A daylight-saving suffix may be present if the system clock provides "
+        "it. The name may change when the time zone is set between two calls.",
     ),
     (
         "Remove duplicate rows, keeping the first one.",
-        "Rows are compared over all columns unless `subset` is given. The first row of each group of equal rows is kept "
-        "and the others are deleted. The index of the kept rows does not change.",
+        "Rows are compared over all columns unless `subset` is given. The first row of each group of equal rows is "
+        "kept and the others are deleted. The index of the kept rows does not change.",
         "Mark duplicate rows in a new column.",
         "Rows are compared over all columns unless `subset` is given. Each row of a group of equal rows gets the value "
         "True in a new column and no row is deleted. The index of the rows does not change.",
@@ -39,7 +39,9 @@ MIN_LENGTH, MAX_LENGTH = 0.6, 1.4
 """Bounds on the rewritten text's length, as shares of the passage's."""
 
 
-def sibling_request(query: str, positive: str, sibling: str, *, model: str, temperature: float, seed: int) -> ChatRequest:
+def sibling_request(
+    query: str, positive: str, sibling: str, *, model: str, temperature: float, seed: int
+) -> ChatRequest:
     """Asks for the positive rewritten so that it answers the sibling query.
 
     The fixed part comes first, so that a server's prompt cache takes it.

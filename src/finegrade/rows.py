@@ -13,7 +13,7 @@ class TrainedRow:
     Attributes:
         name: In file names.
         title: In tables.
-        negatives: "graded" (the plan's, verified), "mined" (the hardest of the corpus, unverified) or "none" (in-batch).
+        negatives: "graded" (the plan's, verified), "mined" (the corpus' hardest, unverified) or "none" (in-batch).
         pooling: None: as the configuration says.
         is_control: Whether it is there for comparison only.
     """

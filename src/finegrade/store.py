@@ -119,7 +119,9 @@ class Stage:
         self._began = time.monotonic()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if not self.done and self._clock_path.parent.is_dir():
             write_json(self._clock_path, {"fingerprint": self.fingerprint, "seconds": self.seconds()})
 

@@ -139,9 +139,7 @@ async def _ask_all(
                 text = parse_passage(reply.text)
                 reason = refusal(rewrite.seed, rewrite.sibling, text, reply, config.synthesis)
                 if reason is None and text is not None:
-                    written[rewrite.seed.id] = Negative(
-                        text=text, level=HARDEST, source="llm", sibling=rewrite.sibling
-                    )
+                    written[rewrite.seed.id] = Negative(text=text, level=HARDEST, source="llm", sibling=rewrite.sibling)
                     meter.advance()
                 else:
                     set_aside.append(

@@ -6,10 +6,14 @@ from collections.abc import Collection, Hashable
 
 _WORD = re.compile(r"\w+")
 _STOPWORDS = frozenset(
-    "a an and any are as at be been but by can do does each every for from has have how if in into is it its may more "
-    "most must no nor not of off on one only or other out over own same should so some such than that the their them "
-    "then there these they this those to too under until up use used uses using very was were what when where which "
-    "while who why will with you your all also".split()
+    word
+    for line in (
+        "a an and any are as at be been but by can do does each every for from has have how if in into is it its may",
+        "more most must no nor not of off on one only or other out over own same should so some such than that the",
+        "their them then there these they this those to too under until up use used uses using very was were what",
+        "when where which while who why will with you your all also",
+    )
+    for word in line.split()
 )
 
 

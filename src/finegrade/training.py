@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import Meter, progress, say
 from finegrade.curriculum import Plan, PlanRow, batches, compile_plan
-from finegrade.encoder import PoolingName, build_encoder, save_encoder
+from finegrade.encoder import build_encoder, save_encoder
 from finegrade.fetching import model_identity
 from finegrade.records import Negative, Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
@@ -70,7 +70,9 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
         samples = read_rows(run.path(VERIFIED), Sample)
         plan = compile_plan(samples, training.schedule, training.steps, training.batch_size, config.seed)
         mined = hardest_mined(read_rows(run.path(SAMPLES), Sample))
-        columns = {"graded": graded_columns, "mined": lambda r: mined_columns(r, mined), "none": pair_columns}[row.negatives]
+        columns = {"graded": graded_columns, "mined": lambda r: mined_columns(r, mined), "none": pair_columns}[
+            row.negatives
+        ]
         dataset = Dataset.from_list([columns(plan_row) for plan_row in plan.rows])
         model = build_encoder(training.backbone, pooling=pooling, max_length=training.max_length)
         work = run.path("checkpoints", row.name, stage.fingerprint[:12])
@@ -172,7 +174,7 @@ def fit(
 def plan_sampler(plan: Plan) -> type[DefaultBatchSampler]:
     """A batch sampler for the Trainer that yields the plan's batches and nothing else."""
 
-    class PlanBatchSampler(DefaultBatchSampler):  # type: ignore[misc]
+    class PlanBatchSampler(DefaultBatchSampler):
         def __iter__(self) -> Iterator[list[int]]:
             return batches(plan)
 
@@ -185,11 +187,11 @@ def plan_sampler(plan: Plan) -> type[DefaultBatchSampler]:
 def computes_in_bf16() -> bool:
     """Whether this machine's processor has bfloat16 arithmetic; where it has not, bf16 is slower than fp32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.backends.cpu.get_cpu_capability() and torch.cpu._is_avx512_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-class _Steps(TrainerCallback):  # type: ignore[misc]
+class _Steps(TrainerCallback):
     def __init__(self, meter: Meter, plan: Plan) -> None:
         self._meter, self._plan = meter, plan
 
@@ -199,5 +201,3 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
             level = self._plan.levels[state.global_step - 1]
             self._meter.note(f"level {level or 'mixed'}, loss {float(logs['loss']):.3f}")
             self._meter.advance()
-
-

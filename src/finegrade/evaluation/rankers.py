@@ -30,9 +30,7 @@ def rank_with_model(
     return [[int(hit["corpus_id"]) for hit in row] for row in hits]
 
 
-def embed(
-    model: SentenceTransformer, texts: Sequence[str], batch_size: int, what: str
-) -> NDArray[np.float32]:
+def embed(model: SentenceTransformer, texts: Sequence[str], batch_size: int, what: str) -> NDArray[np.float32]:
     """Unit vectors of the texts, [texts, dimension], with progress; texts of like length share a batch."""
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     rows: list[NDArray[np.float32]] = []

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import openai
@@ -11,7 +11,6 @@ import openai
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.records import Record
-
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -100,11 +99,11 @@ class LLMClient:
         try:
             answer = await self._client.chat.completions.create(
                 model=request.model,
-                messages=[message.model_dump() for message in request.messages],  # type: ignore[misc]
+                messages=cast(Any, [message.model_dump() for message in request.messages]),
                 max_tokens=request.max_tokens,
                 temperature=request.temperature,
                 seed=request.seed,
-                response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[misc]
+                response_format={"type": "json_schema", "json_schema": cast(Any, schema)},
             )
         except openai.OpenAIError as error:
             raise self._explain(error) from None
@@ -130,4 +129,6 @@ class LLMClient:
         else:
             got, remedy = type(error).__name__, "Check that llm.base_url names an OpenAI-compatible server."
         wanted = "a reply"
-        return InputError(f"the LLM at {self.host}", got=got, wanted=wanted, remedy=f"{remedy} Replies so far are kept.")
+        return InputError(
+            f"the LLM at {self.host}", got=got, wanted=wanted, remedy=f"{remedy} Replies so far are kept."
+        )

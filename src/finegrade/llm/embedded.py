@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -60,7 +61,9 @@ class EmbeddedServer:
         self.base_url = f"{address}/v1"
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end()
 
     def _start(self, process: subprocess.Popen[bytes]) -> str:
@@ -107,10 +110,8 @@ class EmbeddedServer:
         if process is None:
             return
         assert process.stdin and process.stdout
-        try:
+        with suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -8,7 +8,6 @@ end, kill -9 included, ends this process too.
 import json
 import os
 import signal
-import sys
 import threading
 
 
@@ -18,10 +17,18 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
+def _first_line() -> bytes:
+    """Reads byte by byte: a buffered read could swallow the end that the other thread waits for."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
 def main() -> None:
     """Serves until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settings = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined]
+    settings = json.loads(_first_line())
     threading.Thread(target=_end_with_parent, daemon=True).start()  # before the load: it may take long
     import xllamacpp
 

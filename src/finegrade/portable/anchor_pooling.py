@@ -8,7 +8,6 @@ import torch
 from sentence_transformers.base.modules.module import Module
 from torch import Tensor
 
-
 FILES = ("received_attention.py", "anchor_transformer.py", "anchor_pooling.py")
 """What a model folder carries."""
 

@@ -87,10 +87,10 @@ class AnchorTransformer(Transformer):
         attention = last_attention(self.model)
         if attention is None:
             raise ValueError(
-                f"{type(self.model).__name__} does not use transformers' attention interface, so the attention that its "
-                "tokens receive cannot be read; choose another backbone, or mean pooling"
+                f"{type(self.model).__name__} does not use transformers' attention interface, so the attention that "
+                "its tokens receive cannot be read; choose another backbone, or mean pooling"
             )
-        own = copy.copy(attention.config)
+        own: Any = copy.copy(attention.config)
         attention.finegrade_attention = own._attn_implementation
         own._attn_implementation_internal = NAME
         attention.config = own
@@ -98,7 +98,9 @@ class AnchorTransformer(Transformer):
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Runs the model; adds ``token_embeddings`` and ``received_attention`` to the features."""
         if torch.is_grad_enabled() and _checkpoints_reentrantly(self.model):
-            raise NotImplementedError("reentrant gradient checkpointing gives wrong gradients here: use_reentrant=False")
+            raise NotImplementedError(
+                "reentrant gradient checkpointing gives wrong gradients here: use_reentrant=False"
+            )
         known = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds", "position_ids")
         inputs = {name: features[name] for name in known if name in features}
         output = self.model(**inputs, **kwargs, output_attentions=True, return_dict=True)

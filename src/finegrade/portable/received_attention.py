@@ -74,7 +74,9 @@ def _visibility(mask: Tensor | None, query: Tensor, causal: bool) -> tuple[Tenso
         valid = mask.bool()
         return visible & valid[:, None, None, :] & valid[:, None, :, None], valid
     if mask.dim() != 4:
-        raise ValueError(f"attention_mask has {mask.dim()} dimensions; wanted [batch, tokens] or [batch, 1, tokens, tokens]")
+        raise ValueError(
+            f"attention_mask has {mask.dim()} dimensions; wanted [batch, tokens] or [batch, 1, tokens, tokens]"
+        )
     allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
     visible = visible & allowed[..., :tokens]
     valid = torch.diagonal(visible[:, 0], dim1=1, dim2=2).expand(batch, tokens)

@@ -16,8 +16,9 @@ from finegrade.text import content_words, words
 
 _SECTION = re.compile(
     r"^\s*(?:"
-    r"(?:Parameters?|Args|Arguments|Attributes|Returns?|Yields?|Raises|Examples?|Notes?|References|See Also|Warnings?|Usage"
-    r"|Keyword Args|Keyword Arguments|Other Parameters|Methods|Shape|Inputs?|Outputs?|Explanation|Todo)\s*:{0,2}\s*$"
+    r"(?:Parameters?|Args|Arguments|Attributes|Returns?|Yields?|Raises|Examples?|Notes?|References|See Also|Warnings?"
+    r"|Usage|Keyword Args|Keyword Arguments|Other Parameters|Methods|Shape|Inputs?|Outputs?"
+    r"|Explanation|Todo)\s*:{0,2}\s*$"
     r"|:\w+[^:\n]*:|>>>|\.\. |@\w+|={3,}|-{3,}|~{3,}|[*+-] |\d+[.)] |\|"
     r")",
     re.IGNORECASE,

@@ -36,7 +36,9 @@ class Split:
     test_groups: list[str] = field(default_factory=list)
 
 
-def split_pairs(pairs: Iterable[Pair], test_groups: Sequence[str], test_share: float, max_train: int, seed: int) -> Split:
+def split_pairs(
+    pairs: Iterable[Pair], test_groups: Sequence[str], test_share: float, max_train: int, seed: int
+) -> Split:
     """Splits pairs by group, then takes from train what is equal or nearly equal to something in test.
 
     Args:
@@ -144,6 +146,4 @@ class NearDuplicates:
         for shingle in own:
             for number in self._places.get(shingle, ()):
                 shared[number] += 1
-        return any(
-            both / (len(own) + self._sizes[number] - both) >= self._threshold for number, both in shared.items()
-        )
+        return any(both / (len(own) + self._sizes[number] - both) >= self._threshold for number, both in shared.items())

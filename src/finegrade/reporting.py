@@ -1,0 +1,139 @@
+"""The report stage: a run folder becomes one self-contained HTML file.
+
+Whatever a model or a file wrote is escaped by the template; the page's policy forbids scripts and outside requests.
+"""
+
+import json
+import platform
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib import resources
+from importlib.metadata import version
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
+from finegrade.config import Config
+from finegrade.records import Sample, Verdict
+from finegrade.rows import FINEGRADE, TRAINED_ROWS
+from finegrade.store import (
+    MODEL,
+    REPORT,
+    SCORES,
+    SET_ASIDE,
+    VERDICTS,
+    VERIFIED,
+    RunFolder,
+    read_json,
+    read_rows,
+    replacing,
+)
+from finegrade.summary import RE_EMBED, findings, load_snippet, shares
+
+_VERSIONS = (
+    "finegrade",
+    "sentence-transformers",
+    "transformers",
+    "torch",
+    "datasets",
+    "bm25s",
+    "onnxruntime",
+    "xllamacpp",
+)
+_SAMPLES_SHOWN, _SET_ASIDE_SHOWN, _TEXT_SHOWN = 12, 12, 900
+
+
+def write_report(config: Config, run: RunFolder) -> None:
+    """Writes ``report.html``.
+
+    Raises:
+        InputError: The evaluate stage has not run.
+    """
+    with run.stage("report", {"config": config.model_dump(mode="json")}, after=["evaluate", "verify"]) as stage:
+        if stage.done:
+            return
+        html = render(_facts(config, run))
+        with replacing(run.path(REPORT)) as path:
+            path.write_text(html, encoding="utf-8")
+        stage.finish([run.path(REPORT)], {})
+
+
+def render(facts: dict[str, Any]) -> str:
+    """Fills the template; every text is escaped, the charts alone are ours and go in as they are."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cut"] = lambda text: text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "…"
+    template = resources.files("finegrade").joinpath("templates", "report.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(facts)
+
+
+def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
+    verdicts = read_rows(run.path(VERDICTS), Verdict)
+    training = run.record(FINEGRADE.stage)["details"]
+    scores = read_json(run.path(SCORES))
+    hardest = max((v.level_before for v in verdicts), default=4)
+    return {
+        "findings": findings(run),
+        "scores": scores,
+        "scores_chart": Markup(scores_chart(scores, FINEGRADE.name)),
+        "levels_chart": Markup(_levels_chart(verdicts)),
+        "loss_chart": Markup(loss_chart(training["steps"])),
+        "shares": shares(run),
+        "verification": run.record("verify")["details"],
+        "synthesis": run.record("synthesize")["details"],
+        "seeds": run.record("seeds")["details"],
+        "stages": _stages(config, run),
+        "samples": _samples(run, verdicts, config.seed),
+        "set_aside": _set_aside(run),
+        "level_name": lambda level: level_name(int(level), hardest),
+        "snippet": load_snippet(run.path(MODEL)),
+        "re_embed": RE_EMBED,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "config": config.model_dump_json(indent=1, exclude={"llm": {"api_key_env"}}),
+    }
+
+
+def _levels_chart(verdicts: Sequence[Verdict]) -> str:
+    before: defaultdict[int, list[float]] = defaultdict(list)
+    after: defaultdict[int, list[float]] = defaultdict(list)
+    for verdict in verdicts:
+        distance = verdict.score - verdict.positive_score
+        before[verdict.level_before].append(distance)
+        if verdict.level_after is not None:
+            after[verdict.level_after].append(distance)
+    return levels_chart(before, after)
+
+
+def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
+    """Seconds and tokens of every stage; the control rows apart."""
+    trained = [row for row in TRAINED_ROWS if config.training.controls or not row.is_control]
+    names = ["seeds", "synthesize", "verify", *(row.stage for row in trained)]
+    names += ["score-bm25", "score-base", *(f"score-{row.name}" for row in trained), "evaluate"]
+    usage = run.record("synthesize")["details"]["usage"]
+    stages = []
+    for name in names:
+        tokens = usage if name == "synthesize" else {}
+        stages.append({"name": name, "seconds": run.record(name)["seconds"], "usage": tokens})
+    return stages
+
+
+def _samples(run: RunFolder, verdicts: Sequence[Verdict], seed: int) -> list[dict[str, Any]]:
+    """Samples to read: those with a text that an LLM wrote first."""
+    judged: defaultdict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        judged[verdict.sample].append(verdict)
+    samples = read_rows(run.path(VERIFIED), Sample)
+    random.Random(seed).shuffle(samples)
+    samples.sort(key=lambda s: not any(v.source == "llm" for v in judged[s.id]))
+    return [
+        {"sample": sample, "verdicts": sorted(judged[sample.id], key=lambda v: -v.level_before)}
+        for sample in samples[:_SAMPLES_SHOWN]
+    ]
+
+
+def _set_aside(run: RunFolder) -> list[dict[str, Any]]:
+    lines = run.path(SET_ASIDE).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[:_SET_ASIDE_SHOWN]]

@@ -1,0 +1,89 @@
+"""What a run found, in words: the first lines of the report and the last ones of the console."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from finegrade.rows import FINEGRADE
+from finegrade.store import MODEL, REPORT, SCORES, RunFolder, read_json
+
+RE_EMBED = "Re-embed your index: old and new vectors do not mix."
+SMALL_RUN_ROWS = 20_000
+"""Training rows below which a run shows that the road works, not what the method is worth."""
+
+
+def load_snippet(folder: Path) -> str:
+    """Python that loads the trained model."""
+    return (
+        "from sentence_transformers import SentenceTransformer\n"
+        f"model = SentenceTransformer({str(folder)!r}, trust_remote_code=True)\n"
+        'vectors = model.encode(["your text"])'
+    )
+
+
+def shares(run: RunFolder) -> dict[str, Any]:
+    """How many negatives an LLM wrote: made, accepted, and used in training."""
+    verdicts = run.record("verify")["details"]
+    training = run.record(FINEGRADE.stage)["details"]
+    llm = verdicts["by_source"].get("llm", {})
+    accepted = llm.get("kept", 0) + llm.get("regraded", 0)
+    left = sum(d.get("kept", 0) + d.get("regraded", 0) for d in verdicts["by_source"].values())
+    return {
+        "passed_gates": sum(llm.values()),
+        "accepted": accepted,
+        "negatives": left,
+        "share": accepted / left if left else 0.0,
+        "rows_llm": training["rows_llm"],
+        "rows": training["rows"],
+    }
+
+
+def findings(run: RunFolder) -> list[str]:
+    """One sentence each: what share an LLM wrote, what the run can prove, and how finegrade stands to every control."""
+    share = shares(run)
+    lines = [
+        f"An LLM wrote {share['accepted']} of the {share['negatives']:,} verified negatives ({share['share']:.1%}); "
+        f"{share['rows_llm']} of the {share['rows']:,} training rows use one. The others come from the corpus."
+    ]
+    if share["rows"] < SMALL_RUN_ROWS:
+        lines.append(
+            f"A run of {share['rows']:,} training rows proves that the road works from end to end; it is too small to "
+            "judge the method."
+        )
+    scores = read_json(run.path(SCORES))
+    for difference in scores["differences"]:
+        lines.append(_told(difference, scores["confidence"]))
+    return lines
+
+
+def _told(difference: dict[str, Any], confidence: float) -> str:
+    other = difference["title"].removeprefix("finegrade − ")
+    found = difference["scores"]["nDCG@10"]
+    if found["low"] > 0:
+        verdict = "finegrade is above"
+    elif found["high"] < 0:
+        verdict = "finegrade is below"
+    else:
+        verdict = "finegrade cannot be told from"
+    interval = f"nDCG@10 {found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    return f"{verdict} {other}: {interval} ({confidence:.0%} interval)."
+
+
+def print_summary(run: RunFolder) -> None:
+    """Prints the score table, the findings, and what to do next."""
+    console = Console(stderr=True, highlight=False)
+    scores = read_json(run.path(SCORES))
+    table = Table("row", *scores["metrics"])
+    for row in scores["rows"]:
+        cells = [f"{row['scores'][m]['value']:.3f}" if m in row["scores"] else "–" for m in scores["metrics"]]
+        table.add_row(Text(row["title"]), *cells)
+    console.print(table)
+    for line in findings(run):
+        console.print(Text(line), soft_wrap=True)
+    console.print()
+    console.print(Text(load_snippet(run.path(MODEL))), soft_wrap=True)
+    console.print(Text(RE_EMBED), soft_wrap=True)
+    console.print(Text(f"report: {run.path(REPORT)}"), soft_wrap=True)
