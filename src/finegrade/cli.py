@@ -1,6 +1,7 @@
 """The command line: parse, call, print."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 from finegrade import __version__
 from finegrade.config import Config, load_config
 from finegrade.console import say
-from finegrade.errors import InputError
+from finegrade.errors import InputError, no_space
 from finegrade.pipeline import STAGES, demo_config, run_all
 from finegrade.store import RunFolder
 
@@ -28,6 +29,8 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configur
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder: everything one run makes.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, wins over the file.")]
 
+_INTERRUPTED = 130  # typer's exit code for Ctrl-C
+_FULL_DISK = ("No space left on device", "database or disk is full")  # safetensors and SQLite raise types of their own
 DEFAULT_CONFIG, DEFAULT_RUN = Path("finegrade.toml"), Path("runs/run")
 
 
@@ -117,29 +120,26 @@ def models_path(name: Annotated[str, typer.Argument(help="Catalogue name, path o
 def main() -> None:
     """Runs the command line; wrong input is one line and exit code 2, Ctrl-C loses nothing and says so."""
     try:
-        app(standalone_mode=True)
-    except InputError as error:
-        say(f"finegrade: {error}")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        say("finegrade: stopped; what is done is kept, the same command continues")
-        sys.exit(130)
-    except OSError as error:
-        line = _told(error)
-        if line is None:
+        app()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            say("finegrade: stopped; what is done is kept, the same command continues")
+        raise
+    except Exception as error:
+        told = error if isinstance(error, InputError) else _fault_of_the_machine(error)
+        if told is None:
             raise
-        say(f"finegrade: {line}")
+        say(f"finegrade: {told}")
         sys.exit(2)
 
 
-def _told(error: OSError) -> InputError | None:
-    """Faults of the machine that are the user's to mend, as one line."""
-    place = error.filename or "the run folder"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        from finegrade.fetching import no_space
-
-        return no_space(Path(str(place)), "space to go on")
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        remedy = "Name another run folder with --run."
-        return InputError(str(place), got=error.strerror, wanted="a place to write", remedy=remedy)
+def _fault_of_the_machine(error: Exception) -> InputError | None:
+    """A full disk or a place that cannot be written to, as one line: the user's to mend, not a crash."""
+    number = error.errno if isinstance(error, OSError) else None
+    place = Path(str(getattr(error, "filename", None) or "the run folder"))
+    if number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in _FULL_DISK):
+        return no_space(place, "space to go on")
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        remedy = "Name another run folder with --run, or mend its permissions."
+        return InputError(str(place), got=os.strerror(number), wanted="a place to write", remedy=remedy)
     return None

@@ -1,5 +1,7 @@
 """The one exception that means "the user's input is wrong"."""
 
+from pathlib import Path
+
 
 class InputError(Exception):
     """Bad input, told in one line: what is wrong, what was got, what is wanted, and how to mend it.
@@ -11,6 +13,14 @@ class InputError(Exception):
         self.what, self.got, self.wanted, self.remedy = what, got, wanted, remedy
         line = f"{what}: got {_short(got)}; wanted {wanted}. {remedy}"
         super().__init__(" ".join(line.split()))
+
+
+def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError:
+    """The error for a full disk."""
+    remedy = (
+        "Free some space, or set FINEGRADE_CACHE (models) or --run (results) to another disk; what is done is kept."
+    )
+    return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
 
 
 def _short(value: object, limit: int = 200) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finegrade.catalogue import CATALOGUE, Entry, File, Part, all_parts, find, is_complete
 from finegrade.console import Meter, progress, say
-from finegrade.errors import InputError
+from finegrade.errors import InputError, no_space
 from finegrade.store import file_hash
 
 _BLOCK = 1 << 20
@@ -107,14 +107,6 @@ def _need_space(entry: Entry, cache: Path) -> None:
     free, needed = shutil.disk_usage(cache).free, entry.size + max(file.size for file in entry.files) // 10 + _BLOCK
     if free < needed:
         raise no_space(cache, f"{needed / 1e6:,.0f} MB for {entry.name}", f"{free / 1e6:,.0f} MB free")
-
-
-def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError:
-    """The error line for a full disk."""
-    remedy = (
-        "Free some space, or set FINEGRADE_CACHE (models) or --run (results) to another disk; what is done is kept."
-    )
-    return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
 
 
 def _download(entry: Entry, folder: Path) -> None:
