@@ -127,3 +127,12 @@ def pairs_file(tmp_path: Path) -> Path:
         rows.append({"query": query, "positive": positive, "group": f"group{i % 6}"})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The OpenAI client asks once: its retries wait for seconds."""
+    import openai
+
+    real = openai.AsyncOpenAI
+    monkeypatch.setattr(openai, "AsyncOpenAI", lambda **options: real(**(options | {"max_retries": 0})))

@@ -39,6 +39,8 @@ def _content_refusal(seed: Seed, sibling: str, text: str, config: SynthesisConfi
         return "copy of the positive"
     before, after = content_words(positive), content_words(text)
     ratio = SequenceMatcher(None, words(positive), words(text), autojunk=False).ratio()
+    if normalised(positive) in normalised(text):
+        return "keeps the whole positive"
     if len(before ^ after) < config.min_changed:
         return "near-copy of the positive"
     if ratio < MIN_SEQUENCE_RATIO:

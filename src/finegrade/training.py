@@ -14,10 +14,12 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardCallback
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
+from finegrade.allocator import keep_freed_memory
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import Meter, progress, say
 from finegrade.curriculum import Plan, PlanRow, batches, compile_plan
@@ -46,6 +48,7 @@ def train(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The verify stage has not run, the backbone cannot be had, or the samples cannot fill a batch.
     """
+    keep_freed_memory()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     for row in TRAINED_ROWS:
@@ -162,7 +165,8 @@ def fit(
         trainer = SentenceTransformerTrainer(
             model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[_Steps(meter, plan)]
         )
-        trainer.remove_callback("PrinterCallback")
+        for unwanted in (PrinterCallback, SentenceTransformerModelCardCallback):  # bare prints; texts in a model card
+            trainer.remove_callback(unwanted)
         trainer.train(resume_from_checkpoint=checkpoint)
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
 
+from finegrade.allocator import keep_freed_memory
 from finegrade.config import Config, EvaluationConfig
 from finegrade.console import say
 from finegrade.encoder import build_encoder, load_encoder
@@ -45,6 +47,8 @@ def evaluate(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The train stage has not run.
     """
+    keep_freed_memory()
+    transformers_logging.disable_progress_bar()
     titles = [_score_bm25(config, run), _score_base(config, run)]
     for row in TRAINED_ROWS[1:]:
         if config.training.controls:

@@ -1,0 +1,21 @@
+"""One setting of the C library's allocator that training on a CPU wants."""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_ONE_GIB = 1 << 30
+
+
+def keep_freed_memory() -> None:
+    """Lets the process keep freed memory for the next step instead of returning it to the system.
+
+    A training step frees and asks for gigabytes; by default glibc maps and unmaps them each time, and the page faults
+    cost as much as the arithmetic (LOG.md, 2026-11-23). Elsewhere than on Linux with glibc this does nothing.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _ONE_GIB)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
