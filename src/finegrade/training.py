@@ -14,7 +14,6 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardCallback
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
@@ -162,11 +161,10 @@ def fit(
         say(f"{title}: continues after step {done} of {len(plan.levels)}")
     loss = MultipleNegativesRankingLoss(model, scale=config.scale)
     with progress(f"training {title}", len(plan.levels), done) as meter:
-        trainer = SentenceTransformerTrainer(
+        trainer = _Trainer(
             model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[_Steps(meter, plan)]
         )
-        for unwanted in (PrinterCallback, SentenceTransformerModelCardCallback):  # bare prints; texts in a model card
-            trainer.remove_callback(unwanted)
+        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=checkpoint)
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
@@ -193,6 +191,11 @@ def computes_in_bf16() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+class _Trainer(SentenceTransformerTrainer):
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: a generated card would hold training texts and claim what was not measured."""
 
 
 class _Steps(TrainerCallback):
