@@ -29,7 +29,7 @@ class FakeLLM:
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802  (http.server's name)
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 fake.requests.append(body)
                 fake.keys.append(self.headers.get("Authorization", ""))
@@ -46,7 +46,7 @@ class FakeLLM:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -74,10 +74,12 @@ def fake_llm() -> Iterator[FakeLLM]:
     server.close()
 
 
-WORDS = (
-    "the a of and to in is it for with array matrix value index row column file path read write open close parse token "
-    "graph node edge list sort search tree hash key string number date time zone server client socket thread lock queue "
-    "image pixel color sound model train test score loss level text query answer"
+WORDS = " ".join(
+    (
+        "the a of and to in is it for with array matrix value index row column file path read write open close parse",
+        "token graph node edge list sort search tree hash key string number date time zone server client socket thread",
+        "lock queue image pixel color sound model train test score loss level text query answer",
+    )
 ).split()
 
 
@@ -123,7 +125,7 @@ def pairs_file(tmp_path: Path) -> Path:
     for i in range(120):
         a, b, c = WORDS[7 + i % 50], WORDS[7 + (i * 7 + i // 50) % 50], WORDS[7 + (i * 13 + 5) % 50]
         query = f"How to {a} the {b} in {c} number {i}?"
-        positive = f"To {a} the {b} you take item {i} of the {c} and call it with the {b} as its value. Then it is done."
+        positive = f"To {a} the {b} you take item {i} of the {c} and call it with the {b} as its value. So it ends."
         rows.append({"query": query, "positive": positive, "group": f"group{i % 6}"})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -139,7 +139,7 @@ def _fault_of_the_machine(error: Exception) -> InputError | None:
     place = Path(str(getattr(error, "filename", None) or "the run folder"))
     if number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in _FULL_DISK):
         return no_space(place, "space to go on")
-    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         remedy = "Name another run folder with --run, or mend its permissions."
         return InputError(str(place), got=os.strerror(number), wanted="a place to write", remedy=remedy)
     return None

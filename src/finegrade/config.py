@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -56,6 +57,19 @@ class LLMConfig(Section):
     """Seconds until a request counts as failed."""
     context: int = Field(4096, ge=512)
     """Tokens of context given to the embedded LLM."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value)
+                good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            except ValueError:
+                good = False
+            if not good:
+                raise ValueError("must be a URL like http://127.0.0.1:8000/v1")
+        return value
 
     @field_validator("api_key_env")
     @classmethod
@@ -160,8 +174,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         _apply(data, override)
     source = data.get("source")
     if isinstance(source, dict) and isinstance(source.get("path"), str):
-        source["path"] = str(path.parent / Path(source["path"]).expanduser())
+        source["path"] = str(path.parent / user_path(source["path"]))
     return parse_config(data, str(path))
+
+
+def user_path(text: str) -> Path:
+    """A path as a user writes it: ~ is the home folder.
+
+    Raises:
+        InputError: The home folder it names cannot be found.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError("a path", got=text, wanted="a home folder that exists", remedy="Write it in full.") from None
 
 
 def parse_config(data: Mapping[str, Any], origin: str) -> Config:
@@ -198,7 +224,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
     name, sign, value = override.partition("=")
     keys = name.strip().split(".")
     if not sign or not all(keys):
-        raise InputError("--set", got=override, wanted="section.key=value", remedy="e.g. --set training.steps=50")
+        got = name.split()[0] if name.split() else "nothing"  # never more: what follows may be a key
+        raise InputError("--set", got=got, wanted="section.key=value", remedy="e.g. --set training.steps=50")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -207,12 +234,13 @@ def _apply(data: dict[str, Any], override: str) -> None:
     for key in keys[:-1]:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
-            raise InputError("--set", got=override, wanted="section.key=value", remedy=f"{key} is not a section.")
+            raise InputError("--set", got=name, wanted="section.key=value", remedy=f"{key} is not a section.")
     target[keys[-1]] = parsed
 
 
 def _explain(error: ValidationError, origin: str) -> InputError:
-    first = error.errors(include_url=False, include_input=True)[0]
+    errors = error.errors(include_url=False, include_input=True)
+    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt section shows as a missing one too
     location = [str(part) for part in first["loc"]]
     name = ".".join(location) or "the file"
     if first["type"] == "extra_forbidden":

@@ -5,7 +5,7 @@ false negative within it: the same query or positive twice, or one row's negativ
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finegrade.errors import InputError
@@ -42,7 +42,7 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
     Args:
         samples: Verified samples; those without negatives are passed over.
         schedule: "coarse-to-fine" trains level 1, then 2, ... (Pan et al., ACL 2025, figure 1); "reverse" the other way
-            round; "fixed:K" level K only; "shuffled" holds the same rows as coarse-to-fine in random order.
+            round; "fixed:K" level K only; "shuffled" draws from coarse-to-fine's rows in random order.
         steps: Optimizer steps, dealt out equally over the levels.
         batch_size: Rows a step.
         seed: Of the draws.
@@ -156,9 +156,3 @@ def _shuffled(rows_by_level: dict[int, list[PlanRow]], steps: int, batch_size: i
     generator = random.Random(seed)
     mixed: list[PlanRow] = _fill(generator.sample(rows, len(rows)), steps, batch_size, 0, generator)
     return Plan(rows=tuple(mixed), levels=(0,) * steps, batch_size=batch_size)
-
-
-def batches(plan: Plan) -> Iterator[list[int]]:
-    """Row numbers of each step's batch."""
-    for start in range(0, len(plan.rows), plan.batch_size):
-        yield list(range(start, start + plan.batch_size))

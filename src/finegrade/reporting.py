@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from importlib import resources
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 from jinja2 import Environment
@@ -135,5 +136,5 @@ def _samples(run: RunFolder, verdicts: Sequence[Verdict], seed: int) -> list[dic
 
 
 def _set_aside(run: RunFolder) -> list[dict[str, Any]]:
-    lines = run.path(SET_ASIDE).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines[:_SET_ASIDE_SHOWN]]
+    with run.path(SET_ASIDE).open(encoding="utf-8", newline="\n") as lines:  # str.splitlines would cut at U+2028 too
+        return [json.loads(line) for line in islice(lines, _SET_ASIDE_SHOWN)]

@@ -107,7 +107,7 @@ class Stage:
         self.run, self.name, self.fingerprint = run, name, wanted_fingerprint
         self._record_path = run.path("stages", f"{name}.json")
         self._clock_path = run.path("stages", f".{name}.clock.json")
-        record = read_json(self._record_path) if self._record_path.exists() else None
+        record = _read_record(self._record_path)
         self.done = record is not None and record["fingerprint"] == wanted_fingerprint and _whole(run, record)
         self.details: dict[str, Any] = record["details"] if record and self.done else {}
         if self.done and record:
@@ -117,17 +117,22 @@ class Stage:
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
+        if not self.done:
+            self._keep_time()  # also shows at once whether the folder can be written to
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.done and self._clock_path.parent.is_dir():
-            write_json(self._clock_path, {"fingerprint": self.fingerprint, "seconds": self.seconds()})
+        if not self.done:
+            self._keep_time()
+
+    def _keep_time(self) -> None:
+        write_json(self._clock_path, {"fingerprint": self.fingerprint, "seconds": self.seconds()})
 
     def seconds(self) -> float:
         """Seconds worked on this result, earlier sessions that were interrupted included."""
-        earlier = read_json(self._clock_path) if self._clock_path.exists() else {}
+        earlier = _read_record(self._clock_path) or {}
         before = earlier["seconds"] if earlier.get("fingerprint") == self.fingerprint else 0.0
         return float(before + time.monotonic() - self._began)
 
@@ -171,10 +176,11 @@ class RunFolder:
             InputError: The stage has not finished in this folder.
         """
         path = self.path("stages", f"{stage}.json")
-        if not path.exists():
+        record = _read_record(path)
+        if record is None:
             wanted = f"a finished {stage} stage"
-            raise InputError(str(self.root), got="none", wanted=wanted, remedy=f"Run `finegrade {stage}` first.")
-        record: dict[str, Any] = read_json(path)
+            command = {"train": "train", "score": "evaluate"}.get(stage.partition("-")[0], stage)
+            raise InputError(str(self.root), got="none", wanted=wanted, remedy=f"Run `finegrade {command}` first.")
         return record
 
     def stage(self, name: str, settings: Mapping[str, Any], after: Sequence[str] = ()) -> Stage:
@@ -188,6 +194,15 @@ class RunFolder:
         inputs = {stage: self.record(stage)["outputs"] for stage in after}
         self.path("stages").mkdir(parents=True, exist_ok=True)
         return Stage(self, name, fingerprint(name, settings, inputs))
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """A record, or None where it is missing or damaged: the stage then runs again."""
+    try:
+        record = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Collection, Hashable
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+(?:\+\+|#)?")  # C, C++ and C# are three words
 _STOPWORDS = frozenset(
     word
     for line in (
@@ -41,8 +41,8 @@ def jaccard(left: Collection[Hashable], right: Collection[Hashable]) -> float:
 
 
 def normalised(text: str) -> str:
-    """The text as compared for equality: lower-case words joined by single spaces."""
-    return " ".join(words(text))
+    """The text as compared for equality: lower-case words joined by single spaces; signs where there are no words."""
+    return " ".join(words(text)) or " ".join(text.split())
 
 
 def content_hash(*parts: str) -> str:

@@ -15,18 +15,18 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
 from finegrade.allocator import keep_freed_memory
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import Meter, progress, say
-from finegrade.curriculum import Plan, PlanRow, batches, compile_plan
+from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.encoder import build_encoder, save_encoder
 from finegrade.fetching import model_identity
 from finegrade.records import Negative, Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
-from finegrade.store import SAMPLES, VERIFIED, RunFolder, file_hash, read_rows
+from finegrade.store import SAMPLES, VERIFIED, RunFolder, file_hash, read_json, read_rows
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def pair_columns(row: PlanRow) -> dict[str, str]:
 
 
 def mined_columns(row: PlanRow, mined: dict[str, Negative]) -> dict[str, str]:
-    """The hardest mined negative, unverified: what is usually done."""
-    return {**pair_columns(row), "negative": mined[row.sample.id].text}
+    """The hardest mined negative, unverified: what is usually done. The plan's own where the corpus has none."""
+    return {**pair_columns(row), "negative": mined.get(row.sample.id, row.negative).text}
 
 
 def hardest_mined(samples: list[Sample]) -> dict[str, Negative]:
@@ -145,7 +145,7 @@ def fit(
         lr_scheduler_type="linear",
         bf16=computes_in_bf16() if config.bf16 is None else config.bf16,
         use_cpu=not accelerator,
-        batch_sampler=plan_sampler(plan),
+        batch_sampler=PlanBatchSampler,
         dataloader_pin_memory=accelerator,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -155,8 +155,7 @@ def fit(
         report_to="none",
         seed=seed,
     )
-    checkpoint = get_last_checkpoint(str(work)) if work.is_dir() else None
-    done = int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
+    checkpoint, done = last_checkpoint(work)
     if done:
         say(f"{title}: continues after step {done} of {len(plan.levels)}")
     loss = MultipleNegativesRankingLoss(model, scale=config.scale)
@@ -165,7 +164,7 @@ def fit(
             model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[_Steps(meter, plan)]
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
         StepLog(int(e["step"]), plan.levels[int(e["step"]) - 1], float(e["loss"]), float(e["learning_rate"]))
@@ -173,17 +172,31 @@ def fit(
     ]
 
 
-def plan_sampler(plan: Plan) -> type[DefaultBatchSampler]:
-    """A batch sampler for the Trainer that yields the plan's batches and nothing else."""
+def last_checkpoint(work: Path) -> tuple[Path | None, int]:
+    """The newest whole checkpoint and its step; the Trainer writes its state last, so one without it is torn."""
+    steps = sorted((int(path.name.rpartition("-")[2]) for path in work.glob("checkpoint-*")), reverse=True)
+    for step in steps:
+        path = work / f"checkpoint-{step}"
+        try:
+            if read_json(path / TRAINER_STATE_NAME)["global_step"] == step:
+                return path, step
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(path, ignore_errors=True)
+    return None, 0
 
-    class PlanBatchSampler(DefaultBatchSampler):
-        def __iter__(self) -> Iterator[list[int]]:
-            return batches(plan)
 
-        def __len__(self) -> int:
-            return len(plan.levels)
+class PlanBatchSampler(DefaultBatchSampler):
+    """The rows of the data set as they are: the plan is already their order.
 
-    return PlanBatchSampler
+    A class of the module, because each checkpoint pickles the arguments that name it.
+    """
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, len(self.sampler), self.batch_size):
+            yield list(range(start, start + self.batch_size))
+
+    def __len__(self) -> int:
+        return int(len(self.sampler) // self.batch_size)
 
 
 def computes_in_bf16() -> bool:

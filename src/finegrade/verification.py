@@ -114,7 +114,7 @@ def _judge_sample(sample: Sample, scores: dict[tuple[str, str], float], margin: 
 
 
 def _drop_reason(positive: float, own: float, sibling: float | None, margin: float) -> str:
-    if own > positive - margin:
+    if not own <= positive - margin:  # so that a score that is no number drops the negative, too
         return FALSE_NEGATIVE
     if sibling is not None and sibling <= own:
         return NOT_FOR_SIBLING

@@ -15,9 +15,9 @@ from finegrade.text import words
 def rank_with_bm25(queries: Sequence[str], documents: Sequence[str]) -> list[list[int]]:
     """Document numbers for each query, best first (bm25s, its default variant, lower-case words)."""
     index = bm25s.BM25()
-    index.index([words(text) for text in documents], show_progress=False)
+    index.index([words(text) or [""] for text in documents], show_progress=False)
     depth = min(DEPTH, len(documents))
-    ranked, _ = index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
+    ranked, _ = index.retrieve([words(query) or [""] for query in queries], k=depth, show_progress=False)
     return [list(map(int, row)) for row in ranked]
 
 

@@ -47,13 +47,13 @@ def evaluate(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The train stage has not run.
     """
+    rows = [row for row in TRAINED_ROWS if config.training.controls or not row.is_control]
+    for row in rows:
+        run.record(row.stage)  # before any work: without a model there is nothing to compare
     keep_freed_memory()
     transformers_logging.disable_progress_bar()
     titles = [_score_bm25(config, run), _score_base(config, run)]
-    for row in TRAINED_ROWS[1:]:
-        if config.training.controls:
-            titles.append(_score_trained(row, config, run))
-    titles.append(_score_trained(FINEGRADE, config, run))
+    titles += [_score_trained(row, config, run) for row in sorted(rows, key=lambda row: not row.is_control)]
     names = [name for name, _ in titles]
     settings = {"evaluation": config.evaluation.model_dump(mode="json"), "rows": titles, "seed": config.seed}
     with run.stage("evaluate", settings, after=[f"score-{name}" for name in names]) as stage:

@@ -61,10 +61,16 @@ class LLMClient:
         api_key: Sent to the server, never written anywhere.
         ledger: Where requests and replies are kept.
         timeout: Seconds until a request counts as failed.
+
+    Raises:
+        InputError: The key cannot be sent in a header.
     """
 
     def __init__(self, base_url: str, api_key: str, ledger: Ledger, timeout: float) -> None:
-        self.host = urlsplit(base_url).hostname or base_url
+        self.host = urlsplit(base_url).hostname or "?"
+        if not (api_key.isascii() and api_key.isprintable()):
+            remedy = "Set the environment variable that llm.api_key_env names."
+            raise InputError("the LLM's key", got="signs that no key has", wanted="printable ASCII", remedy=remedy)
         self.asked = self.from_ledger = 0
         self._ledger = ledger
         http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
@@ -107,14 +113,23 @@ class LLMClient:
             )
         except openai.OpenAIError as error:
             raise self._explain(error) from None
-        choice, usage = answer.choices[0], answer.usage
-        return Reply(
-            text=choice.message.content or "",
-            finish_reason=choice.finish_reason or "",
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            seconds=round(time.monotonic() - began, 3),
-        )
+        except (ValueError, TypeError, AttributeError):  # an answer that is no JSON, or not of a completion's form
+            raise self._strange() from None
+        try:
+            choice, usage = answer.choices[0], answer.usage
+            return Reply(
+                text=choice.message.content or "",
+                finish_reason=choice.finish_reason or "",
+                prompt_tokens=usage.prompt_tokens if usage else 0,
+                completion_tokens=usage.completion_tokens if usage else 0,
+                seconds=round(time.monotonic() - began, 3),
+            )
+        except (ValueError, TypeError, AttributeError, LookupError):
+            raise self._strange() from None
+
+    def _strange(self) -> InputError:
+        remedy = "Check that llm.base_url names an OpenAI-compatible server. Replies so far are kept."
+        return InputError(f"the LLM at {self.host}", got="an answer of another form", wanted="a reply", remedy=remedy)
 
     def _explain(self, error: openai.OpenAIError) -> InputError:
         """One line that never repeats what the server said: it may echo the key."""

@@ -91,7 +91,7 @@ class EmbeddedServer:
 
     def _wait_until_healthy(self, address: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._process and self._process.poll() is None:
             try:
                 with _DIRECT.open(f"{address}/health", timeout=5) as answer:
                     if answer.status == 200:
@@ -99,7 +99,7 @@ class EmbeddedServer:
             except (urllib.error.URLError, OSError):
                 pass
             time.sleep(0.1)
-        raise self._failed("no health within three minutes")
+        raise self._failed("a server that does not become healthy")
 
     def _failed(self, got: str) -> InputError:
         remedy = f"See {self._log}; `finegrade models fetch` checks the model file."

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from finegrade.errors import InputError
+from finegrade.errors import InputError, no_space
 from finegrade.records import Record
 
 _SCHEMA = """
@@ -54,6 +54,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -61,6 +62,8 @@ class Ledger:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+                raise no_space(path, "space for the ledger") from None
             remedy = "Move the file away (its replies are lost to finegrade) or restore it."
             raise InputError(str(path), got=error, wanted="a finegrade ledger", remedy=remedy) from None
 
@@ -72,9 +75,18 @@ class Ledger:
     ) -> None:
         self._db.close()
 
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+                raise no_space(self._path, "space for the ledger") from None
+            remedy = "Mend the disk or its permissions; what the ledger holds is kept."
+            raise InputError(str(self._path), got=error, wanted="a ledger to write to", remedy=remedy) from None
+
     def find(self, key: str) -> Reply | None:
         """The reply to a request that was asked before, or None."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT reply, finish_reason, prompt_tokens, completion_tokens, seconds FROM requests"
             " WHERE key = ? AND reply IS NOT NULL",
             (key,),
@@ -84,24 +96,36 @@ class Ledger:
 
     def asked(self, key: str, request: dict[str, Any]) -> None:
         """Writes down a request before it is sent."""
-        self._db.execute(
+        self._execute(
             "INSERT INTO requests (key, request, asked) VALUES (?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked",
-            (key, json.dumps(request, ensure_ascii=False), time.time()),
+            (key, json.dumps(request), time.time()),
         )
 
     def replied(self, key: str, reply: Reply) -> None:
         """Writes down the raw reply; when this returns it is on the disk."""
-        self._db.execute(
+        self._execute(
             "UPDATE requests SET reply = ?, finish_reason = ?, prompt_tokens = ?, completion_tokens = ?, seconds = ?"
             " WHERE key = ?",
-            (reply.text, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens, reply.seconds, key),
+            (
+                _storable(reply.text),
+                reply.finish_reason,
+                reply.prompt_tokens,
+                reply.completion_tokens,
+                reply.seconds,
+                key,
+            ),
         )
 
     def totals(self) -> dict[str, float]:
         """Requests, replies, tokens and seconds over the ledger's whole life."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT COUNT(*), COUNT(reply), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
             " COALESCE(SUM(seconds), 0) FROM requests"
         ).fetchone()
         return dict(zip(("requests", "replies", "prompt_tokens", "completion_tokens", "seconds"), row, strict=True))
+
+
+def _storable(text: str) -> str:
+    """The text as UTF-8 can hold it: a lone surrogate, which no valid reply has, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -7,6 +7,7 @@ import ast
 import re
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def read_python_docs(packages: Sequence[str] = ()) -> Iterator[Pair]:
 
 def _files(packages: frozenset[str]) -> Iterator[tuple[str, Path]]:
     stdlib, *others = dict.fromkeys(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
-    for root in (stdlib, *others):
+    for root in filter(Path.is_dir, (stdlib, *others)):
         for entry in sorted(root.iterdir()):
             name = entry.name.removesuffix(".py")
             if name not in _SKIPPED and (root == stdlib or not packages or name in packages):
@@ -62,7 +63,9 @@ def _pairs_of(group: str, path: Path) -> Iterator[Pair]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's escape sequences
+            tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return
     for node in _documented(tree):
@@ -98,6 +101,8 @@ def pair_of_docstring(docstring: str) -> tuple[str, str] | None:
             break
         lines.append(line)
     prose = _to_sentence_end(_flat("\n".join(lines))[:_MAX_CHARS])
+    if not f"{query}{prose}".isprintable():  # control signs, lone surrogates: nothing that a person would type or read
+        return None
     long_enough = len(prose) >= MIN_CHARS and len(words(prose)) >= MIN_WORDS
     if len(query) > 200 or not long_enough or not content_words(query):
         return None

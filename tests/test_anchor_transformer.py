@@ -1,0 +1,220 @@
+"""What AnchorTransformer reads out of real architectures is the definition on their own eager probabilities."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoModel
+
+from definition import received, rule
+from finegrade.portable.anchor_pooling import AnchorPooling
+from finegrade.portable.anchor_transformer import AnchorTransformer
+
+TOKENS, WINDOW = 9, 4
+BASE = {
+    "vocab_size": 100, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+DECODER = {**BASE, "num_key_value_heads": 2}
+
+
+class Family(NamedTuple):
+    config: str
+    options: dict[str, Any]
+    causal: bool = True
+    window: int | None = None
+    attention: str = "sdpa"
+
+
+FAMILIES = {
+    "Bert": Family("BertConfig", BASE, causal=False),
+    "Llama": Family("LlamaConfig", DECODER),
+    "Llama both ways": Family("LlamaConfig", {**DECODER, "is_causal": False}, causal=False),
+    "Mistral": Family("MistralConfig", {**DECODER, "sliding_window": WINDOW}, window=WINDOW),
+    "Qwen2": Family("Qwen2Config", DECODER),
+    "Gemma2": Family(
+        "Gemma2Config",
+        {**DECODER, "head_dim": 8, "sliding_window": WINDOW, "attn_logit_softcapping": 0.5},
+        window=WINDOW,
+        attention="eager",
+    ),
+    "GptOss": Family(
+        "GptOssConfig",
+        {**DECODER, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": WINDOW},
+        window=WINDOW,
+        attention="eager",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def load(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path
+) -> Callable[[str], tuple[AnchorTransformer, Any]]:
+    """Gives a family's AnchorTransformer and its plain eager twin, with the same random weights."""
+
+    @cache
+    def made(name: str) -> tuple[AnchorTransformer, Any]:
+        family, folder = FAMILIES[name], tmp_path_factory.mktemp("model")
+        torch.manual_seed(0)
+        model = AutoModel.from_config(getattr(transformers, family.config)(**family.options))
+        for parameter in model.parameters():  # far from uniform attention, sinks included
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+        for file in tiny_encoder.glob("tokenizer*"):
+            shutil.copy(file, folder)
+        ours = AnchorTransformer(str(folder), model_kwargs={"attn_implementation": family.attention}).eval()
+        return ours, AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+
+    return made
+
+
+Load = Callable[[str], tuple[AnchorTransformer, Any]]
+
+
+def batch(side: str = "both") -> dict[str, Tensor]:
+    mask = torch.ones(3, TOKENS, dtype=torch.long)
+    if side in ("right", "both"):
+        mask[1, 6:] = 0
+    if side in ("left", "both"):
+        mask[2, :4] = 0
+    ids = torch.randint(3, 60, (3, TOKENS), generator=torch.Generator().manual_seed(7))
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def by_definition(family: Family, probability: Tensor, mask: Tensor) -> Tensor:
+    rows = []
+    for attention, valid in zip(probability.double().tolist(), mask.bool().tolist(), strict=True):
+        rows.append(received(attention, rule(valid, family.causal, family.window), valid))
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("side", ["none", "both"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_features_hold_the_definition_and_the_same_states(name: str, side: str, load: Load) -> None:
+    ours, plain = load(name)
+    inputs = batch(side)
+    with torch.no_grad():
+        features = ours(dict(inputs))
+        output = plain(**inputs, output_attentions=True)
+    valid = inputs["attention_mask"].bool()
+    wanted = by_definition(FAMILIES[name], output.attentions[-1], inputs["attention_mask"])
+    assert wanted[valid].std() > 0.01  # the weights tell tokens apart, so that the comparison can fail
+    torch.testing.assert_close(features["received_attention"], wanted.float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        features["token_embeddings"][valid], output.last_hidden_state[valid], rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["Bert", "Mistral", "Gemma2"])
+def test_gradients_of_the_pooled_vector_are_those_of_the_eager_way(name: str, load: Load) -> None:
+    family, (ours, plain), inputs = FAMILIES[name], load(name), batch()
+    mask = inputs["attention_mask"]
+    ours.zero_grad()
+    plain.zero_grad()
+    pooled = AnchorPooling(32)(ours(dict(inputs)))["sentence_embedding"]
+    output = plain(**inputs, output_attentions=True)
+    see = torch.tensor([rule(valid, family.causal, family.window) for valid in mask.bool().tolist()])
+    heard = (torch.log1p(see.sum(-1)[:, None, :, None] * output.attentions[-1]) * see[:, None]).sum((1, 2))
+    weights = heard / see.sum(1).clamp(min=1)
+    wanted = (weights[..., None] * output.last_hidden_state).sum(1) / weights.sum(1, keepdim=True)
+    torch.testing.assert_close(pooled, wanted, rtol=1e-4, atol=1e-4)
+    direction = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(3))
+    (pooled * direction).sum().backward()
+    (wanted * direction).sum().backward()
+    compared = 0
+    for (parameter, own), theirs in zip(ours.model.named_parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None and theirs.grad.norm() > 1e-4:
+            assert own.grad is not None, parameter
+            assert (own.grad - theirs.grad).norm() <= 1e-3 * theirs.grad.norm(), parameter
+            compared += 1
+    assert compared > 20
+
+
+def test_the_models_configuration_is_untouched(load: Load) -> None:
+    ours, plain = load("Llama")
+    assert ours.model.config._attn_implementation == "sdpa"
+    assert {layer.self_attn.config._attn_implementation for layer in ours.model.layers[:-1]} == {"sdpa"}
+    own = ours.model.config.to_dict() | {"use_cache": True}  # sentence-transformers turns the cache off
+    assert own == plain.config.to_dict()
+    assert "finegrade" not in ours.model.config.to_json_string()
+
+
+def test_models_of_one_process_do_not_disturb_each_other(load: Load) -> None:
+    first, _ = load("Bert")
+    inputs = batch()
+    with torch.no_grad():
+        alone = first(dict(inputs))["received_attention"]
+        other, plain = load("Llama")
+        other(dict(inputs))
+        plain(**inputs)
+        twin = copy.deepcopy(first)
+        again, copied = first(dict(inputs))["received_attention"], twin(dict(inputs))["received_attention"]
+    assert torch.equal(alone, again)
+    assert torch.equal(alone, copied)
+
+
+def test_four_threads_each_get_their_own_weights(load: Load) -> None:
+    ours, _ = load("Bert")
+    batches = [
+        {"input_ids": batch()["input_ids"].roll(i, 1), "attention_mask": batch()["attention_mask"]} for i in range(8)
+    ]
+
+    def weigh(inputs: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad():
+            return ours(dict(inputs))["received_attention"]
+
+    one_by_one = [weigh(inputs) for inputs in batches]
+    assert not torch.equal(one_by_one[0], one_by_one[1])
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(weigh, batches * 5), one_by_one * 5, strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+def test_a_model_that_bypasses_the_attention_interface_is_refused(tmp_path: Path, tiny_encoder: Path) -> None:
+    options = {**BASE, "pad_token_id": 1}
+    AutoModel.from_config(transformers.MPNetConfig(**options)).save_pretrained(tmp_path)
+    for file in tiny_encoder.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    with pytest.raises(ValueError, match=r"MPNetModel .* choose another backbone, or mean pooling"):
+        AnchorTransformer(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["Bert", "Llama"])
+def test_reentrant_checkpointing_is_refused_and_the_other_kind_gives_the_same_gradients(name: str, load: Load) -> None:
+    ours = copy.deepcopy(load(name)[0]).train()
+
+    def gradient() -> Tensor:
+        ours.zero_grad()
+        torch.manual_seed(0)
+        AnchorPooling(32)(ours(batch()))["sentence_embedding"].square().sum().backward()
+        return torch.cat([p.grad.flatten() for p in ours.parameters() if p.grad is not None])
+
+    wanted = gradient()
+    ours.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    torch.testing.assert_close(gradient(), wanted, rtol=1e-4, atol=1e-5)
+    ours.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": True})
+    with pytest.raises(NotImplementedError, match="use_reentrant=False"):
+        ours(batch())
+    with torch.no_grad():  # nothing is checkpointed here
+        assert ours.eval()(batch())["received_attention"].shape == (3, TOKENS)
+
+
+def test_pooling_weighs_the_states_and_gives_0_for_a_row_of_padding() -> None:
+    states = torch.randn(2, 3, 4)
+    features = {
+        "token_embeddings": states,
+        "received_attention": torch.tensor([[1.0, 3.0, 5.0], [0.0, 0.0, 0.0]]),
+        "attention_mask": torch.tensor([[1, 1, 0], [0, 0, 0]]),
+    }
+    pooled = AnchorPooling(4)(features)["sentence_embedding"]
+    torch.testing.assert_close(pooled[0], (states[0, 0] + 3 * states[0, 1]) / 4)
+    assert torch.equal(pooled[1], torch.zeros(4))

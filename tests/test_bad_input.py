@@ -1,0 +1,144 @@
+"""The command line on bad input: one line, exit code 2, no traceback, nothing lost."""
+
+import errno
+import json
+import sys
+
+import pytest
+
+from finegrade import cli
+from finegrade.store import RunFolder
+
+DOCS = '[source]\nkind = "python-docs"\n'
+
+
+@pytest.fixture
+def finegrade(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder; gives its exit code and what it said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["finegrade", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, capsys.readouterr().err.strip().splitlines()
+
+    return run
+
+
+def assert_told(result: tuple[int, list[str]], *parts: str) -> None:
+    code, lines = result
+    assert code == 2, lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("finegrade: ")
+    for part in (*parts, ": got ", "; wanted "):
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize("command", ["run", "seeds", "synthesize", "verify", "train", "evaluate", "report"])
+def test_every_command_tells_of_a_missing_configuration(finegrade, command):
+    assert_told(finegrade(command), "finegrade.toml", "No such file")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "an empty file"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"[source", "valid TOML"),
+        (b"[sourc]\nkind = 'python-docs'", "Did you mean source?"),
+        (b"[source]\nkind = 'python-docs'\n[training]\nstep = 1", "Did you mean steps?"),
+        (b"[source]\nkind = 'python-docs'\n[training]\nsteps = 0", "training.steps"),
+    ],
+)
+def test_bad_configuration(finegrade, tmp_path, content, told):
+    (tmp_path / "finegrade.toml").write_bytes(content)
+    assert_told(finegrade("seeds"), told)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file"),
+        (b"", "an empty file"),
+        (b'{"positive": "x"}\n', 'line 1: "query"'),
+        (b'{"query": "x\xe9", "positive": "x"}\n', "UTF-8"),
+        (b'{"query": "x", "positive": "y"}\n', "at least two groups"),
+    ],
+)
+def test_bad_pairs(finegrade, tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "pairs.jsonl").write_bytes(content)
+    (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n')
+    assert_told(finegrade("seeds"), told)
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [("synthesize", "seeds"), ("verify", "synthesize"), ("report", "evaluate")],
+)
+def test_stage_too_early_names_the_one_to_run_first(finegrade, tmp_path, command, first):
+    (tmp_path / "finegrade.toml").write_text(DOCS)
+    assert_told(finegrade(command), f"Run `finegrade {first}` first.")
+
+
+def test_unknown_models_and_entries(finegrade):
+    assert_told(finegrade("models", "fetch", "gpt-9"), "gpt-9", "qwen2.5-coder-1.5b")
+    assert_told(finegrade("models", "path", "gpt-9"), "gpt-9", "Hugging Face id")
+
+
+def test_run_folder_that_is_a_file(finegrade, tmp_path):
+    (tmp_path / "finegrade.toml").write_text(DOCS)
+    (tmp_path / "taken").touch()
+    assert_told(finegrade("seeds", "--run", "taken"), "--run", "a folder")
+
+
+def test_run_folder_below_a_file(finegrade, tmp_path, pairs_file):
+    (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n')
+    (tmp_path / "taken").touch()
+    assert_told(finegrade("seeds", "--run", "taken/below"), "taken")
+
+
+def test_cache_folder_that_is_a_file(finegrade, tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "taken"))
+    assert_told(finegrade("models", "fetch", "sts-b"), "taken")
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "--run")])
+def test_disk_that_cannot_take_more(finegrade, tmp_path, pairs_file, monkeypatch, number, told):
+    (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n')
+
+    def full(*arguments):
+        raise OSError(number, "no", "runs/run/seeds")
+
+    monkeypatch.setattr("finegrade.seeding.write_rows", full)
+    assert_told(finegrade("seeds"), told)
+
+
+def test_unreachable_llm_keeps_the_seeds(finegrade, tmp_path, pairs_file, no_retries):
+    toml = '[source]\npath = "pairs.jsonl"\n[llm]\nbase_url = "http://127.0.0.1:1/v1"\n[synthesis]\nllm_samples = 2\n'
+    (tmp_path / "finegrade.toml").write_text(toml)
+    assert finegrade("seeds")[0] == 0
+    code, lines = finegrade("synthesize")
+    assert code == 2
+    assert "the LLM at 127.0.0.1: got no connection" in lines[-1]
+    assert "Traceback" not in "\n".join(lines)
+    assert RunFolder(tmp_path / "runs" / "run").record("seeds")["stage"] == "seeds"
+    assert json.loads((tmp_path / "runs" / "run" / "stages" / "seeds.json").read_text())["details"]
+
+
+def test_ctrl_c_says_that_what_is_done_is_kept(finegrade, tmp_path, monkeypatch):
+    (tmp_path / "finegrade.toml").write_text(DOCS)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.STAGES, "seeds", interrupt)
+    code, lines = finegrade("seeds")
+    assert code == 130
+    assert lines == ["finegrade: stopped; what is done is kept, the same command continues"]

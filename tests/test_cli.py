@@ -1,0 +1,215 @@
+"""The command as a process: on bad input one line on stderr, exit code 2, no traceback, and nothing lost."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import FakeLLM
+
+COMMAND = [sys.executable, "-c", "from finegrade.cli import main; main()"]
+PAIRS = '[source]\npath = "pairs.jsonl"\n'
+
+
+@pytest.fixture
+def place(pairs_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with good pairs and a good configuration."""
+    monkeypatch.chdir(pairs_file.parent)
+    monkeypatch.setenv("FINEGRADE_CACHE", str(pairs_file.parent / "cache"))
+    configure()
+    return pairs_file.parent
+
+
+def configure(more: str = "", source: str = PAIRS) -> None:
+    Path("finegrade.toml").write_text(source + more, encoding="utf-8")
+
+
+def finegrade(*arguments: str) -> tuple[int, list[str]]:
+    """Exit code, and the lines on stderr."""
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stderr.splitlines()
+
+
+def told(*arguments: str, lines_before: int = 0) -> str:
+    """The one line that bad input is told with: what, got, wanted, remedy."""
+    code, lines = finegrade(*arguments)
+    assert code == 2, lines
+    assert len(lines) == 1 + lines_before, lines
+    what, _, rest = lines[-1].removeprefix("finegrade: ").partition(": got ")
+    got, _, rest = rest.partition("; wanted ")
+    wanted, _, remedy = rest.partition(". ")
+    assert all((what, got, wanted, remedy)), lines
+    assert remedy.endswith((".", "?"))
+    return lines[-1]
+
+
+def test_version() -> None:
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("finegrade 0.")
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (None, "No such file"),
+        (b"", "an empty file"),
+        (b"[source]\npath = '\xe9'\n", "UTF-8"),
+        (b"[source]\npath = 'pairs.jsonl'\n[training]\nbatchsize = 3\n", "Did you mean batch_size?"),
+        (b"[source]\npath = 'pairs.jsonl'\n[training]\nschedule = 'backwards'\n", "coarse-to-fine"),
+    ],
+    ids=["missing", "empty", "not UTF-8", "unknown key", "unknown value"],
+)
+def test_a_bad_configuration(place: Path, content: bytes | None, part: str) -> None:
+    Path("finegrade.toml").unlink()
+    if content is not None:
+        Path("finegrade.toml").write_bytes(content)
+    assert part in told("run")
+
+
+def test_a_bad_setting_on_the_command_line(place: Path) -> None:
+    assert "training.steps" in told("run", "--set", "training.steps=many")
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [(b'{"positive": "x"}', 'line 121: "query"'), (b'{"query": "\xff", "positive": "x"}', "line 121")],
+    ids=["no query", "not UTF-8"],
+)
+def test_a_bad_row_is_named_by_its_line(place: Path, row: bytes, part: str) -> None:
+    with Path("pairs.jsonl").open("ab") as file:
+        file.write(row + b"\n")
+    assert part in told("seeds")
+
+
+def test_a_stage_before_the_one_that_it_needs(place: Path) -> None:
+    assert "Run `finegrade seeds` first." in told("synthesize")
+
+
+@pytest.mark.parametrize("name", ["train-finegrade", "train-in-batch-mean", "score-base"])
+def test_the_stage_to_run_first_is_named_as_a_command(name: str, tmp_path: Path) -> None:
+    """A row's own stage is no command: `finegrade train` makes all of them."""
+    from finegrade.errors import InputError
+    from finegrade.pipeline import STAGES
+    from finegrade.store import RunFolder
+
+    with pytest.raises(InputError) as caught:
+        RunFolder(tmp_path).record(name)
+    assert caught.value.remedy.split("`")[1].removeprefix("finegrade ") in STAGES
+
+
+def test_a_run_folder_that_is_a_file(place: Path) -> None:
+    assert "a folder" in told("seeds", "--run", "pairs.jsonl")
+
+
+@pytest.mark.slow
+def test_an_llm_that_cannot_be_reached_costs_nothing_that_was_there(place: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    configure(f'[llm]\nbase_url = "http://127.0.0.1:{port}/v1"\nmodel = "m"\n')
+    assert finegrade("seeds")[0] == 0
+    before = snapshot(Path("runs"))
+    code, lines = finegrade("synthesize")
+    assert code == 2
+    assert "the LLM at 127.0.0.1: got no connection; wanted a reply. Start the server" in lines[-1]
+    assert not [line for line in lines if "Traceback" in line]
+    assert before.items() <= snapshot(Path("runs")).items()
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB, where this user may make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "finegrade-test", str(disk)]
+    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a disk")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True, capture_output=True)
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Takes all the space of a disk but ``leave`` bytes."""
+    filler = disk / "filler"
+    filler.write_bytes(b"\0" * max(0, shutil.disk_usage(disk).free - leave))
+    return filler
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", [0, 8_192, 65_536])
+def test_a_full_disk_is_told_and_the_stage_runs_when_there_is_space(place: Path, small_disk: Path, leave: int) -> None:
+    filler = fill(small_disk, leave)
+    run = str(small_disk / "run")
+    configure("[synthesis]\nllm_samples = 0\n")
+    seeds, synthesis = finegrade("seeds", "--run", run), finegrade("synthesize", "--run", run)
+    failed = seeds if seeds[0] else synthesis
+    if leave < 65_536:
+        assert failed[0] == 2
+    if failed[0]:
+        assert "Free some space" in failed[1][-1]
+        assert "Traceback" not in "\n".join(failed[1])
+    filler.unlink()
+    assert finegrade("seeds", "--run", run)[0] == 0
+    assert finegrade("synthesize", "--run", run)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", [0, 4_096, 24_576])
+def test_a_full_disk_under_the_ledger_is_told_as_such(
+    place: Path, small_disk: Path, leave: int, fake_llm: FakeLLM
+) -> None:
+    configure(f'[llm]\nbase_url = "{fake_llm.base_url}"\nmodel = "m"\n[synthesis]\nmax_requests = 12\n')
+    run = str(small_disk / "run")
+    assert finegrade("seeds", "--run", run)[0] == 0
+    filler = fill(small_disk, leave)
+    code, lines = finegrade("synthesize", "--run", run)
+    assert code == 2, lines
+    assert "Traceback" not in "\n".join(lines)
+    assert "Free some space" in lines[-1]
+    filler.unlink()
+    assert finegrade("synthesize", "--run", run)[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", [0, 100_000, 300_000])
+def test_a_full_disk_in_training_is_told_and_training_goes_on_when_there_is_space(
+    place: Path, small_disk: Path, tiny_encoder: Path, leave: int
+) -> None:
+    from test_training import make_run
+
+    run = make_run(small_disk / "run").root
+    configure(
+        f'[training]\nbackbone = "{tiny_encoder}"\nsteps = 8\nbatch_size = 4\ncheckpoint_every = 2\nbf16 = false\n'
+        "controls = false\n"
+    )
+    filler = fill(small_disk, leave)
+    code, lines = finegrade("train", "--run", str(run))
+    assert code == 2, lines[-1]
+    assert "Free some space" in lines[-1]
+    assert "Traceback" not in "\n".join(lines)
+    filler.unlink()
+    assert finegrade("train", "--run", str(run))[0] == 0
+    assert (run / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_folder_that_cannot_be_written_to(place: Path, small_disk: Path) -> None:
+    run = small_disk / "run"
+    assert finegrade("seeds", "--run", str(run))[0] == 0
+    before = snapshot(run)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, capture_output=True)
+    configure("[synthesis]\nllm_samples = 0\n")
+    for command in ("seeds", "synthesize"):
+        assert "Name another run folder with --run" in told(
+            command, "--run", str(run), "--set", "source.max_train=70", lines_before=1
+        )
+    assert snapshot(run) == before

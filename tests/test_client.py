@@ -1,0 +1,244 @@
+"""The one client: asks once, keeps replies, and never lets the key out."""
+
+import asyncio
+import sys
+import threading
+
+import openai
+import pytest
+
+from finegrade.errors import InputError
+from finegrade.llm.client import ChatRequest, LLMClient, Message
+from finegrade.llm.ledger import Ledger, Reply
+
+KEY = "sk-secret-KEY-123"
+SCHEMA = {"type": "object", "properties": {"passage": {"type": "string"}}}
+
+
+def request(content="Write.", **changes) -> ChatRequest:
+    values = {"model": "m", "max_tokens": 50, "temperature": 0.2, "seed": 3, "reply_schema": SCHEMA}
+    return ChatRequest(messages=(Message(role="user", content=content),), **(values | changes))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def ask(fake_llm, path, no_retries):
+    """Asks through a new client each time; gives the replies and the client."""
+
+    def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY):
+        async def go():
+            with Ledger(path) as ledger:
+                client = LLMClient(base_url, key, ledger, timeout)
+                try:
+                    return [await client.complete(one) for one in requests], client
+                finally:
+                    await client.close()
+
+        return asyncio.run(go())
+
+    return ask
+
+
+def ledger_bytes(path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.glob("ledger.sqlite*"))
+
+
+def refused(ask, *parts, **options) -> str:
+    with pytest.raises(InputError) as error:
+        ask(request(), **options)
+    line = str(error.value)
+    for part in (*parts, "the LLM at ", "wanted a reply", "Replies so far are kept."):
+        assert part in line
+    assert "\n" not in line
+    assert KEY not in line
+    assert error.value.__suppress_context__
+    return line
+
+
+def test_request_is_sent_as_it_was_made(ask, fake_llm):
+    replies, client = ask(request())
+    assert replies[0].text == '{"passage": "A text."}'
+    assert (replies[0].finish_reason, replies[0].prompt_tokens, replies[0].completion_tokens) == ("stop", 7, 3)
+    assert replies[0].seconds >= 0
+    (sent,) = fake_llm.requests
+    assert sent["model"] == "m"
+    assert sent["messages"] == [{"role": "user", "content": "Write."}]
+    assert (sent["max_tokens"], sent["temperature"], sent["seed"]) == (50, 0.2, 3)
+    assert sent["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert fake_llm.keys == [f"Bearer {KEY}"]
+    assert (client.asked, client.from_ledger) == (1, 0)
+
+
+def test_what_the_ledger_holds_is_not_asked_again(ask, fake_llm):
+    first, _ = ask(request())
+    fake_llm.answer = lambda body: fake_llm.reply("another")
+    second, client = ask(request(), request())
+    assert second == first * 2
+    assert len(fake_llm.requests) == 1
+    assert (client.asked, client.from_ledger) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request("Other."), request(model="n"), request(max_tokens=51), request(temperature=0.3), request(seed=4),
+        request(reply_schema={}),
+    ],
+    ids=["messages", "model", "max_tokens", "temperature", "seed", "schema"],
+)  # fmt: skip
+def test_whatever_is_in_a_request_decides_its_key(ask, fake_llm, other):
+    assert other.key() != request().key()
+    ask(request(), other)
+    assert len(fake_llm.requests) == 2
+
+
+def test_request_is_in_the_ledger_before_it_is_sent(ask, fake_llm, path):
+    seen = []
+
+    def answer(body):
+        with Ledger(path) as ledger:
+            seen.append((ledger.totals()["requests"], ledger.totals()["replies"]))
+        return fake_llm.reply("x")
+
+    fake_llm.answer = answer
+    ask(request())
+    assert seen == [(1, 0)]
+
+
+def test_key_is_in_no_byte_of_the_ledger(ask, path):
+    ask(request())
+    assert b"A text." in ledger_bytes(path)
+    assert KEY.encode() not in ledger_bytes(path)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (400, "got HTTP status 400"), (401, "got a refusal of the key"), (403, "got a refusal of the key"),
+        (404, "got HTTP status 404"), (429, "got HTTP status 429"), (500, "got HTTP status 500"),
+    ],
+)  # fmt: skip
+def test_refusal_is_one_line_that_never_repeats_what_the_server_echoes(ask, fake_llm, path, status, told, capsys):
+    fake_llm.answer = lambda body: (status, {"error": {"message": f"Incorrect API key provided: {KEY}", "code": KEY}})
+    refused(ask, told)
+    assert KEY.encode() not in ledger_bytes(path)
+    assert KEY not in "".join(capsys.readouterr())
+
+
+def test_earlier_replies_survive_a_refusal(ask, fake_llm):
+    ask(request())
+    fake_llm.answer = lambda body: (500, {})
+    with pytest.raises(InputError):
+        ask(request("Other."))
+    replies, _ = ask(request())
+    assert replies[0].text == '{"passage": "A text."}'
+    assert len(fake_llm.requests) == 2
+
+
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:1/v1", "localhost:8000", "no-url", "http://h:99999999/v1"])
+def test_server_that_cannot_be_reached(ask, base_url):
+    refused(ask, "no connection", "llm.base_url", base_url=base_url)
+
+
+def test_base_url_that_is_none(path, no_retries, ask):
+    with pytest.raises(InputError, match=r"llm\.base_url"):
+        ask(request(), base_url="http://[bad/v1")
+
+
+def test_password_in_the_base_url_is_not_repeated(ask):
+    line = refused(ask, "no connection", base_url="http://me:pass-word@127.0.0.1:1/v1")
+    assert "pass-word" not in line
+
+
+def test_server_that_does_not_answer_in_time(ask, fake_llm):
+    over = threading.Event()
+    fake_llm.answer = lambda body: (over.wait(10), fake_llm.reply("x"))[1]
+    try:
+        refused(ask, "no answer in time", "llm.timeout", timeout=0.1)
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ü", f"{KEY}€"])
+def test_key_that_no_header_can_carry_is_one_line_too(ask, key):
+    refused(ask, key=key)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"choices": []}, {"choices": None}, {"choices": [{}]}, {"choices": [{"message": None}]}, [], "text", None,
+        {"error": {"message": f"bad key {KEY}"}}, {"choices": [{"message": {"content": {"a": 1}}}]},
+        {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": None, "completion_tokens": "many"}},
+    ],
+    ids=["empty", "no choice", "null choices", "empty choice", "no message", "list", "string", "null", "error",
+         "object", "usage"],
+)  # fmt: skip
+def test_garbage_with_status_200_is_one_line_or_an_empty_reply(ask, fake_llm, path, body):
+    fake_llm.answer = lambda _: (200, body)
+    try:
+        replies, _ = ask(request())
+        assert all(isinstance(reply, Reply) for reply in replies)
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert KEY not in str(error)
+        assert "the LLM at 127.0.0.1" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+@pytest.mark.parametrize("body", ["<html>a proxy's page</html>", "", '{"choices": ['])
+def test_answer_that_is_no_json_is_one_line(ask, monkeypatch, kind, body):
+    httpx = sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]  # httpx or httpx2
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=body, headers={"content-type": kind}))
+    monkeypatch.setattr(openai, "DefaultAsyncHttpxClient", lambda **options: httpx.AsyncClient(transport=transport))
+    refused(ask)
+
+
+def test_missing_content_and_usage_are_empty(ask, fake_llm):
+    status, body = fake_llm.reply("x")
+    body["choices"][0]["message"]["content"] = None
+    del body["usage"]
+    fake_llm.answer = lambda _: (status, body)
+    replies, _ = ask(request())
+    assert replies[0].model_copy(update={"seconds": 0}) == Reply(
+        text="", finish_reason="stop", prompt_tokens=0, completion_tokens=0, seconds=0
+    )
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b", "x" * 3_000_000, "\u2028\x1b[31m"], ids=ascii)
+def test_hostile_replies_are_kept(ask, fake_llm, text):
+    fake_llm.answer = lambda _: fake_llm.reply(text)
+    first, _ = ask(request())
+    second, _ = ask(request())
+    assert first[0].text[:1] == second[0].text[:1]
+    assert len(fake_llm.requests) == 1
+
+
+def test_environment_names_no_server(ask, fake_llm, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    ask(request())
+    assert fake_llm.keys == [f"Bearer {KEY}"]
+
+
+def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monkeypatch):
+    monkeypatch.setattr(openai.AsyncOpenAI, "_calculate_retry_timeout", lambda *given: 0.0)
+    answers = iter([(500, {}), (429, {}), fake_llm.reply("at last")])
+    fake_llm.answer = lambda _: next(answers)
+
+    async def go():
+        with Ledger(path) as ledger:
+            client = LLMClient(fake_llm.base_url, KEY, ledger, 10)
+            try:
+                return await client.complete(request())
+            finally:
+                await client.close()
+
+    assert asyncio.run(go()).text == "at last"
+    assert len(fake_llm.requests) == 3

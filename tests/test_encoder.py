@@ -1,0 +1,202 @@
+"""Encoders are plain sentence-transformers folders: they load where finegrade is not, and no code runs unasked."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from finegrade.encoder import PoolingName, build_encoder, load_encoder, save_encoder
+from finegrade.errors import InputError
+
+TEXTS = ["open the file", "sort the rows of a table by value and then by key", "graph", "lock and queue of a thread"]
+
+WITHOUT_FINEGRADE = """
+import json, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "finegrade":
+            raise ImportError("finegrade is not installed here")
+
+sys.meta_path.insert(0, Refuse())
+from sentence_transformers import SentenceTransformer
+
+source, target, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+model = SentenceTransformer(source, device="cpu", trust_remote_code=True)
+first = model.encode(texts).tolist()
+model.save_pretrained(target)
+again = SentenceTransformer(target, device="cpu", trust_remote_code=True).encode(texts).tolist()
+assert not any(name.partition(".")[0] == "finegrade" for name in sys.modules)
+print(json.dumps([first, again]))
+"""
+
+
+def run_python(code: str, *arguments: object, **environment: str) -> str:
+    """Runs code in a Python of its own; gives what it printed last."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def encode(model: SentenceTransformer, texts: list[str] = TEXTS, **options: Any) -> np.ndarray:
+    return model.encode(texts, **options)
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An anchor-pooling model's folder."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_encoder(build_encoder(str(tiny_encoder), device="cpu"), folder)
+    return folder
+
+
+@pytest.mark.parametrize("pooling", ["anchor", "mean"])
+def test_what_is_saved_and_loaded_gives_the_same_vectors(
+    pooling: PoolingName, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    model = build_encoder(str(tiny_encoder), pooling=pooling, max_length=12, device="cpu")
+    save_encoder(model, tmp_path / "one")
+    loaded = load_encoder(tmp_path / "one", device="cpu")
+    save_encoder(loaded, tmp_path / "two")
+    wanted = encode(model)
+    np.testing.assert_allclose(np.linalg.norm(wanted, axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(encode(loaded), wanted)
+    np.testing.assert_array_equal(encode(load_encoder(tmp_path / "two", device="cpu")), wanted)
+    assert loaded.max_seq_length == 12
+
+
+def test_anchor_pooling_is_not_the_mean(tiny_encoder: Path) -> None:
+    anchor, mean = (build_encoder(str(tiny_encoder), pooling=p, device="cpu") for p in ("anchor", "mean"))
+    assert np.abs(encode(anchor) - encode(mean)).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there(saved: Path, tmp_path: Path) -> None:
+    printed = run_python(
+        WITHOUT_FINEGRADE, saved, tmp_path / "again", json.dumps(TEXTS), HF_MODULES_CACHE=str(tmp_path / "code")
+    )
+    wanted = encode(load_encoder(saved, device="cpu"))
+    first, again = json.loads(printed)
+    np.testing.assert_allclose(first, wanted, atol=1e-6)
+    np.testing.assert_allclose(again, wanted, atol=1e-6)
+    back = load_encoder(tmp_path / "again", device="cpu")  # and finegrade reads what was saved there
+    np.testing.assert_allclose(encode(back), wanted, atol=1e-6)
+
+
+def test_a_folder_holds_safetensors_only_and_the_portable_code_in_its_root(saved: Path) -> None:
+    files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
+    assert {name for name in files if name.endswith(".py")} == {
+        "received_attention.py", "anchor_transformer.py", "anchor_pooling.py",
+    }  # fmt: skip
+    assert "model.safetensors" in files
+    assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle")) for name in files)
+    types = [module["type"] for module in json.loads((saved / "modules.json").read_text(encoding="utf-8"))]
+    assert types[:2] == ["anchor_transformer.AnchorTransformer", "anchor_pooling.AnchorPooling"]
+
+
+def test_a_mean_pooling_model_carries_no_code_and_needs_no_trust(tiny_encoder: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(tiny_encoder), pooling="mean", device="cpu")
+    save_encoder(model, tmp_path / "model")
+    assert not list(tmp_path.rglob("*.py"))
+    plain = SentenceTransformer(str(tmp_path / "model"), device="cpu", trust_remote_code=False)
+    np.testing.assert_array_equal(encode(plain), encode(model))
+
+
+def test_loading_never_runs_code_of_the_folder(saved: Path, tmp_path: Path) -> None:
+    folder, proof = tmp_path / "model", tmp_path / "proof"
+    shutil.copytree(saved, folder)
+    evil = f"open({str(proof)!r}, 'w').write('run')\n"
+    for name in ("received_attention.py", "anchor_transformer.py", "anchor_pooling.py"):
+        (folder / name).write_text(evil + (folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+    np.testing.assert_array_equal(encode(load_encoder(folder, device="cpu")), encode(load_encoder(saved, device="cpu")))
+    assert not proof.exists()
+
+
+def test_loading_refuses_a_class_of_the_folders_own(saved: Path, tmp_path: Path) -> None:
+    folder, proof = tmp_path / "model", tmp_path / "proof"
+    shutil.copytree(saved, folder)
+    (folder / "own.py").write_text(f"open({str(proof)!r}, 'w').write('run')\n", encoding="utf-8")
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules[1]["type"] = "own.Pooling"
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with pytest.raises((ImportError, ValueError)):
+        load_encoder(folder, device="cpu")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("pooling", ["anchor", "mean"])
+def test_padding_on_the_left_gives_the_same_vectors(pooling: PoolingName, tmp_path: Path, tiny_encoder: Path) -> None:
+    """With rotary positions, which padding does not shift; BERT counts positions from the left end of the row."""
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import LlamaConfig, LlamaModel
+
+    for file in tiny_encoder.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    LlamaModel(config).save_pretrained(tmp_path)
+    transformer = Transformer(str(tmp_path), max_seq_length=64)
+    SentenceTransformer(modules=[transformer, Pooling(32, pooling_mode="mean")]).save_pretrained(
+        str(tmp_path), create_model_card=False
+    )
+    model = build_encoder(str(tmp_path), pooling=pooling, device="cpu")
+    sides = []
+    for side in ("right", "left"):
+        model.tokenizer.padding_side = side
+        assert int(model.tokenize(TEXTS)["attention_mask"][0, 0]) == (side == "right")
+        sides.append(encode(model))
+    alone = np.concatenate([encode(model, [text]) for text in TEXTS])
+    np.testing.assert_allclose(sides[0], sides[1], atol=1e-5)
+    np.testing.assert_allclose(sides[0], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_prompt_tokens_weigh_nothing_where_they_are_left_out(side: str, tiny_encoder: Path) -> None:
+    model = build_encoder(str(tiny_encoder), device="cpu")
+    model.tokenizer.padding_side = side
+    prompt = "find the answer "
+    with_prompt = encode(model, prompt=prompt)
+    model[1].include_prompt = False
+    without = encode(model, prompt=prompt)
+    assert np.abs(with_prompt - without).max() > 1e-4
+    features = model.tokenize([prompt + text for text in TEXTS])
+    with torch.no_grad():
+        features = model[0](features)
+    weights = features["received_attention"].clone()
+    for row, mask in zip(weights, features["attention_mask"], strict=True):
+        row[mask.nonzero()[:4, 0]] = 0  # [CLS] and the prompt's three words
+    pooled = torch.einsum("bn,bnd->bd", weights, features["token_embeddings"])
+    np.testing.assert_allclose(without, torch.nn.functional.normalize(pooled).numpy(), atol=1e-5)
+
+
+def test_whether_prompts_count_is_saved(tiny_encoder: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(tiny_encoder), device="cpu")
+    model[1].include_prompt = False
+    save_encoder(model, tmp_path / "model")
+    assert load_encoder(tmp_path / "model", device="cpu")[1].include_prompt is False
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "./no/such/folder"])
+def test_an_unknown_backbone_is_told_in_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=f"got {name}; wanted"):
+        build_encoder(name)
+
+
+def test_a_folder_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="wanted an encoder that transformers can load"):
+        build_encoder(str(tmp_path))

@@ -1,0 +1,108 @@
+"""Imports go downwards only, and stages never import one another: the picture in docs, held by a test."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import finegrade
+
+ROOT = Path(finegrade.__file__).parent
+
+RANKS: dict[str, int] = {
+    module: rank
+    for rank, modules in enumerate(
+        (
+            # what everything may use, and what uses nothing but its like
+            "errors text allocator portable.received_attention llm sources evaluation portable llm.embedded_child",
+            "console config records catalogue portable.anchor_pooling portable.anchor_transformer evaluation.metrics",
+            # files, servers, and what a saved model carries
+            "store llm.ledger llm.embedded sources.pairs",
+            "rows fetching llm.client sources.python_docs sources.splitting",
+            # what stages are made of
+            "prompts encoder scoring mining curriculum charts summary evaluation.rankers evaluation.sts",
+            "gates",
+            # the stages: never one another
+            "seeding synthesis verification training evaluation.stage reporting",
+            # the road, and its door
+            "pipeline",
+            "cli",
+        )
+    )
+    for module in modules.split()
+}
+"""Module -> layer. A module imports from lower layers only; stages meet in the run folder."""
+
+STAGES = {"seeding", "synthesis", "verification", "training", "evaluation.stage", "reporting"}
+
+PORTABLE_MAY_IMPORT_BESIDES = {"torch", "transformers", "sentence_transformers", "typing_extensions"}
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {_name(path): path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"}
+
+
+def _imports(path: Path) -> set[str]:
+    """Every absolute or relative import in a file, inside functions too, as dotted names."""
+    package = ["finegrade", *path.relative_to(ROOT).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _own(path: Path) -> set[str]:
+    """The finegrade modules that a file imports; a package's own __init__ counts where nothing below it is named."""
+    own = set()
+    for name in _imports(path):
+        inner = name.removeprefix("finegrade.")
+        if inner != name:
+            while inner and inner not in MODULES:
+                inner = inner.rpartition(".")[0]
+            if inner:
+                own.add(inner)
+    return own
+
+
+def test_every_module_has_a_layer():
+    assert set(MODULES) == set(RANKS)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_downwards_only(module):
+    upwards = {other for other in _own(MODULES[module]) if RANKS[other] >= RANKS[module] and other != module}
+    assert not upwards
+
+
+def test_the_import_graph_was_read():
+    assert {"store", "records", "fetching", "scoring"} <= _own(MODULES["verification"])
+    assert _own(MODULES["pipeline"]) >= STAGES
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_stages_never_import_one_another(stage):
+    assert not _own(MODULES[stage]) & (STAGES - {stage})
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("portable.")))
+def test_portable_files_import_only_siblings_and_third_parties(module):
+    import sys
+
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1
+            assert f"portable.{node.module}" in MODULES
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            for name in names:
+                top = name.partition(".")[0]
+                assert top in PORTABLE_MAY_IMPORT_BESIDES or top in sys.stdlib_module_names, name

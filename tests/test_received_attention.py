@@ -1,0 +1,233 @@
+"""Received attention is what METHOD.md, section 3, says: the definition in loops against the function."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from definition import probabilities, received, rule
+from finegrade.portable.received_attention import received_attention
+
+HEADS, DIM = 4, 8
+PADDED = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]])
+
+
+def draw(batch: int, tokens: int, kv_heads: int = HEADS, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    query = 2 * torch.randn(batch, HEADS, tokens, DIM, generator=generator)
+    return query, torch.randn(batch, kv_heads, tokens, DIM, generator=generator)
+
+
+def by_definition(
+    query: Tensor, key: Tensor, mask: Tensor, causal: bool = False, window: int | None = None, **options: Any
+) -> Tensor:
+    """The definition for a batch with a 2-D mask."""
+    options.setdefault("scale", query.shape[-1] ** -0.5)
+    rows = []
+    for q, k, valid in zip(query.double().tolist(), key.double().tolist(), mask.bool().tolist(), strict=True):
+        visible = rule(valid, causal, window)
+        rows.append(received(probabilities(q, k, visible, **options), visible, valid))
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def as_4d(mask: Tensor, causal: bool, window: int | None = None) -> Tensor:
+    """[batch, 1, tokens, tokens], as transformers makes it: the rows of padding queries still see valid keys."""
+    tokens = mask.shape[1]
+    i = torch.arange(tokens)
+    see = torch.ones(tokens, tokens, dtype=torch.bool)
+    if causal:
+        see = see & (i[None] <= i[:, None])
+    if window is not None:
+        see = see & ((i[:, None] - i[None]).abs() < window)
+    return see[None, None] & mask.bool()[:, None, None, :]
+
+
+def additive(mask: Tensor, low: float = torch.finfo(torch.float32).min) -> Tensor:
+    return torch.zeros(mask.shape).masked_fill(~mask, low)
+
+
+def assert_same(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_no_mask(causal: bool, kv_heads: int) -> None:
+    query, key = draw(2, 7, kv_heads)
+    assert_same(received_attention(query, key, causal=causal), by_definition(query, key, torch.ones(2, 7), causal))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_on_either_side_and_everywhere(causal: bool) -> None:
+    query, key = draw(4, 7, 2)
+    found = received_attention(query, key, attention_mask=PADDED, causal=causal)
+    assert_same(found, by_definition(query, key, PADDED, causal))
+    assert (found[PADDED == 0] == 0).all()
+    assert (found[PADDED == 1] > 0).all()
+
+
+@pytest.mark.parametrize("low", [None, torch.finfo(torch.float32).min, float("-inf")], ids=["boolean", "min", "inf"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_4d_masks(causal: bool, low: float | None) -> None:
+    query, key = draw(4, 7)
+    mask = as_4d(PADDED, causal)
+    found = received_attention(query, key, attention_mask=mask if low is None else additive(mask, low))
+    assert_same(found, by_definition(query, key, PADDED, causal))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_sliding_window_comes_as_a_4d_mask(causal: bool) -> None:
+    query, key = draw(4, 7)
+    found = received_attention(query, key, attention_mask=as_4d(PADDED, causal, window=3))
+    assert_same(found, by_definition(query, key, PADDED, causal, window=3))
+
+
+def test_one_4d_mask_serves_the_whole_batch() -> None:
+    query, key = draw(3, 6)
+    mask = as_4d(torch.ones(1, 6), causal=True)
+    assert_same(received_attention(query, key, attention_mask=mask), by_definition(query, key, torch.ones(3, 6), True))
+
+
+def test_softcap() -> None:
+    query, key = draw(4, 7)
+    found = received_attention(query, 10 * key, attention_mask=PADDED, softcap=2.0)
+    assert_same(found, by_definition(query, 10 * key, PADDED, softcap=2.0))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_sinks_take_probability_and_are_no_token(causal: bool) -> None:
+    query, key = draw(4, 7, 2)
+    sinks = torch.tensor([1.0, -2.0, 3.0, 0.0])
+    found = received_attention(query, key, attention_mask=PADDED, causal=causal, sinks=sinks)
+    assert_same(found, by_definition(query, key, PADDED, causal, sinks=sinks.tolist()))
+
+
+def test_scale() -> None:
+    query, key = draw(4, 7)
+    found = received_attention(query, key, attention_mask=PADDED, scale=0.7)
+    assert_same(found, by_definition(query, key, PADDED, scale=0.7))
+
+
+def test_excluded_tokens_weigh_nothing_and_still_attend() -> None:
+    query, key = draw(4, 7)
+    excluded = torch.zeros(4, 7, dtype=torch.bool)
+    excluded[:, 2:4] = True
+    found = received_attention(query, key, attention_mask=PADDED, causal=True, excluded=excluded)
+    wanted = by_definition(query, key, PADDED, causal=True)
+    assert (found[excluded] == 0).all()
+    assert_same(found, wanted.masked_fill(excluded, 0))
+    as_int = received_attention(query, key, attention_mask=PADDED, causal=True, excluded=excluded.long())
+    assert torch.equal(found, as_int)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (5,)])
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    query, key = draw(2, 5)
+    with pytest.raises(ValueError, match=r"attention_mask has \d dimensions; wanted"):
+        received_attention(query, key, attention_mask=torch.ones(shape))
+
+
+def test_half_precision_inputs_give_float32_weights() -> None:
+    query, key = (x.bfloat16() for x in draw(4, 7))
+    found = received_attention(query, key, attention_mask=PADDED)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), by_definition(query, key, PADDED), rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("options", [{}, {"softcap": 2.0}, {"sinks": (1.0, -2.0, 3.0, 0.0)}], ids=str)
+def test_gradients_are_those_of_the_definition(options: dict[str, Any], causal: bool) -> None:
+    """Central differences of the definition in float64 against autograd."""
+    mask = torch.tensor([[0, 1, 1, 1, 0]])
+    generator = torch.Generator().manual_seed(1)
+    query, key = (torch.randn(1, n, 5, 3, generator=generator, dtype=torch.float64) for n in (4, 2))
+    direction = torch.randn(1, 5, generator=generator, dtype=torch.float64)
+    tensors = {name: torch.tensor(value) if name == "sinks" else value for name, value in options.items()}
+    inputs = [query.float().requires_grad_(), key.float().requires_grad_()]
+    (received_attention(*inputs, attention_mask=mask, causal=causal, **tensors) * direction).sum().backward()
+    for which, (values, given_) in enumerate(zip((query, key), inputs, strict=True)):
+        wanted = torch.zeros_like(values)
+        for place in range(values.numel()):
+            ends = []
+            for shift in (1e-5, -1e-5):
+                moved = [query.clone(), key.clone()]
+                moved[which].view(-1)[place] += shift
+                ends.append((by_definition(*moved, mask, causal, **options) * direction).sum().item())
+            wanted.view(-1)[place] = (ends[0] - ends[1]) / 2e-5
+        assert given_.grad is not None
+        torch.testing.assert_close(given_.grad.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fourth", [False, True], ids=["2-D", "4-D"])
+def test_gradients_stay_finite_where_nothing_is_seen_and_at_extreme_logits(fourth: bool) -> None:
+    query, key = draw(4, 7)
+    inputs = [(300 * query).requires_grad_(), key.requires_grad_()]
+    mask = additive(as_4d(PADDED, True), float("-inf")) if fourth else PADDED
+    found = received_attention(*inputs, attention_mask=mask, causal=True)
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in inputs)
+    assert all((x.grad[3] == 0).all() for x in inputs)  # the row of padding
+
+
+masks = st.lists(st.booleans(), min_size=1, max_size=6)
+seeds = st.integers(0, 2**31 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(mask=masks, causal=st.booleans(), kv_heads=st.sampled_from([1, 2, 4]), seed=seeds)
+def test_any_mask_agrees_with_the_definition(mask: list[bool], causal: bool, kv_heads: int, seed: int) -> None:
+    query, key = draw(1, len(mask), kv_heads, seed)
+    valid = torch.tensor([mask])
+    found = received_attention(query, key, attention_mask=valid, causal=causal)
+    assert_same(found, by_definition(query, key, valid, causal))
+    assert_same(received_attention(query, key, attention_mask=as_4d(valid, causal)), found.double())
+
+
+@settings(max_examples=40, deadline=None)
+@given(left=st.integers(0, 4), right=st.integers(0, 4), tokens=st.integers(1, 6), causal=st.booleans(), seed=seeds)
+def test_padding_changes_nothing(left: int, right: int, tokens: int, causal: bool, seed: int) -> None:
+    whole_query, whole_key = draw(1, left + tokens + right, 2, seed)
+    mask = torch.zeros(1, left + tokens + right)
+    mask[:, left : left + tokens] = 1
+    part = slice(left, left + tokens)
+    bare = received_attention(whole_query[:, :, part], whole_key[:, :, part], causal=causal)
+    padded = received_attention(whole_query, whole_key, attention_mask=mask, causal=causal)
+    torch.testing.assert_close(padded[:, part], bare)
+    assert padded[mask == 0].abs().sum() == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(range(4)), causal=st.booleans(), seed=seeds)
+def test_rows_do_not_see_each_other(order: list[int], causal: bool, seed: int) -> None:
+    query, key = draw(4, 7, 2, seed)
+    found = received_attention(query, key, attention_mask=PADDED, causal=causal)
+    moved = received_attention(query[order], key[order], attention_mask=PADDED[order], causal=causal)
+    torch.testing.assert_close(moved, found[order])
+
+
+@settings(max_examples=20, deadline=None)
+@given(order=st.permutations(range(6)), seed=seeds)
+def test_bidirectional_weights_follow_their_tokens(order: list[int], seed: int) -> None:
+    query, key = draw(2, 6, 2, seed)
+    moved = received_attention(query[:, :, order], key[:, :, order])
+    torch.testing.assert_close(moved, received_attention(query, key)[:, order])
+
+
+@settings(max_examples=20, deadline=None)
+@given(factor=st.floats(0.1, 10), causal=st.booleans(), seed=seeds)
+def test_only_the_product_of_query_key_and_scale_counts(factor: float, causal: bool, seed: int) -> None:
+    query, key = draw(2, 6, 2, seed)
+    scaled = received_attention(query * factor, key, causal=causal, scale=0.3 / factor)
+    torch.testing.assert_close(scaled, received_attention(query, key, causal=causal, scale=0.3), rtol=1e-4, atol=1e-5)
+
+
+def test_equal_attention_gives_equal_weights_also_when_causal() -> None:
+    """log 2 a head, whatever K is: what the mean over J(i) is for."""
+    nothing = torch.zeros(1, HEADS, 9, DIM)
+    for causal in (False, True):
+        found = received_attention(nothing, nothing, causal=causal)
+        torch.testing.assert_close(found, torch.full((1, 9), HEADS * torch.log(torch.tensor(2.0)).item()))

@@ -1,0 +1,246 @@
+"""The report is one file that shows everything and runs nothing, whatever an LLM or a corpus wrote."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import finegrade.reporting
+from finegrade.config import Config
+from finegrade.records import Negative, Sample, Verdict
+from finegrade.reporting import write_report
+from finegrade.rows import TRAINED_ROWS
+from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder, write_json, write_rows
+from finegrade.synthesis import SetAside
+
+SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
+HOSTILE = f"{SCRIPT} {IMAGE} {{{{ 7 * 7 }}}} </td></pre></svg><svg/onload=alert(3)> ]]> 'x"
+MARK = re.compile(r"\b(zz\w+)")
+
+
+def hostile(name: str) -> str:
+    """A hostile text that can be told from the others."""
+    return f"zz{name} {HOSTILE}"
+
+
+def made_sample() -> tuple[Sample, list[Verdict]]:
+    negatives = [(4, "llm", "dropped"), (3, "mined", "regraded"), (2, "mined", "kept"), (1, "random", "kept")]
+    sample = Sample(
+        id="s",
+        query=hostile("query"),
+        positive=hostile("positive"),
+        negatives=tuple(Negative(text=hostile(f"negative{n}"), level=n, source="mined") for n in (1, 2, 4)),
+        group=hostile("group"),
+    )
+    verdicts = [
+        Verdict(
+            sample="s",
+            text=hostile(f"negative{level}"),
+            source=source,  # type: ignore[arg-type]
+            level_before=level,
+            level_after={"dropped": None, "regraded": 4, "kept": level}[decision],
+            decision=decision,  # type: ignore[arg-type]
+            reason="" if decision == "kept" else hostile(f"reason{level}"),
+            positive_score=2.0,
+            score=level / 4,
+            sibling_score=1.5 if source == "llm" else None,
+        )
+        for level, source, decision in negatives
+    ]
+    return sample, verdicts
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.05}
+
+
+def made_scores() -> dict[str, Any]:
+    names = ["bm25", "base", "in-batch-mean", "in-batch-anchor", "mined-mean", "finegrade"]
+    metrics = ["nDCG@10", "Recall@1", "MRR"]
+    rows = [
+        {"name": n, "title": hostile(n.replace("-", "")), "scores": {m: interval(0.5) for m in metrics}} for n in names
+    ]
+    differences = [
+        {"name": n, "title": f"finegrade − {hostile('other' + n[:2])}", "scores": {m: interval(value) for m in metrics}}
+        for n, value in zip(names[:3], (0.3, -0.2, 0.01), strict=True)
+    ]
+    return {
+        "metrics": metrics, "queries": 12, "documents": 34, "confidence": 0.95, "resamples": 100, "rows": rows,
+        "differences": differences, "corpus_hash": "abcdef", "test_groups": [hostile("testgroup")], "seed": 0,
+        "steps": 4, "batch_size": 8,
+    }  # fmt: skip
+
+
+def make_run(folder: Path) -> RunFolder:
+    """A run folder as evaluate leaves it, with hostile text wherever text can be."""
+    run = RunFolder(folder)
+    sample, verdicts = made_sample()
+    usage = {"requests": 9, "replies": 9, "prompt_tokens": 4321, "completion_tokens": 1234, "seconds": 6.0}
+    steps = [{"step": i, "level": i, "loss": 1.0 / i, "learning_rate": 1e-4} for i in range(1, 5)]
+    trained = {"steps": steps, "rows_llm": 3, "rows": 32}
+    details: dict[str, dict[str, Any]] = {
+        "seeds": {"counts": {hostile("count"): 5}, "corpus_hash": "abcdef", "test_groups": [hostile("testgroup")]},
+        "synthesize": {"set_aside": {hostile("why"): 2}, "usage": usage, "samples": 1, "negatives": {}},
+        "verify": {
+            "decisions": {"kept": 6, "regraded": 2, "dropped": 2},
+            "reasons": {hostile("reasoncount"): 2},
+            "by_source": {"llm": {"kept": 1, "regraded": 1, "dropped": 2}, "mined": {"kept": 5, "regraded": 1}},
+            "by_level": {},
+        },
+        **{row.stage: trained for row in TRAINED_ROWS},
+        **{f"score-{name}": {} for name in ("bm25", "base", *(row.name for row in TRAINED_ROWS))},
+        "evaluate": {},
+    }
+    write_rows(run.path(VERIFIED), [sample])
+    write_rows(run.path(VERDICTS), verdicts)
+    write_json(run.path(SCORES), made_scores())
+    write_set_aside(run, hostile("reply"))
+    for name, value in details.items():
+        with run.stage(name, {}) as stage:
+            stage.finish([], value)
+    return run
+
+
+def write_set_aside(run: RunFolder, reply: str) -> None:
+    row = SetAside(sample="s", query=hostile("asked"), sibling="b", reason=hostile("refused"), reply=reply)
+    run.path(SET_ASIDE).write_text(row.model_dump_json() + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return Config.model_validate({"source": {"path": f"/{HOSTILE}.jsonl"}, "llm": {"model": hostile("model")}})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, config: Config) -> RunFolder:
+    """A run with its report."""
+    run = make_run(tmp_path_factory.mktemp("run"))
+    write_report(config, run)
+    return run
+
+
+@pytest.fixture
+def html(whole: RunFolder) -> str:
+    return whole.path(REPORT).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run whose report has no charts, which take a while to draw."""
+    for name in ("scores_chart", "levels_chart", "loss_chart"):
+        monkeypatch.setattr(finegrade.reporting, name, lambda *_: "")
+    return make_run(tmp_path / "run")
+
+
+class Page(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"\n{data}"
+
+
+def test_hostile_text_stays_text_wherever_it_stands(html: str) -> None:
+    page = Page(html)
+    assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert SCRIPT not in html
+    assert "<img" not in html
+    for name in (
+        "query", "positive", "group", "negative1", "negative2", "negative3", "negative4", "reason4", "reason3", "reply",
+        "asked", "refused", "finegrade", "inbatchmean", "otherbm", "testgroup", "count", "why", "reasoncount", "model",
+    ):  # fmt: skip
+        shown = page.text[page.text.index(f"zz{name} ") :]
+        if name == "model":  # JSON in the configuration
+            assert json.loads(f'"{shown[: shown.index(chr(10))].rstrip(",").removesuffix(chr(34))}"') == hostile(name)
+        else:
+            assert shown.startswith(hostile(name)), name
+
+
+def test_every_place_of_hostile_text_is_checked(html: str) -> None:
+    """A new place in the template shows up here until the list above knows it."""
+    known = {"otherba", "otherin", "bm25", "base", "inbatchanchor", "minedmean"}
+    listed = {
+        "query", "positive", "group", "negative1", "negative2", "negative3", "negative4", "reason4", "reason3", "reply",
+        "asked", "refused", "finegrade", "inbatchmean", "otherbm", "testgroup", "count", "why", "reasoncount", "model",
+    }  # fmt: skip
+    assert {name.removeprefix("zz") for name in MARK.findall(Page(html).text)} == listed | known
+
+
+def test_the_file_loads_nothing_from_anywhere(html: str) -> None:
+    page = Page(html)
+    assert "default-src 'none'; style-src 'unsafe-inline'" in html
+    loading = ("src", "href", "xlink:href", "action", "data", "poster", "srcset")
+    assert [value for name, value in page.attributes if name in loading and not value.startswith("#")] == []
+    styles = "".join(re.findall(r"<style.*?</style>", html, re.DOTALL))
+    assert "@import" not in styles
+    assert re.findall(r"url\((?!#)[^)]*\)", html) == []
+    assert page.tags.count("svg") == 3
+
+
+def test_levels_have_both_names(html: str) -> None:
+    text = Page(html).text
+    for level, name in ((4, "N1"), (3, "N2"), (2, "N3"), (1, "N4")):
+        assert f"level {level} ({name})" in text
+    assert "level 3 (N2) → 4" in text
+
+
+def test_the_first_lines_say_what_share_an_llm_wrote_and_how_finegrade_stands(html: str) -> None:
+    first = html[html.index("<ul>") : html.index("</ul>")]
+    assert "An LLM wrote 2 of the 8 verified negatives (25.0%); 3 of the 32 training rows use one." in first
+    assert "proves that the road works" in first
+    assert [f"finegrade {told} " in first for told in ("is above", "is below", "cannot be told from")] == [True] * 3
+    assert "nDCG@10 +0.300 [+0.200, +0.350] (95% interval)" in first
+
+
+def test_the_report_ends_with_how_to_load_the_model_and_to_re_embed(html: str, whole: RunFolder) -> None:
+    end = Page(html).text[-400:]
+    assert f"SentenceTransformer('{whole.path(MODEL)}', trust_remote_code=True)" in end
+    assert "Re-embed your index: old and new vectors do not mix." in end
+
+
+def test_time_tokens_versions_and_corpus_are_there(html: str) -> None:
+    text = Page(html).text
+    for told in (
+        "4,321",
+        "1,234",
+        "sentence-transformers 6",
+        "torch 2",
+        "corpus abcdef",
+        "train-finegrade",
+        "score-bm25",
+    ):
+        assert told in text
+
+
+def test_the_name_of_the_keys_variable_is_not_told(run: RunFolder) -> None:
+    config = Config.model_validate({"source": {"path": "x"}, "llm": {"api_key_env": "MY_SECRET_VARIABLE"}})
+    write_report(config, run)
+    assert "MY_SECRET_VARIABLE" not in run.path(REPORT).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r", "\0"], ids=ascii)
+def test_any_character_in_a_reply_can_be_shown(character: str, run: RunFolder, config: Config) -> None:
+    write_set_aside(run, f"before{character}after")
+    write_report(config, run)
+    assert "after" in run.path(REPORT).read_text(encoding="utf-8")
+
+
+def test_an_unchanged_report_is_kept(run: RunFolder, config: Config) -> None:
+    write_report(config, run)
+    run.path(REPORT).write_text("kept", encoding="utf-8")
+    write_report(config, run)
+    assert run.path(REPORT).read_text(encoding="utf-8") == "kept"

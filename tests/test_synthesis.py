@@ -1,0 +1,373 @@
+"""The synthesize stage against a fake LLM: what it makes, and that no reply is ever asked for twice."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from conftest import FakeLLM
+from finegrade.config import Config, SynthesisConfig, parse_config
+from finegrade.errors import InputError
+from finegrade.records import Sample, Seed
+from finegrade.seeding import make_seeds
+from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows
+from finegrade.synthesis import find_rewrites, synthesize
+from finegrade.text import content_words, jaccard
+
+KEY = "sk-secret-KEY-456"
+PARTS = re.compile(r"How to (\w+) the (\w+) in (\w+) number (\d+)\?$")
+
+
+def asked_for(body) -> str:
+    return body["messages"][-1]["content"]
+
+
+def rewrite(body):
+    """Answers as a good LLM would; every third request badly."""
+    prompt = asked_for(body)
+    a, b, c, i = PARTS.search(prompt).groups()
+    if int(i) % 3 == 0:
+        return FakeLLM.reply("Sure! Here is a passage.")
+    passage = (
+        f"To {a} the {b} you take item {i} of the {c} and call it with the {b} as its value. Then it is quite done."
+    )
+    return FakeLLM.reply(json.dumps({"passage": passage}))
+
+
+def slowly(body):
+    threading.Event().wait(0.02)
+    return rewrite(body)
+
+
+@pytest.fixture
+def config(fake_llm, pairs_file, monkeypatch, no_retries):
+    """A configuration that names the fake LLM."""
+    fake_llm.answer = rewrite
+    monkeypatch.setenv("TEST_LLM_KEY", KEY)
+
+    def config(llm_samples=6, concurrency=1, **llm) -> Config:
+        data = {
+            "source": {"path": str(pairs_file)},
+            "llm": {"base_url": fake_llm.base_url, "api_key_env": "TEST_LLM_KEY", "concurrency": concurrency} | llm,
+            "synthesis": {"llm_samples": llm_samples},
+        }
+        return parse_config(data, "test")
+
+    return config
+
+
+@pytest.fixture
+def new_run(tmp_path, pairs_file):
+    """Makes run folders whose seeds stage is done."""
+
+    def new_run(name="run") -> RunFolder:
+        run = RunFolder(tmp_path / name)
+        make_seeds(parse_config({"source": {"path": str(pairs_file)}}, "test"), run)
+        return run
+
+    return new_run
+
+
+def samples(run) -> list[Sample]:
+    return read_rows(run.path(SAMPLES), Sample)
+
+
+def forget(run) -> None:
+    """Leaves of the stage only the ledger."""
+    run.path(SAMPLES).unlink()
+
+
+def set_aside(run) -> list[dict]:
+    return [json.loads(line) for line in run.path(SET_ASIDE).read_text().splitlines()]
+
+
+def test_every_seed_becomes_a_sample_with_levels_1_to_4(config, new_run):
+    run = new_run()
+    synthesize(config(), run)
+    made = samples(run)
+    seeds = {seed.id: seed for seed in read_rows(run.path(TRAIN_SEEDS), Seed)}
+    assert [s.id for s in made] == list(seeds)
+    for sample in made:
+        assert [n.level for n in sample.negatives] == sorted({n.level for n in sample.negatives})
+        assert {n.level for n in sample.negatives} <= {1, 2, 3, 4}
+        assert sample.positive == seeds[sample.id].positives[0]
+        assert sample.positive not in [n.text for n in sample.negatives]
+    assert sum(len(s.negatives) == 4 for s in made) > len(made) / 2
+
+
+def test_hardest_level_is_the_llm_s_where_a_rewrite_was_accepted(config, new_run, fake_llm):
+    run = new_run()
+    synthesize(config(6), run)
+    written = [(s, n) for s in samples(run) for n in s.negatives if n.source == "llm"]
+    assert len(written) == 6
+    for sample, negative in written:
+        assert negative.level == 4
+        assert negative is sample.negatives[-1]
+        assert negative.sibling
+        assert negative.text.endswith("Then it is quite done.")
+        assert [n.level for n in sample.negatives].count(4) == 1
+    assert {n.source for s in samples(run) for n in s.negatives if n.level == 1} == {"random"}
+    assert {n.source for s in samples(run) for n in s.negatives if n.level in (2, 3)} == {"mined"}
+
+
+def test_what_is_refused_is_kept_with_its_reason_and_counted(config, new_run, fake_llm):
+    run = new_run()
+    synthesize(config(6), run)
+    refused = set_aside(run)
+    assert refused
+    assert len(refused) + 6 == len(fake_llm.requests)
+    assert {row["reason"] for row in refused} == {"not the JSON that was asked for"}
+    assert {row["reply"] for row in refused} == {"Sure! Here is a passage."}
+    details = run.record("synthesize")["details"]
+    assert details["set_aside"]["llm: not the JSON that was asked for"] == len(refused)
+    assert details["negatives"]["level 4 llm"] == 6
+    assert details["usage"]["replies"] == len(fake_llm.requests)
+    assert details["usage"]["completion_tokens"] == 3 * len(fake_llm.requests)
+
+
+def test_llm_that_writes_only_rubbish_leaves_mined_negatives(config, new_run, fake_llm):
+    fake_llm.answer = lambda body: FakeLLM.reply("\x00" * 1000)
+    run = new_run()
+    synthesize(config(), run)
+    assert {n.source for s in samples(run) for n in s.negatives} == {"mined", "random"}
+    assert len(set_aside(run)) == len(fake_llm.requests)
+
+
+def test_finished_stage_asks_nothing(config, new_run, fake_llm, capsys):
+    run = new_run()
+    synthesize(config(), run)
+    count = len(fake_llm.requests)
+    synthesize(config(), run)
+    synthesize(config(concurrency=3, timeout=7.0), run)  # settings that change no reply
+    assert len(fake_llm.requests) == count
+    assert "synthesize: kept from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_second_run_reads_the_ledger_and_asks_nothing(config, new_run, fake_llm, concurrency, capsys):
+    fake_llm.answer = slowly
+    run = new_run()
+    synthesize(config(concurrency=concurrency), run)
+    first, outputs = [asked_for(body) for body in fake_llm.requests], run.record("synthesize")["outputs"]
+    forget(run)
+    synthesize(config(concurrency=concurrency), run)
+    assert [asked_for(body) for body in fake_llm.requests] == first
+    assert run.record("synthesize")["outputs"] == outputs
+    assert "replies are in the ledger and will not be asked again" in capsys.readouterr().err
+
+
+def test_more_samples_ask_only_for_what_is_new(config, new_run, fake_llm):
+    run = new_run()
+    synthesize(config(4), run)
+    first = len(fake_llm.requests)
+    synthesize(config(8), run)
+    prompts = [asked_for(body) for body in fake_llm.requests]
+    assert len(prompts) > first
+    assert len(prompts) == len(set(prompts))
+    assert sum(n.source == "llm" for s in samples(run) for n in s.negatives) == 8
+
+
+def test_changed_parser_or_gate_reads_the_replies_again(config, new_run, fake_llm):
+    run = new_run()
+    synthesize(config(4), run)
+    count = len(fake_llm.requests)
+    stricter = config(4).model_copy(update={"synthesis": SynthesisConfig(llm_samples=4, min_changed=1)})
+    synthesize(stricter, run)
+    assert len(fake_llm.requests) == count
+
+
+def test_concurrency_changes_no_sample(config, new_run, fake_llm):
+    def slow_at_times(body):
+        if len(asked_for(body)) % 2:
+            threading.Event().wait(0.02)
+        return rewrite(body)
+
+    fake_llm.answer = slow_at_times
+    outputs, refused = [], []
+    for concurrency in (1, 8):
+        run = new_run(f"run{concurrency}")
+        synthesize(config(concurrency=concurrency), run)
+        outputs.append(run.record("synthesize")["outputs"])
+        refused.append(set_aside(run))
+    assert outputs[0] == outputs[1]
+    assert refused[0] == refused[1]
+
+
+def test_no_more_requests_than_max_requests(config, new_run, fake_llm):
+    fake_llm.answer = lambda body: FakeLLM.reply("no")
+    run = new_run()
+    synthesis = SynthesisConfig(llm_samples=50, max_requests=5)
+    synthesize(config(concurrency=4).model_copy(update={"synthesis": synthesis}), run)
+    assert len(fake_llm.requests) == 5
+
+
+@pytest.fixture
+def whole(config, new_run):
+    """The outputs of a run that nothing interrupted."""
+    run = new_run("whole")
+    synthesize(config(), run)
+    return run.record("synthesize")["outputs"], set_aside(run)
+
+
+@pytest.mark.parametrize("answered", [1, 4])
+def test_continues_after_the_server_broke_down(config, new_run, fake_llm, whole, answered):
+    fake_llm.requests.clear()
+    fake_llm.answer = lambda body: rewrite(body) if len(fake_llm.requests) <= answered else (500, {})
+    run = new_run()
+    with pytest.raises(InputError, match="HTTP status 500"):
+        synthesize(config(), run)
+    assert not run.path(SAMPLES).exists()
+    before = [asked_for(body) for body in fake_llm.requests[:answered]]
+    fake_llm.requests.clear()
+    fake_llm.answer = rewrite
+    synthesize(config(), run)
+    assert not {asked_for(body) for body in fake_llm.requests} & set(before)
+    assert (run.record("synthesize")["outputs"], set_aside(run)) == whole
+
+
+def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
+    answered = 4
+    waiting, over = threading.Event(), threading.Event()
+
+    def stall(body):
+        if len(fake_llm.requests) > answered:
+            waiting.set()
+            over.wait(30)
+        return rewrite(body)
+
+    fake_llm.requests.clear()
+    fake_llm.answer = stall
+    run = new_run()
+    (tmp_path / "config.json").write_text(config().model_dump_json())
+    code = (
+        "from pathlib import Path; from finegrade.config import Config; from finegrade.store import RunFolder\n"
+        "from finegrade.synthesis import synthesize\n"
+        f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"
+        f"synthesize(config, RunFolder(Path({str(run.root)!r})))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
+        try:
+            assert waiting.wait(30)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            over.set()
+    before = [asked_for(body) for body in fake_llm.requests[:answered]]
+    fake_llm.requests.clear()
+    fake_llm.answer = rewrite
+    synthesize(config(), run)
+    assert not {asked_for(body) for body in fake_llm.requests} & set(before)
+    assert (run.record("synthesize")["outputs"], set_aside(run)) == whole
+
+
+def test_key_is_sent_and_in_no_file_of_the_run_folder(config, new_run, fake_llm):
+    run = new_run()
+    synthesize(config(), run)
+    assert set(fake_llm.keys) == {f"Bearer {KEY}"}
+    contents = [path.read_bytes() for path in run.root.rglob("*") if path.is_file()]
+    assert len(contents) > 4
+    assert not [content for content in contents if KEY.encode() in content]
+
+
+@pytest.fixture
+def embedded(monkeypatch, tmp_path):
+    """Stands for the embedded LLM: a second fake server; gives it and what happened to it."""
+    local, events = FakeLLM(), []
+    local.answer = rewrite
+
+    class Server:
+        base_url, api_key = local.base_url, "of-the-embedded-one"
+
+        def __init__(self, model, context, log):
+            self.model = model.name
+
+        def __enter__(self):
+            events.append(("started", self.model))
+            return self
+
+        def __exit__(self, *error):
+            events.append(("ended", self.model))
+
+    (tmp_path / "model.gguf").touch()
+    monkeypatch.setattr("finegrade.synthesis.EmbeddedServer", Server)
+    yield local, events
+    local.close()
+
+
+@pytest.fixture
+def local_config(pairs_file, tmp_path):
+    def local_config(llm_samples=3, model="model.gguf") -> Config:
+        data = {
+            "source": {"path": str(pairs_file)},
+            "llm": {"model": str(tmp_path / model)},
+            "synthesis": {"llm_samples": llm_samples},
+        }
+        return parse_config(data, "test")
+
+    return local_config
+
+
+def test_environment_never_chooses_a_remote_llm(local_config, new_run, fake_llm, embedded, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", fake_llm.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    local, events = embedded
+    synthesize(local_config(), new_run())
+    assert fake_llm.requests == []
+    assert local.requests
+    assert set(local.keys) == {"Bearer of-the-embedded-one"}
+    assert events == [("started", "model.gguf"), ("ended", "model.gguf")]
+
+
+def test_embedded_llm_is_not_started_where_base_url_names_a_server(config, new_run, embedded):
+    synthesize(config(), new_run())
+    assert embedded[1] == []
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_without_llm_samples_nothing_is_asked_or_started(
+    remote, config, local_config, new_run, fake_llm, embedded, monkeypatch
+):
+    monkeypatch.setattr("finegrade.synthesis.model_path", None)
+    run = new_run()
+    synthesize(config(0) if remote else local_config(0), run)
+    assert fake_llm.requests == embedded[0].requests == embedded[1] == []
+    assert {n.source for s in samples(run) for n in s.negatives} == {"mined", "random"}
+
+
+def test_embedded_model_must_be_gguf(local_config, new_run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"llm.model: got .*folder; wanted a .gguf file. Or name a server"):
+        synthesize(local_config(model="folder"), new_run())
+
+
+def test_needs_the_seeds_stage(config, tmp_path):
+    with pytest.raises(InputError, match="Run `finegrade seeds` first"):
+        synthesize(config(), RunFolder(tmp_path / "empty"))
+
+
+def test_rewrites_have_real_siblings_and_something_to_change(new_run):
+    seeds = read_rows(new_run().path(TRAIN_SEEDS), Seed)
+    rewrites = find_rewrites(seeds, SynthesisConfig(), 0)
+    assert rewrites
+    by_query = {seed.query: seed for seed in seeds}
+    changes = []
+    for one in rewrites:
+        own, other = content_words(one.seed.query), content_words(one.sibling)
+        assert by_query[one.sibling].group == one.seed.group
+        assert 0.25 <= jaccard(own, other) <= 0.8
+        assert len(own ^ other) >= 2
+        changes.append(len((own & content_words(one.seed.positives[0])) - other))
+    assert changes == sorted(changes, reverse=True)
+    assert min(changes) >= 1
+    assert len({one.seed.id for one in rewrites}) == len(rewrites)
+    assert rewrites == find_rewrites(seeds, SynthesisConfig(), 0)
+
+
+def test_long_positives_are_not_rewritten(new_run):
+    seeds = read_rows(new_run().path(TRAIN_SEEDS), Seed)
+    long = [s.model_copy(update={"positives": (s.positives[0] + " word" * 200,)}) for s in seeds]
+    assert find_rewrites(long, SynthesisConfig(), 0) == []

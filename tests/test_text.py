@@ -1,0 +1,69 @@
+"""Words, shingles, overlaps and hashes."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finegrade.text import content_hash, content_words, jaccard, normalised, shingles, words
+
+texts = st.text(max_size=60)
+sets = st.frozensets(st.integers(0, 9))
+
+
+@settings(deadline=None)
+@given(texts)
+def test_normalising_twice_changes_nothing_more(text):
+    assert normalised(normalised(text)) == normalised(text)
+
+
+@settings(deadline=None)
+@given(texts)
+def test_case_and_spacing_do_not_count(text):
+    assert normalised(f"  {text}\n\t") == normalised(text)
+    assert normalised("A  Tree\nof nodes.") == normalised("a tree, of NODES")
+
+
+@settings(deadline=None)
+@given(texts)
+def test_content_words_are_words_of_the_text(text):
+    assert content_words(text) <= set(words(text))
+
+
+def test_content_words_leave_out_stop_words_and_single_letters():
+    assert content_words("The list of a x and its Values") == {"list", "values"}
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abcdef"), max_size=12), st.integers(1, 6))
+def test_shingles_are_the_runs_of_words(tokens, size):
+    runs = {tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)} or {tuple(tokens)}
+    assert shingles(" ".join(tokens), size) == runs
+
+
+@settings(deadline=None)
+@given(sets, sets)
+def test_jaccard_is_symmetric_and_one_only_for_equal_sets(left, right):
+    value = jaccard(left, right)
+    assert value == jaccard(right, left)
+    assert 0 <= value <= 1
+    assert (value == 1) == (left == right and bool(left))
+    assert (value > 0) == bool(left & right)
+
+
+def test_jaccard_of_a_known_pair():
+    assert jaccard([1, 2, 3], [2, 3, 4]) == 0.5
+
+
+@settings(deadline=None)
+@given(st.lists(texts, max_size=4), st.lists(texts, max_size=4))
+def test_content_hash_names_the_parts_and_their_borders(left, right):
+    assert (content_hash(*left) == content_hash(*right)) == (left == right)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(), max_size=20))
+def test_content_hash_takes_any_text(text):
+    assert len(content_hash(text, "\ud800")) == 16
+
+
+def test_content_hash_is_the_same_in_every_process():
+    assert content_hash("a", "b") == "3c9d591045bc8876"  # run folders of earlier versions carry it
