@@ -144,11 +144,6 @@ def test_server_that_cannot_be_reached(ask, base_url):
     refused(ask, "no connection", "llm.base_url", base_url=base_url)
 
 
-def test_base_url_that_is_none(path, no_retries, ask):
-    with pytest.raises(InputError, match=r"llm\.base_url"):
-        ask(request(), base_url="http://[bad/v1")
-
-
 def test_password_in_the_base_url_is_not_repeated(ask):
     line = refused(ask, "no connection", base_url="http://me:pass-word@127.0.0.1:1/v1")
     assert "pass-word" not in line
@@ -165,7 +160,9 @@ def test_server_that_does_not_answer_in_time(ask, fake_llm):
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ü", f"{KEY}€"])
 def test_key_that_no_header_can_carry_is_one_line_too(ask, key):
-    refused(ask, key=key)
+    with pytest.raises(InputError, match="a key that no header can carry") as error:
+        ask(request(), key=key)
+    assert KEY not in str(error.value)
 
 
 @pytest.mark.parametrize(

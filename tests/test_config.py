@@ -182,8 +182,10 @@ def test_source_path_may_begin_at_home(load, monkeypatch):
     assert load('[source]\npath = "~/pairs.jsonl"').source.path == Path("/home/of/somebody/pairs.jsonl")
 
 
-def test_source_path_in_the_home_of_nobody(load):
-    assert "source.path" in refused(load, '[source]\npath = "~no-such-user-here/pairs.jsonl"')
+@pytest.mark.parametrize("url", ["http://[bad/v1", "127.0.0.1:8000", "ftp://host/v1", "http://host:99999/v1", ""])
+def test_base_url_that_is_none(load, url):
+    line = refused(load, f'[source]\npath = "x"\n[llm]\nbase_url = "{url}"')
+    assert "llm.base_url" in line
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The ledger: what was answered once is there for good."""
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -34,9 +35,8 @@ def test_request_is_written_before_the_reply(path):
     with Ledger(path) as ledger:
         ledger.asked("key", {"question": "wörd"})
         other = sqlite3.connect(path)
-        assert other.execute("SELECT key, request, reply FROM requests").fetchall() == [
-            ("key", '{"question": "wörd"}', None)
-        ]
+        [(key, request, reply)] = other.execute("SELECT key, request, reply FROM requests").fetchall()
+        assert (key, json.loads(request), reply) == ("key", {"question": "wörd"}, None)
         other.close()
         assert ledger.find("key") is None
         assert ledger.totals()["requests"] == 1

