@@ -53,6 +53,7 @@ def test_version() -> None:
     assert done.stdout.startswith("finegrade 0.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "part"),
     [
@@ -71,10 +72,12 @@ def test_a_bad_configuration(place: Path, content: bytes | None, part: str) -> N
     assert part in told("run")
 
 
+@pytest.mark.slow
 def test_a_bad_setting_on_the_command_line(place: Path) -> None:
     assert "training.steps" in told("run", "--set", "training.steps=many")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "part"),
     [(b'{"positive": "x"}', 'line 121: "query"'), (b'{"query": "\xff", "positive": "x"}', "line 121")],
@@ -102,6 +105,7 @@ def test_the_stage_to_run_first_is_named_as_a_command(name: str, tmp_path: Path)
     assert caught.value.remedy.split("`")[1].removeprefix("finegrade ") in STAGES
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_is_a_file(place: Path) -> None:
     assert "a folder" in told("seeds", "--run", "pairs.jsonl")
 
