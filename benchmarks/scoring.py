@@ -2,7 +2,7 @@
 
     python benchmarks/scoring.py [pairs]
 
-Prints pairs per second (medians of interleaved repeats), ratios to "one pair, one session", and how far the logits move.
+Prints pairs per second (medians of interleaved repeats), ratios to the first variant, and how far the logits move.
 """
 
 import statistics
