@@ -205,3 +205,15 @@ def test_real_standard_library_gives_hundreds_of_pairs(monkeypatch, tmp_path):
     assert len(pairs) > 50
     assert all(len(p.positive) >= MIN_CHARS and len(words(p.positive)) >= MIN_WORDS for p in pairs)
     assert {p.group for p in pairs} <= wanted
+
+
+def test_a_new_version_of_a_package_is_another_corpus(monkeypatch):
+    class Found:
+        def __init__(self, version: str) -> None:
+            self.metadata, self.version = {"Name": "numbers"}, version
+
+    names = {}
+    for version in ("1.0", "1.1"):
+        monkeypatch.setattr(python_docs, "distributions", lambda version=version: [Found(version)])
+        names[version] = python_docs.installed_versions()
+    assert names["1.0"] != names["1.1"]

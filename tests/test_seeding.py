@@ -106,3 +106,16 @@ def test_rows_without_group_are_split_by_query(run, tmp_path):
     train, test = seeds(run)
     assert len(test) == 4
     assert len(train) == 16
+
+
+def test_python_docs_are_read_again_when_what_is_installed_changes(run, monkeypatch, pairs_file):
+    from finegrade import seeding
+    from finegrade.sources.pairs import read_pairs
+
+    reads = []
+    monkeypatch.setattr(seeding, "read_python_docs", lambda packages: reads.append(packages) or read_pairs(pairs_file))
+    docs = parse_config({"source": {"kind": "python-docs"}}, "test")
+    for versions in ("a", "a", "b"):
+        monkeypatch.setattr(seeding, "installed_versions", lambda versions=versions: versions)
+        make_seeds(docs, run)
+    assert len(reads) == 2

@@ -371,3 +371,16 @@ def test_long_positives_are_not_rewritten(new_run):
     seeds = read_rows(new_run().path(TRAIN_SEEDS), Seed)
     long = [s.model_copy(update={"positives": (s.positives[0] + " word" * 200,)}) for s in seeds]
     assert find_rewrites(long, SynthesisConfig(), 0) == []
+
+
+def test_an_embedded_model_is_named_by_its_content(tmp_path, config):
+    """A .gguf that was replaced under the same name is another model: nothing of the old one's is taken for its own."""
+    from finegrade.synthesis import _model_name
+
+    model = tmp_path / "model.gguf"
+    names = set()
+    for content in (b"one", b"another"):
+        model.write_bytes(content)
+        names.add(_model_name(config().llm.model_copy(update={"base_url": None, "model": str(model)})))
+    assert len(names) == 2
+    assert _model_name(config().llm) == config().llm.model

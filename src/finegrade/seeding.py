@@ -6,7 +6,7 @@ from finegrade.config import Config, SourceConfig
 from finegrade.console import say
 from finegrade.records import Seed
 from finegrade.sources.pairs import Pair, read_pairs
-from finegrade.sources.python_docs import python_version, read_python_docs
+from finegrade.sources.python_docs import installed_versions, read_python_docs
 from finegrade.sources.splitting import split_pairs
 from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder, file_hash, write_rows
 
@@ -40,7 +40,7 @@ def make_seeds(config: Config, run: RunFolder) -> None:
 def _content(source: SourceConfig) -> str:
     """What the source holds now, so that an edited file makes the stage run again."""
     if source.kind == "python-docs" or source.path is None:
-        return f"python {python_version()}"
+        return installed_versions()
     return file_hash(source.path) if source.path.is_file() else "missing"
 
 

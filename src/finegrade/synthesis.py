@@ -58,7 +58,12 @@ def synthesize(config: Config, run: RunFolder) -> None:
         InputError: The seeds stage has not run, or the LLM cannot be had.
     """
     llm = config.llm.model_dump(mode="json", exclude={"concurrency", "timeout", "api_key_env", "context"})
-    settings = {"llm": llm, "synthesis": config.synthesis.model_dump(mode="json"), "seed": config.seed}
+    settings = {
+        "llm": llm,
+        "model": _model_name(config.llm),
+        "synthesis": config.synthesis.model_dump(mode="json"),
+        "seed": config.seed,
+    }
     with run.stage("synthesize", settings, after=["seeds"]) as stage:
         if stage.done:
             return
@@ -161,7 +166,7 @@ async def _in_order(
     rewrites: Sequence[Rewrite], client: ChatClient, config: Config
 ) -> AsyncIterator[tuple[Rewrite, Reply]]:
     """Replies in the order of the rewrites, with ``concurrency`` requests under way: the result depends on no clock."""
-    model = model_identity(config.llm.model)
+    model = _model_name(config.llm)
     waiting: list[tuple[Rewrite, asyncio.Task[Reply]]] = []
     left = iter(rewrites)
     try:
@@ -171,7 +176,7 @@ async def _in_order(
                     rewrite.seed.query,
                     rewrite.seed.positives[0],
                     rewrite.sibling,
-                    model=config.llm.model if config.llm.base_url else model,
+                    model=model,
                     temperature=config.synthesis.temperature,
                     seed=config.seed,
                 )
@@ -184,6 +189,11 @@ async def _in_order(
         for _, task in waiting:
             task.cancel()
         await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+
+
+def _model_name(config: LLMConfig) -> str:
+    """What requests call the model: the server's own name, or name and content of the embedded one."""
+    return config.model if config.base_url else model_identity(config.model)
 
 
 @asynccontextmanager

@@ -9,11 +9,12 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 
 from finegrade.console import progress
 from finegrade.sources.pairs import Pair
-from finegrade.text import content_words, words
+from finegrade.text import content_hash, content_words, words
 
 _SECTION = re.compile(
     r"^\s*(?:"
@@ -118,6 +119,7 @@ def _to_sentence_end(text: str) -> str:
     return text[: ends[-1]].strip() if ends else ""
 
 
-def python_version() -> str:
-    """The interpreter whose standard library was read."""
-    return f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+def installed_versions() -> str:
+    """Versions of the interpreter and of every installed package: what the docs on this machine depend on."""
+    packages = sorted(f"{found.metadata['Name']} {found.version}" for found in distributions())
+    return content_hash(sys.version, *packages)
