@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a virtual environment with finegrade in it: setup.sh PYTHON VENV REQUIREMENT
 # Torch comes first, as a CPU build, because the registry's default build pulls gigabytes of CUDA libraries.
-# A torch that is there already (yours, with a GPU) stays.
+# A torch that is in VENV already (yours, with a GPU) stays.
 set -eu
 python=$1 venv=$2 requirement=$3
 
@@ -9,7 +9,7 @@ if [ -z "$python" ]; then
     echo "finegrade needs Python 3.11 or newer: found none on PATH. Install one, or name it: make PYTHON=/path/to/python3" >&2
     exit 2
 fi
-if [ ! -x "$venv/bin/python" ]; then
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv "$venv" || {
         echo "could not make a virtual environment with $python. On Debian or Ubuntu: apt-get install python3-venv" >&2
         exit 2
@@ -21,8 +21,10 @@ if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     echo "installing $TORCH (CPU build)"
     # uv knows where the CPU builds are; where it cannot reach them, pip's own configuration decides.
     $pip install --quiet uv
-    UV_HTTP_RETRIES=0 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu "$TORCH" 2>/dev/null \
-        || $pip install --quiet "$TORCH"
+    UV_HTTP_RETRIES=1 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu "$TORCH" || {
+        echo "could not reach the CPU builds; installing $TORCH as pip finds it (several GB where that is a CUDA build)"
+        $pip install --quiet "$TORCH"
+    }
 fi
 echo "installing finegrade and what it builds on"
 $pip install --quiet -e "$requirement"

@@ -176,7 +176,7 @@ def test_ctrl_c_while_the_llm_writes_repeats_no_request(place: Workplace, fake_l
     place.interrupt(place.start("synthesize"), lambda: len(fake_llm.requests) >= 4)
     fake_llm.answer = rewrite
     told = place.do("synthesize")
-    assert re.search(r"continues, [34] replies are in the ledger", told)
+    assert re.search(r"continues, the ledger holds [34] replies", told)
     asked = [json.dumps(request, sort_keys=True) for request in fake_llm.requests]
     assert len(asked) - len(set(asked)) <= 1  # the one under way when Ctrl-C came
     assert place.record("synthesize")["details"]["negatives"]["level 4 llm"] == 6

@@ -20,8 +20,8 @@ RANKS: dict[str, int] = {
             "store llm.ledger llm.embedded sources.pairs",
             "rows fetching llm.client sources.python_docs sources.splitting",
             # what stages are made of
-            "prompts encoder scoring mining curriculum charts summary evaluation.rankers evaluation.sts",
-            "gates",
+            "prompts siblings encoder scoring mining curriculum charts summary evaluation.rankers evaluation.sts",
+            "gates score_book",
             # the stages: never one another
             "seeding synthesis verification training evaluation.stage reporting",
             # the road, and its door

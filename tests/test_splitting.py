@@ -72,7 +72,7 @@ def test_counts_add_up(pairs, max_train):
     result = split(pairs, max_train=max_train)
     if result:
         counts = result.counts
-        assert counts["pairs"] == len(set(pairs))
+        assert counts["pairs"] == len(pairs)
         assert counts["train"] == len(result.train) <= max_train
         assert counts["test"] == len(result.test)
         away = counts["query also in test"] + counts["text nearly in test"] + counts.get("over max_train", 0)

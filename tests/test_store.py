@@ -151,6 +151,13 @@ def test_earlier_settings_need_another_run_after_a_change(run):
     assert not ran(run, {"a": 2})
 
 
+def test_output_that_a_killed_run_with_other_settings_left_is_not_taken_for_its_own(run):
+    finish(run, {"a": 1})
+    with run.stage("one", {"a": 2}):
+        run.path("one.txt").write_text("of a = 2, and then killed before the record")
+    assert ran(run, {"a": 1})
+
+
 def test_deleted_output_makes_it_run_again(run):
     finish(run, {"a": 1})
     run.path("one.txt").unlink()

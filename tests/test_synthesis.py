@@ -157,7 +157,7 @@ def test_second_run_reads_the_ledger_and_asks_nothing(config, new_run, fake_llm,
     synthesize(config(concurrency=concurrency), run)
     assert [asked_for(body) for body in fake_llm.requests] == first
     assert run.record("synthesize")["outputs"] == outputs
-    assert "replies are in the ledger and will not be asked again" in capsys.readouterr().err
+    assert "what it holds is not asked again" in capsys.readouterr().err
 
 
 def test_more_samples_ask_only_for_what_is_new(config, new_run, fake_llm):
@@ -384,3 +384,19 @@ def test_an_embedded_model_is_named_by_its_content(tmp_path, config):
         names.add(_model_name(config().llm.model_copy(update={"base_url": None, "model": str(model)})))
     assert len(names) == 2
     assert _model_name(config().llm) == config().llm.model
+
+
+def test_every_positive_of_a_query_becomes_a_sample(tmp_path):
+    from finegrade.mining import Miner
+    from finegrade.synthesis import _samples
+
+    texts = [f"text {word} about {word} and {word}" for word in ("alpha", "beta", "gamma", "delta")]
+    seeds = [
+        Seed(id="1", query="first", positives=(texts[0], texts[1]), group="a"),
+        Seed(id="2", query="second", positives=(texts[2],), group="b"),
+        Seed(id="3", query="third", positives=(texts[3],), group="b"),
+    ]
+    samples = _samples(seeds, {}, Miner(seeds, 0))
+    assert [s.positive for s in samples] == texts
+    assert len({s.id for s in samples}) == 4
+    assert all(n.text not in texts[:2] for s in samples[:2] for n in s.negatives)

@@ -301,3 +301,13 @@ def test_batches_that_cannot_be_filled_are_told_and_leave_no_model(tiny_encoder:
     with pytest.raises(InputError, match=r"Lower training\.batch_size"):
         train(make_config(tiny_encoder, batch_size=64), run)
     assert not run.path("model").exists()
+
+
+def test_the_mined_control_keeps_its_text_where_an_llm_wrote_the_hardest_level() -> None:
+    from finegrade.curriculum import PlanRow
+    from finegrade.records import Negative, Sample
+    from finegrade.training import mined_columns
+
+    written = Negative(text="written", level=4, source="llm", sibling="another query")
+    sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g", hardest_mined="mined")
+    assert mined_columns(PlanRow(sample, written)) == {"anchor": "q", "positive": "p", "negative": "mined"}

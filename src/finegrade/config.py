@@ -29,7 +29,7 @@ class SourceConfig(Section):
     packages: tuple[str, ...] = ()
     """Installed packages to read besides the standard library (kind "python-docs"). Empty: all of them."""
     test_groups: tuple[str, ...] = ()
-    """Groups held out for testing. Empty: groups are drawn until test_share of the queries is held out."""
+    """Groups held out for testing. Empty: groups are drawn until test_share of the pairs is held out."""
     test_share: float = Field(0.2, gt=0, lt=1)
     max_train: int = Field(20_000, ge=8)
     """At most this many queries are trained on (drawn with the seed)."""
@@ -65,11 +65,16 @@ class LLMConfig(Section):
         if value is not None:
             try:
                 parts = urlsplit(value)
-                good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+                good = (
+                    parts.scheme in ("http", "https")
+                    and bool(parts.hostname)
+                    and not (parts.username or parts.password or parts.query or parts.fragment)
+                    and (parts.port or 1) > 0
+                )
             except ValueError:
                 good = False
             if not good:
-                raise ValueError("must be a URL like http://127.0.0.1:8000/v1")
+                raise ValueError("must be a URL like http://127.0.0.1:8000/v1, without user, password or query")
         return value
 
     @field_validator("api_key_env")
@@ -142,6 +147,8 @@ class EvaluationConfig(Section):
 
     sts: bool = True
     """Also score STS-B test (English), so that forgetting shows."""
+    sts_data: str = "sts-b"
+    """Catalogue name, or a local folder with sts-test.csv (tab-separated; column 5 score, 6 and 7 sentences)."""
     resamples: int = Field(1_000, ge=100)
     """Bootstrap resamples behind every interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -241,7 +248,7 @@ def _explain(error: ValidationError, origin: str) -> InputError:
         return _unknown_key(location, origin)
     if first["type"] == "missing":
         return InputError(f"{origin}: {name}", got="nothing", wanted="a value", remedy=f"Add {name}.")
-    secret = location[-1:] == ["api_key_env"]
+    secret = location[-1:] in (["api_key_env"], ["base_url"])
     got = "something else" if secret else repr(first["input"])
     if isinstance(first["input"], dict):
         got = "the section as it is"

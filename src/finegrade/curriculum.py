@@ -1,7 +1,8 @@
 """From a schedule to a plan: the exact order of the training rows.
 
 Every row of the plan is one sample at one level. All batches are full, and no batch holds a text that would be a
-false negative within it: the same query or positive twice, or one row's negative that is another row's positive.
+false negative within it: the same query or positive twice, or one row's negative that is another row's positive. The
+mined negative of the control row counts too, so that no row of the score table trains on worse batches than another.
 """
 
 import random
@@ -56,6 +57,9 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
     if not levels:
         wanted, remedy = f"samples with negatives for {schedule}", "Lower verification.margin, or give more pairs."
         raise InputError("training", got="none", wanted=wanted, remedy=remedy)
+    if steps < len(levels):
+        wanted, remedy = f"at least one step for each of levels {levels}", "Raise training.steps."
+        raise InputError("training.steps", got=steps, wanted=wanted, remedy=remedy)
     share = [steps * (i + 1) // len(levels) - steps * i // len(levels) for i in range(len(levels))]
     rows_by_level = _deal(samples, dict(zip(levels, share, strict=True)), batch_size, seed)
     if schedule == "shuffled":
@@ -135,19 +139,20 @@ class _Batch:
 
     def take(self, row: PlanRow) -> bool:
         """Adds a row, unless the batch is full or the row clashes with one in it."""
-        query, positive, negative = map(normalised, (row.sample.query, row.sample.positive, row.negative.text))
+        query, positive = normalised(row.sample.query), normalised(row.sample.positive)
+        negatives = {normalised(text) for text in (row.negative.text, row.sample.hardest_mined) if text}
         clash = (
             query in self._queries
             or positive in self._positives
             or positive in self._negatives
-            or negative in self._positives
+            or not negatives.isdisjoint(self._positives)
         )
         if self.full or clash:
             return False
         self.rows.append(row)
         self._queries.add(query)
         self._positives.add(positive)
-        self._negatives.add(negative)
+        self._negatives |= negatives
         return True
 
 

@@ -49,6 +49,22 @@ def build_encoder(
     return SentenceTransformer(modules=[transformer, pool, Normalize()], device=device)
 
 
+def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
+    """The backbone as it was published, with its own pooling: what training has to improve on.
+
+    Args:
+        backbone: Catalogue name, local folder or Hugging Face id; one without sentence-transformers' modules.json gets
+            mean pooling.
+        max_length: Tokens that are read of a text, if the model reads as many.
+    """
+    folder = model_path(backbone)
+    if not (folder / "modules.json").is_file():
+        return build_encoder(backbone, pooling="mean", max_length=max_length)
+    model = load_encoder(folder)
+    model.max_seq_length = min(max_length, model.max_seq_length or max_length)
+    return model
+
+
 def save_encoder(model: SentenceTransformer, folder: Path) -> None:
     """Saves a model so that ``SentenceTransformer(folder, trust_remote_code=True)`` loads it, also without finegrade.
 

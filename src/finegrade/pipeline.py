@@ -69,15 +69,15 @@ def run_all(config: Config, run: RunFolder) -> Path:
 
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: a missing model shows before hours of work, not after."""
-    from finegrade.fetching import fetch, model_path
+    from finegrade.fetching import model_path
 
     names = [config.verification.scorer, config.training.backbone]
     if not config.llm.base_url and config.synthesis.llm_samples:
         names.insert(0, config.llm.model)
+    if config.evaluation.sts:
+        names.append(config.evaluation.sts_data)
     for name in names:
         model_path(name)
-    if config.evaluation.sts:
-        fetch("sts-b")
 
 
 def demo_config(overrides: Sequence[str] = ()) -> Config:

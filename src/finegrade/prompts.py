@@ -40,7 +40,7 @@ MIN_LENGTH, MAX_LENGTH = 0.6, 1.4
 
 
 def sibling_request(
-    query: str, positive: str, sibling: str, *, model: str, temperature: float, seed: int
+    query: str, positive: str, sibling: str, *, model: str, temperature: float, seed: int, server: str = ""
 ) -> ChatRequest:
     """Asks for the positive rewritten so that it answers the sibling query.
 
@@ -53,6 +53,7 @@ def sibling_request(
     messages.append(Message(role="user", content=_sibling_turn(query, positive, sibling)))
     return ChatRequest(
         model=model,
+        server=server,
         messages=tuple(messages),
         max_tokens=int(len(positive) / 2.2) + 40,
         temperature=temperature,

@@ -50,13 +50,24 @@ class Negative(Record):
 
 
 class Sample(Record):
-    """A training sample: query, positive, and negatives at graded levels."""
+    """A training sample: query, positive, and negatives at graded levels.
+
+    Args:
+        id: Content hash of query and positive.
+        query: What a user would type.
+        positive: One text that answers it.
+        negatives: Easiest first, at most one a level.
+        group: Of its seed.
+        hardest_mined: The hardest negative that the corpus gave, also where an LLM's text took its level: what the
+            control row with mined negatives is trained on. Empty where the corpus gave none.
+    """
 
     id: str
     query: str
     positive: str
     negatives: tuple[Negative, ...]
     group: str
+    hardest_mined: str = ""
 
 
 class Verdict(Record):

@@ -32,7 +32,7 @@ from finegrade.store import (
     read_rows,
     replacing,
 )
-from finegrade.summary import RE_EMBED, findings, load_snippet, shares
+from finegrade.summary import RE_EMBED, findings, load_snippet
 
 _VERSIONS = (
     "finegrade",
@@ -81,7 +81,6 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
         "scores_chart": Markup(scores_chart(scores, FINEGRADE.name)),
         "levels_chart": Markup(_levels_chart(verdicts)),
         "loss_chart": Markup(loss_chart(training["steps"])),
-        "shares": shares(run),
         "verification": run.record("verify")["details"],
         "synthesis": run.record("synthesize")["details"],
         "seeds": run.record("seeds")["details"],

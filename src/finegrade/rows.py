@@ -24,6 +24,14 @@ class TrainedRow:
     pooling: Literal["anchor", "mean"] | None
     is_control: bool = True
 
+    def titled(self, configured: str) -> str:
+        """The title, with the pooling that the row really has.
+
+        Args:
+            configured: The configuration's pooling.
+        """
+        return self.title.format(pooling=self.pooling or configured)
+
     @property
     def stage(self) -> str:
         """Its stage's name."""
@@ -35,7 +43,7 @@ class TrainedRow:
         return f"controls/{self.name}" if self.is_control else MODEL
 
 
-FINEGRADE = TrainedRow("finegrade", "finegrade (graded, verified, anchor)", "graded", None, is_control=False)
+FINEGRADE = TrainedRow("finegrade", "finegrade (graded, verified, {pooling})", "graded", None, is_control=False)
 TRAINED_ROWS = (
     FINEGRADE,
     TrainedRow("in-batch-mean", "in-batch + mean pooling", "none", "mean"),

@@ -49,6 +49,11 @@ class OnnxCrossEncoder:
             wanted = "a folder with tokenizer.json and model.onnx of a cross-encoder"
             got, remedy = str(error).splitlines()[0], "`finegrade models fetch reranker-en` gives one."
             raise InputError(f"scorer {folder}", got=got, wanted=wanted, remedy=remedy) from None
+        shape = self._session.get_outputs()[0].shape
+        if len(shape) != 2 or shape[-1] != 1:
+            remedy = "`finegrade models fetch reranker-en` gives one."
+            wanted = "a cross-encoder with one logit a pair"
+            raise InputError(f"scorer {folder}", got=f"an output of shape {shape}", wanted=wanted, remedy=remedy)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
         self._inputs = {value.name for value in self._session.get_inputs()}

@@ -131,7 +131,7 @@ class Stage:
         write_json(self._clock_path, {"fingerprint": self.fingerprint, "seconds": self.seconds()})
 
     def seconds(self) -> float:
-        """Seconds worked on this result, earlier sessions that were interrupted included."""
+        """Seconds worked on this result, with earlier sessions that could still write them down when they ended."""
         earlier = _read_record(self._clock_path) or {}
         before = earlier["seconds"] if earlier.get("fingerprint") == self.fingerprint else 0.0
         return float(before + time.monotonic() - self._began)
@@ -206,4 +206,6 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:
-    return all(run.path(name).is_file() for name in record["outputs"])
+    """Whether the outputs are still what was recorded: a later run may have been killed after writing some of them."""
+    found = {name: run.path(name) for name in record["outputs"]}
+    return all(path.is_file() and file_hash(path) == record["outputs"][name] for name, path in found.items())

@@ -53,6 +53,7 @@ def findings(run: RunFolder) -> list[str]:
             f"A run of {share['rows']:,} training rows proves that the road works from end to end; it is too small to "
             "judge the method."
         )
+    lines.append("One training seed: the intervals below cover the choice of test queries, not that of the seed.")
     scores = read_json(run.path(SCORES))
     for difference in scores["differences"]:
         lines.append(_told(difference, scores["confidence"]))

@@ -7,7 +7,7 @@ asked for or none passes the gates, a text mined in the hardest band stands in. 
 import asyncio
 import os
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ from finegrade.llm.ledger import Ledger, Reply
 from finegrade.mining import Miner
 from finegrade.prompts import parse_passage, sibling_request
 from finegrade.records import Negative, Record, Sample, Seed
+from finegrade.siblings import Siblings
 from finegrade.store import LEDGER, SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows, replacing, write_rows
-from finegrade.text import content_words, jaccard
+from finegrade.text import content_hash, content_words
 
 HARDEST = 4
 
@@ -71,11 +72,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
         rewrites = find_rewrites(seeds, config.synthesis, config.seed)
         written, set_aside, usage = _write(rewrites, config, run)
         miner = Miner(seeds, config.seed)
-        with progress("mining negatives", len(seeds)) as meter:
-            samples = []
-            for seed in seeds:
-                samples.append(_sample(seed, written.get(seed.id), miner.negatives(seed)))
-                meter.advance()
+        samples = _samples(seeds, written, miner)
         write_rows(run.path(SAMPLES), samples)
         with replacing(run.path(SET_ASIDE)) as path:
             path.write_text("".join(row.model_dump_json() + "\n" for row in set_aside), encoding="utf-8")
@@ -88,31 +85,19 @@ def synthesize(config: Config, run: RunFolder) -> None:
 def find_rewrites(seeds: Sequence[Seed], config: SynthesisConfig, seed: int) -> list[Rewrite]:
     """Seeds worth rewriting, each with its sibling, in the order to ask for them.
 
-    A sibling is a real query of the same group that is near (Jaccard of content words .25 to .8) but differs in at
-    least two words. The positive must hold words that belong to the query and not to the sibling: else there is
+    The positive must hold words that belong to the query and not to the sibling: else there is
     nothing in it to change, and a small model copies. Those that hold most come first.
     """
-    groups: defaultdict[str, list[tuple[Seed, frozenset[str]]]] = defaultdict(list)
-    for one in seeds:
-        groups[one.group].append((one, content_words(one.query)))
+    siblings = Siblings(seeds)
     order = random.Random(seed).sample(list(seeds), len(seeds))
     found = []
     for one in order:
         positive = one.positives[0]
-        if len(positive) > config.max_passage_chars:
-            continue
-        own = content_words(one.query)
-        near = [
-            (jaccard(own, theirs), other.query)
-            for other, theirs in groups[one.group]
-            if other is not one and len(own ^ theirs) >= 2
-        ]
-        near = [pair for pair in near if 0.25 <= pair[0] <= 0.8]
-        if near:
-            sibling = max(near)[1]
-            to_change = len((own & content_words(positive)) - content_words(sibling))
+        sibling = siblings.nearest(one) if len(positive) <= config.max_passage_chars else None
+        if sibling is not None:
+            to_change = (content_words(one.query) & content_words(positive)) - content_words(sibling)
             if to_change:
-                found.append((to_change, Rewrite(one, sibling)))
+                found.append((len(to_change), Rewrite(one, sibling)))
     found.sort(key=lambda pair: -pair[0])
     return [rewrite for _, rewrite in found]
 
@@ -122,12 +107,17 @@ def _write(
 ) -> tuple[dict[str, Negative], list[SetAside], dict[str, float]]:
     """Asks until enough texts have passed the gates. Returns negatives by seed id, what was set aside, and usage."""
     wanted = min(config.synthesis.llm_samples, len(rewrites))
+    if wanted < config.synthesis.llm_samples:
+        say(
+            f"synthesize: only {wanted} seeds can be rewritten: the others have no near sibling query, a text that is "
+            f"longer than synthesis.max_passage_chars, or nothing in it to change"
+        )
     if not wanted:
         return {}, [], {}
     with Ledger(run.path(LEDGER)) as ledger:
         before = int(ledger.totals()["replies"])
         if before:
-            say(f"synthesize: continues, {before} replies are in the ledger and will not be asked again")
+            say(f"synthesize: continues, the ledger holds {before} replies; what it holds is not asked again")
         written, set_aside = asyncio.run(_ask_all(rewrites, wanted, config, run, ledger))
         return written, set_aside, ledger.totals()
 
@@ -177,6 +167,7 @@ async def _in_order(
                     rewrite.seed.positives[0],
                     rewrite.sibling,
                     model=model,
+                    server=config.llm.base_url or "",
                     temperature=config.synthesis.temperature,
                     seed=config.seed,
                 )
@@ -219,11 +210,30 @@ async def _client(config: LLMConfig, run: RunFolder, ledger: Ledger) -> AsyncIte
             await client.close()
 
 
-def _sample(seed: Seed, written: Negative | None, mined: Sequence[Negative]) -> Sample:
+def _samples(seeds: Sequence[Seed], written: dict[str, Negative], miner: Miner) -> list[Sample]:
+    """One sample for each positive of each seed; what the LLM wrote belongs to the first one."""
+    samples = []
+    with progress("mining negatives", len(seeds)) as meter:
+        for seed in seeds:
+            for positive in seed.positives:
+                text = written.get(seed.id) if positive == seed.positives[0] else None
+                samples.append(_sample(seed, positive, text, miner.negatives(seed)))
+            meter.advance()
+    return samples
+
+
+def _sample(seed: Seed, positive: str, written: Negative | None, mined: Sequence[Negative]) -> Sample:
     """The LLM's text takes the hardest level; the mined one of that level makes room."""
     negatives = [n for n in mined if not (written and n.level == HARDEST)] + ([written] if written else [])
     ordered = tuple(sorted(negatives, key=lambda n: n.level))
-    return Sample(id=seed.id, query=seed.query, positive=seed.positives[0], negatives=ordered, group=seed.group)
+    return Sample(
+        id=content_hash(seed.query, positive),
+        query=seed.query,
+        positive=positive,
+        negatives=ordered,
+        group=seed.group,
+        hardest_mined=max(mined, key=lambda n: n.level).text if mined else "",
+    )
 
 
 def _count(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from finegrade.config import Config, TrainingConfig
 from finegrade.console import Meter, progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.encoder import build_encoder, save_encoder
+from finegrade.errors import InputError
 from finegrade.fetching import model_identity
-from finegrade.records import Negative, Sample
+from finegrade.records import Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
-from finegrade.store import SAMPLES, VERIFIED, RunFolder, file_hash, read_json, read_rows
+from finegrade.store import VERIFIED, RunFolder, read_json, read_rows
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,16 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
         "backbone": model_identity(training.backbone),
         "seed": config.seed,
     }
-    with run.stage(row.stage, settings, after=["synthesize", "verify"]) as stage:
+    with run.stage(row.stage, settings, after=["verify"]) as stage:
         if stage.done:
             return
         samples = read_rows(run.path(VERIFIED), Sample)
         plan = compile_plan(samples, training.schedule, training.steps, training.batch_size, config.seed)
-        mined = hardest_mined(read_rows(run.path(SAMPLES), Sample))
-        columns = {"graded": graded_columns, "mined": lambda r: mined_columns(r, mined), "none": pair_columns}[
-            row.negatives
-        ]
+        columns = {"graded": graded_columns, "mined": mined_columns, "none": pair_columns}[row.negatives]
         dataset = Dataset.from_list([columns(plan_row) for plan_row in plan.rows])
         model = build_encoder(training.backbone, pooling=pooling, max_length=training.max_length)
         work = run.path("checkpoints", row.name, stage.fingerprint[:12])
-        log = fit(model, dataset, plan, training, work, config.seed, row.title)
+        log = fit(model, dataset, plan, training, work, config.seed, row.titled(pooling))
         folder = run.path(row.folder)
         shutil.rmtree(folder, ignore_errors=True)
         save_encoder(model, folder)
@@ -87,7 +85,7 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
             "steps": [asdict(entry) for entry in log],
             "rows_llm": sum(r.negative.source == "llm" for r in plan.rows) if row.negatives == "graded" else 0,
             "rows": len(plan.rows),
-            "weights": file_hash(folder / "model.safetensors"),
+            "batch_size": plan.batch_size,
         }
         stage.finish([folder / "model.safetensors", folder / "modules.json"], details)
         shutil.rmtree(run.path("checkpoints", row.name), ignore_errors=True)
@@ -103,19 +101,9 @@ def pair_columns(row: PlanRow) -> dict[str, str]:
     return {"anchor": row.sample.query, "positive": row.sample.positive}
 
 
-def mined_columns(row: PlanRow, mined: dict[str, Negative]) -> dict[str, str]:
+def mined_columns(row: PlanRow) -> dict[str, str]:
     """The hardest mined negative, unverified: what is usually done. The plan's own where the corpus has none."""
-    return {**pair_columns(row), "negative": mined.get(row.sample.id, row.negative).text}
-
-
-def hardest_mined(samples: list[Sample]) -> dict[str, Negative]:
-    """Sample id -> its corpus negative of the highest level, as it was before verification."""
-    found = {}
-    for sample in samples:
-        corpus = [n for n in sample.negatives if n.source != "llm"]
-        if corpus:
-            found[sample.id] = max(corpus, key=lambda n: n.level)
-    return found
+    return {**pair_columns(row), "negative": row.sample.hardest_mined or row.negative.text}
 
 
 def fit(
@@ -155,6 +143,9 @@ def fit(
         report_to="none",
         seed=seed,
     )
+    if arguments.n_gpu > 1:
+        remedy = "Set CUDA_VISIBLE_DEVICES=0: more would multiply the batches of the plan."
+        raise InputError("training", got=f"{arguments.n_gpu} GPUs", wanted="one", remedy=remedy)
     checkpoint, done = last_checkpoint(work)
     if done:
         say(f"{title}: continues after step {done} of {len(plan.levels)}")

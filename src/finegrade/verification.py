@@ -14,6 +14,7 @@ from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.fetching import model_identity
 from finegrade.records import Negative, Sample, Verdict
+from finegrade.score_book import ScoreBook
 from finegrade.scoring import Scorer, load_scorer
 from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder, read_rows, write_rows
 
@@ -28,7 +29,7 @@ def verify(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The synthesize stage has not run, or the scorer cannot be had.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "verification": config.verification.model_dump(mode="json"),
         "scorer": model_identity(config.verification.scorer),
     }
@@ -36,8 +37,10 @@ def verify(config: Config, run: RunFolder) -> None:
         if stage.done:
             return
         samples = read_rows(run.path(SAMPLES), Sample)
+        identity = f"{settings['scorer']} {config.verification.max_length}"
         scorer = load_scorer(config.verification.scorer, config.verification.max_length)
-        verdicts = judge(samples, scorer, config.verification.margin)
+        book = ScoreBook(scorer, identity, run.path("relevance.jsonl"))
+        verdicts = judge(samples, book, config.verification.margin)
         write_rows(run.path(VERIFIED), apply_verdicts(samples, verdicts))
         write_rows(run.path(VERDICTS), verdicts)
         details = count_verdicts(verdicts)
@@ -116,7 +119,7 @@ def _judge_sample(sample: Sample, scores: dict[tuple[str, str], float], margin: 
 def _drop_reason(positive: float, own: float, sibling: float | None, margin: float) -> str:
     if not own <= positive - margin:  # so that a score that is no number drops the negative, too
         return FALSE_NEGATIVE
-    if sibling is not None and sibling <= own:
+    if sibling is not None and not sibling > own:
         return NOT_FOR_SIBLING
     return ""
 
@@ -139,15 +142,12 @@ def apply_verdicts(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> li
 
 
 def count_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Counts by decision, by reason, and by source and level."""
+    """Counts by decision, by reason, and by source."""
     by_source: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    by_level: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for verdict in verdicts:
         by_source[verdict.source][verdict.decision] += 1
-        by_level[str(verdict.level_before)][verdict.decision] += 1
     return {
         "decisions": dict(Counter(v.decision for v in verdicts).most_common()),
         "reasons": dict(Counter(v.reason for v in verdicts if v.reason).most_common()),
         "by_source": {name: dict(counts) for name, counts in sorted(by_source.items())},
-        "by_level": {name: dict(counts) for name, counts in sorted(by_level.items())},
     }

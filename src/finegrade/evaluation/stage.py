@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from finegrade.allocator import keep_freed_memory
 from finegrade.config import Config, EvaluationConfig
 from finegrade.console import say
-from finegrade.encoder import build_encoder, load_encoder
+from finegrade.encoder import load_backbone, load_encoder
 from finegrade.evaluation.metrics import METRICS, Scores, bootstrap, retrieval_metrics
 from finegrade.evaluation.rankers import embed, rank_with_bm25, rank_with_model
 from finegrade.evaluation.sts import load_stsb, spearman
@@ -61,7 +61,8 @@ def evaluate(config: Config, run: RunFolder) -> None:
             seeds = run.record("seeds")["details"]
             scores = _compare(dict(titles), run, config.evaluation, config.seed)
             scores |= {key: seeds[key] for key in ("corpus_hash", "test_groups")}
-            scores |= {"seed": config.seed, "steps": config.training.steps, "batch_size": config.training.batch_size}
+            trained = run.record(FINEGRADE.stage)["details"]
+            scores |= {"seed": config.seed, "steps": len(trained["steps"]), "batch_size": trained["batch_size"]}
             write_json(run.path(SCORES), scores)
             stage.finish([run.path(SCORES)], {"rows": len(titles)})
 
@@ -78,7 +79,7 @@ def _score_base(config: Config, run: RunFolder) -> tuple[str, str]:
     settings = {"backbone": model_identity(backbone), "max_length": config.training.max_length}
 
     def work(test: _TestSet) -> tuple[dict[str, Scores], NDArray[np.float64] | None]:
-        model = build_encoder(backbone, pooling="mean", max_length=config.training.max_length)
+        model = load_backbone(backbone, config.training.max_length)
         return _score_model(model, test, config.evaluation, "base model")
 
     title = f"base model ({backbone})"
@@ -86,14 +87,16 @@ def _score_base(config: Config, run: RunFolder) -> tuple[str, str]:
 
 
 def _score_trained(row: TrainedRow, config: Config, run: RunFolder) -> tuple[str, str]:
-    def work(test: _TestSet) -> tuple[dict[str, Scores], NDArray[np.float64] | None]:
-        return _score_model(load_encoder(run.path(row.folder)), test, config.evaluation, row.title)
+    title = row.titled(config.training.pooling)
 
-    return _score(row.name, row.title, _sts_setting(config), ["seeds", row.stage], work, run)
+    def work(test: _TestSet) -> tuple[dict[str, Scores], NDArray[np.float64] | None]:
+        return _score_model(load_encoder(run.path(row.folder)), test, config.evaluation, title)
+
+    return _score(row.name, title, _sts_setting(config), ["seeds", row.stage], work, run)
 
 
 def _sts_setting(config: Config) -> dict[str, Any]:
-    return {"sts": config.evaluation.sts}
+    return {"sts": config.evaluation.sts_data if config.evaluation.sts else None}
 
 
 _Work = Callable[[_TestSet], tuple[dict[str, Scores], NDArray[np.float64] | None]]
@@ -123,7 +126,7 @@ def _score_model(
     metrics = retrieval_metrics(rankings, test.relevant)
     if not config.sts:
         return metrics, None
-    left, right, _ = load_stsb()
+    left, right, _ = load_stsb(config.sts_data)
     vectors = embed(model, [*left, *right], config.batch_size, f"embedding STS-B: {title}")
     return metrics, np.asarray((vectors[: len(left)] * vectors[len(left) :]).sum(1), dtype=np.float64)
 
@@ -146,7 +149,7 @@ def _compare(titles: dict[str, str], run: RunFolder, config: EvaluationConfig, s
         for name in titles
         if run.record(f"score-{name}")["details"]["sts"]
     }
-    gold = load_stsb()[2] if similarity else np.empty(0)
+    gold = load_stsb(config.sts_data)[2] if similarity else np.empty(0)
     draws = (config.resamples, config.confidence, seed)
     rows, differences = [], []
     for name, title in titles.items():

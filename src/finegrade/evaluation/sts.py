@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from finegrade.errors import InputError
-from finegrade.fetching import fetch
+from finegrade.fetching import model_path
 
 
-def load_stsb(split: str = "test") -> tuple[list[str], list[str], NDArray[np.float64]]:
-    """Sentence pairs of STS-B and their similarity scores, 0 to 5.
+def load_stsb(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """Sentence pairs of STS-B test and their similarity scores, 0 to 5.
 
     Args:
-        split: train, dev or test.
+        name: Catalogue name, or a local folder with sts-test.csv.
 
     Returns:
         Left sentences, right sentences, scores [pairs].
     """
-    path = fetch("sts-b") / f"sts-{split}.csv"
+    path = model_path(name) / "sts-test.csv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     return _columns(rows, path)

@@ -27,6 +27,8 @@ class ChatRequest(Record):
 
     Args:
         model: The server's name for the model; of the embedded LLM, name and hash.
+        server: URL of a remote server, so that another one under the same model name is asked anew; empty for the
+            embedded LLM.
         messages: The chat so far.
         max_tokens: Tokens at most in the reply.
         temperature: 0 is greedy.
@@ -40,6 +42,7 @@ class ChatRequest(Record):
     temperature: float
     seed: int
     reply_schema: dict[str, Any]
+    server: str = ""
 
     def key(self) -> str:
         """sha256 of the request: its name in the ledger."""

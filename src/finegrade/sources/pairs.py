@@ -57,8 +57,12 @@ def _pair(line: bytes, where: str, remedy: str) -> Pair:
     if not isinstance(row, dict):
         raise InputError(where, got=type(row).__name__, wanted="a JSON object", remedy=remedy)
     query, positive = _text(row, "query", where, remedy), _text(row, "positive", where, remedy)
-    group = row.get("group", query)
-    return Pair(query=query, positive=positive, group=str(group))
+    group = row.get("group")
+    if group is None:
+        return Pair(query=query, positive=positive, group=query)
+    if isinstance(group, int) and not isinstance(group, bool):
+        row["group"] = str(group)
+    return Pair(query=query, positive=positive, group=_text(row, "group", where, remedy))
 
 
 def _text(row: dict[str, Any], key: str, where: str, remedy: str) -> str:

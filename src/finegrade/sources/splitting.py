@@ -51,7 +51,8 @@ def split_pairs(
     Raises:
         InputError: A named group has no pairs, or one side is left empty.
     """
-    unique = list(dict.fromkeys(pairs))
+    read = list(pairs)
+    unique = list(dict.fromkeys(read))
     by_group: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in unique:
         by_group[pair.group].append(pair)
@@ -64,8 +65,8 @@ def split_pairs(
             )
     test = _merge([pair for pair in unique if pair.group in held_out])
     train = _merge([pair for pair in unique if pair.group not in held_out])
-    merged = len(unique) - sum(len(s.positives) for s in (*test, *train))
-    counts = {"pairs": len(unique), "queries": len(train) + len(test), "repeats": merged}
+    merged = len(read) - sum(len(s.positives) for s in (*test, *train))
+    counts = {"pairs": len(read), "queries": len(train) + len(test), "repeats": merged}
     train, dropped = _without_test_data(train, test)
     counts |= dropped
     if len(train) > max_train:
@@ -85,12 +86,12 @@ def _draw_groups(by_group: dict[str, list[Pair]], share: float, seed: int) -> se
     wanted = share * sum(map(len, by_group.values()))
     drawn: set[str] = set()
     taken = 0
-    for group in order[:-1]:  # train keeps at least one
-        if taken >= wanted:
-            break
-        drawn.add(group)
-        taken += len(by_group[group])
-    return drawn
+    for group in order:
+        size = len(by_group[group])
+        if taken < wanted and taken + size <= 2 * wanted:  # a group that would take far too much stays in train
+            drawn.add(group)
+            taken += size
+    return drawn or set(sorted(order, key=lambda group: len(by_group[group]))[:1])
 
 
 def _merge(pairs: Sequence[Pair]) -> list[Seed]:

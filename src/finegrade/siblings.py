@@ -1,0 +1,43 @@
+"""Sibling queries: real queries that are near to a query and yet ask for something else."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from finegrade.records import Seed
+from finegrade.text import content_words
+
+MIN_JACCARD, MAX_JACCARD, MIN_DIFFERENT = 0.25, 0.8, 2
+"""Of content words. Nearer ones are the same question in other words, farther ones another topic."""
+
+
+class Siblings:
+    """Finds the nearest sibling of a seed's query within its group.
+
+    Seeds that are alone in their group (pairs without a group) look among each other.
+
+    Args:
+        seeds: The training seeds.
+    """
+
+    def __init__(self, seeds: Sequence[Seed]) -> None:
+        sizes = Counter(seed.group for seed in seeds)
+        self._pool = {seed.id: seed.group if sizes[seed.group] > 1 else "" for seed in seeds}
+        self._words = {seed.id: content_words(seed.query) for seed in seeds}
+        self._queries = {seed.id: seed.query for seed in seeds}
+        self._places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for seed in seeds:
+            for word in self._words[seed.id]:
+                self._places[self._pool[seed.id], word].append(seed.id)
+
+    def nearest(self, seed: Seed) -> str | None:
+        """The query of highest Jaccard within bounds; None where there is none."""
+        own = self._words[seed.id]
+        shared = Counter(other for word in own for other in self._places[self._pool[seed.id], word])
+        del shared[seed.id]
+        best = (0.0, "")
+        for other, both in shared.items():
+            union = len(own) + len(self._words[other]) - both
+            near = both / union
+            if MIN_JACCARD <= near <= MAX_JACCARD and union - both >= MIN_DIFFERENT:
+                best = max(best, (near, self._queries[other]))
+        return best[1] or None
