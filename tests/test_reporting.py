@@ -241,6 +241,9 @@ def test_any_character_in_a_reply_can_be_shown(character: str, run: RunFolder, c
 
 def test_an_unchanged_report_is_kept(run: RunFolder, config: Config) -> None:
     write_report(config, run)
-    run.path(REPORT).write_text("kept", encoding="utf-8")
+    written = run.path(REPORT).stat().st_mtime_ns
     write_report(config, run)
-    assert run.path(REPORT).read_text(encoding="utf-8") == "kept"
+    assert run.path(REPORT).stat().st_mtime_ns == written
+    run.path(REPORT).write_text("torn", encoding="utf-8")
+    write_report(config, run)
+    assert "</html>" in run.path(REPORT).read_text(encoding="utf-8")
