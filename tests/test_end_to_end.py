@@ -162,11 +162,11 @@ def test_run_makes_everything_once_and_reruns_only_what_a_setting_touches(place:
 def test_the_stages_one_by_one_make_what_run_makes(place: Workplace) -> None:
     for stage in ("seeds", "synthesize", "verify", "train", "evaluate", "report"):
         place.do(stage, "training.controls=false")
-    alone = place.record("train-finegrade")["details"]["weights"]
+    alone = place.record("train-finegrade")["outputs"]["model/model.safetensors"]
     scores = (place.run / "scores.json").read_text(encoding="utf-8")
     shutil.move(place.run, place.folder / "first")
     place.do("run", "training.controls=false")
-    assert place.record("train-finegrade")["details"]["weights"] == alone
+    assert place.record("train-finegrade")["outputs"]["model/model.safetensors"] == alone
     assert (place.run / "scores.json").read_text(encoding="utf-8") == scores
 
 
@@ -190,10 +190,10 @@ def test_ctrl_c_in_training_continues_to_the_same_weights(place: Workplace) -> N
     place.interrupt(process, lambda: bool(list(place.run.glob("checkpoints/*/*/checkpoint-*/trainer_state.json"))))
     told = place.do("train", *settings)
     assert re.search(r"continues after step \d+ of 60", told)
-    weights = place.record("train-finegrade")["details"]["weights"]
+    weights = place.record("train-finegrade")["outputs"]["model/model.safetensors"]
     shutil.rmtree(place.run / "model")
     place.do("train", *settings)
-    assert place.record("train-finegrade")["details"]["weights"] == weights
+    assert place.record("train-finegrade")["outputs"]["model/model.safetensors"] == weights
 
 
 PAIRS = 400
@@ -218,7 +218,7 @@ def test_the_real_models_walk_the_road(tmp_path: Path) -> None:
         max_requests = 8
         max_passage_chars = 300
         [training]
-        steps = 2
+        steps = 4
         batch_size = 8
         controls = false
         [evaluation]

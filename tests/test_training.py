@@ -42,6 +42,7 @@ def make_samples() -> list[Sample]:
                 for level in range(1, 5)
             ),
             group="g",
+            hardest_mined=text(i + 20, "level", f"{i} 4"),
         )
         for i in range(48)
     ]
@@ -235,7 +236,7 @@ def test_a_checkpoint_that_a_kill_cut_short_is_not_continued_from(
     said: list[str] = []
     monkeypatch.setattr(finegrade.training, "say", said.append)
     train(config, run)
-    assert f"{FINEGRADE.title}: continues after step 2 of {STEPS}" in said
+    assert f"{FINEGRADE.titled('anchor')}: continues after step 2 of {STEPS}" in said
     assert_identical(run, uninterrupted)
 
 
@@ -271,7 +272,7 @@ def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
     said: list[str] = []
     monkeypatch.setattr(finegrade.training, "say", said.append)
     train(config, run)
-    assert f"{FINEGRADE.title}: continues after step 4 of {STEPS}" in said
+    assert f"{FINEGRADE.titled('anchor')}: continues after step 4 of {STEPS}" in said
     assert_identical(run, uninterrupted)
 
 
