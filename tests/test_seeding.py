@@ -60,7 +60,9 @@ def test_settings_of_other_stages_change_nothing(run, pairs_file, monkeypatch):
     make_seeds(config(pairs_file), run)
     monkeypatch.setattr("finegrade.seeding.read_pairs", None)
     other = {"source": {"path": str(pairs_file)}, "training": {"learning_rate": 1.0}, "synthesis": {"llm_samples": 1}}
+    before = run.record("seeds")
     make_seeds(parse_config(other, "test"), run)
+    assert run.record("seeds") == before
 
 
 def test_queries_over_max_test_are_not_asked_but_stay_in_the_corpus(run, pairs_file):

@@ -24,18 +24,21 @@ def load_snippet(folder: Path) -> str:
     )
 
 
+def accepted(decisions: dict[str, int]) -> int:
+    """Negatives that stay, out of counts by decision."""
+    return decisions.get("kept", 0) + decisions.get("regraded", 0)
+
+
 def shares(run: RunFolder) -> dict[str, Any]:
-    """How many negatives an LLM wrote: made, accepted, and used in training."""
+    """How many negatives an LLM wrote: accepted, and used in training."""
     verdicts = run.record("verify")["details"]
     training = run.record(FINEGRADE.stage)["details"]
-    llm = verdicts["by_source"].get("llm", {})
-    accepted = llm.get("kept", 0) + llm.get("regraded", 0)
-    left = sum(d.get("kept", 0) + d.get("regraded", 0) for d in verdicts["by_source"].values())
+    stayed = {source: accepted(decisions) for source, decisions in verdicts["by_source"].items()}
+    llm, left = stayed.get("llm", 0), sum(stayed.values())
     return {
-        "passed_gates": sum(llm.values()),
-        "accepted": accepted,
+        "accepted": llm,
         "negatives": left,
-        "share": accepted / left if left else 0.0,
+        "share": llm / left if left else 0.0,
         "rows_llm": training["rows_llm"],
         "rows": training["rows"],
     }

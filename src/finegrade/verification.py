@@ -17,6 +17,7 @@ from finegrade.records import Negative, Sample, Verdict
 from finegrade.score_book import ScoreBook
 from finegrade.scoring import Scorer, load_scorer
 from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder, read_rows, write_rows
+from finegrade.summary import accepted
 
 FALSE_NEGATIVE = "scores too near to the positive"
 NOT_FOR_SIBLING = "does not answer its sibling query better"
@@ -49,11 +50,6 @@ def verify(config: Config, run: RunFolder) -> None:
         total = sum(details["decisions"].values())
         listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items())
         say(f"verify: of {total:,} negatives {listed}; written by the LLM and accepted: {accepted(llm)}")
-
-
-def accepted(decisions: dict[str, int]) -> int:
-    """Negatives that stay, out of counts by decision."""
-    return decisions.get("kept", 0) + decisions.get("regraded", 0)
 
 
 def judge(samples: Sequence[Sample], scorer: Scorer, margin: float) -> list[Verdict]:
