@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from finegrade.errors import InputError
-from finegrade.llm.client import ChatRequest, LLMClient, Message
+from finegrade.llm.client import REFUSED, ChatRequest, LLMClient, Message
 from finegrade.llm.ledger import Ledger, Reply
 
 KEY = "sk-secret-KEY-123"
@@ -118,7 +118,7 @@ def test_key_is_in_no_byte_of_the_ledger(ask, path):
 @pytest.mark.parametrize(
     ("status", "told"),
     [
-        (400, "got HTTP status 400"), (401, "got a refusal of the key"), (403, "got a refusal of the key"),
+        (401, "got a refusal of the key"), (403, "got a refusal of the key"),
         (404, "got HTTP status 404"), (429, "got HTTP status 429"), (500, "got HTTP status 500"),
     ],
 )  # fmt: skip
@@ -239,3 +239,26 @@ def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monke
 
     assert asyncio.run(go()).text == "at last"
     assert len(fake_llm.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_the_server_refuses_is_an_empty_reply_and_is_asked_again(ask, fake_llm, path, status):
+    fake_llm.answer = lambda _: (status, {"error": {"message": f"too long, {KEY}"}})
+    replies, _ = ask(request())
+    assert (replies[0].text, replies[0].finish_reason) == ("", REFUSED)
+    assert KEY.encode() not in ledger_bytes(path)
+    fake_llm.answer = lambda _: fake_llm.reply("now")
+    assert ask(request())[0][0].text == "now"
+
+
+def test_a_server_that_refuses_one_request_after_the_other_is_told(ask, fake_llm):
+    fake_llm.answer = lambda _: (400, {})
+    with pytest.raises(InputError, match="got HTTP status 400"):
+        ask(*(request(str(number)) for number in range(20)))
+    assert len(fake_llm.requests) == 5
+
+
+def test_refusals_between_answers_stop_nothing(ask, fake_llm):
+    fake_llm.answer = lambda _: (400, {}) if len(fake_llm.requests) % 4 else fake_llm.reply("x")
+    replies, _ = ask(*(request(str(number)) for number in range(20)))
+    assert [reply.text for reply in replies] == ["", "", "", "x"] * 5

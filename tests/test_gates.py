@@ -4,6 +4,7 @@ import pytest
 
 from finegrade.config import SynthesisConfig
 from finegrade.gates import refusal
+from finegrade.llm.client import REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
@@ -31,9 +32,18 @@ def test_good_rewrite_passes():
     assert reason(GOOD.replace("counted", "count")) is None
 
 
-@pytest.mark.parametrize("finish", ["length", "content_filter", ""])
-def test_cut(finish):
-    assert reason(GOOD, finish) == "cut at the token limit"
+@pytest.mark.parametrize(
+    ("finish", "told"),
+    [
+        ("length", "cut at the token limit"),
+        ("content_filter", "held back by the server's filter"),
+        (REFUSED, "request refused by the server"),
+        ("", "not finished"),
+        ("<b>whatever a server says</b>", "not finished"),
+    ],
+)
+def test_a_reply_that_is_not_finished(finish, told):
+    assert reason(GOOD, finish) == told
 
 
 def test_unreadable():

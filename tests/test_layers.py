@@ -14,14 +14,15 @@ RANKS: dict[str, int] = {
     for rank, modules in enumerate(
         (
             # what everything may use, and what uses nothing but its like
-            "errors text allocator portable.received_attention llm sources evaluation portable llm.embedded_child",
+            "errors text machine portable.received_attention llm sources evaluation portable llm.embedded_child",
             "console config records catalogue portable.anchor_pooling portable.anchor_transformer evaluation.metrics",
             # files, servers, and what a saved model carries
             "store llm.ledger llm.embedded sources.pairs",
             "rows fetching llm.client sources.python_docs sources.splitting",
             # what stages are made of
             "prompts siblings encoder scoring mining curriculum charts summary evaluation.rankers evaluation.sts",
-            "gates score_book",
+            "gates score_book llm.asking",
+            "rewriting",
             # the stages: never one another
             "seeding synthesis verification training evaluation.stage reporting",
             # the road, and its door

@@ -5,6 +5,7 @@ import sysconfig
 
 import pytest
 
+from finegrade.errors import InputError
 from finegrade.sources import python_docs
 from finegrade.sources.python_docs import MIN_CHARS, MIN_WORDS, pair_of_docstring, read_python_docs
 from finegrade.text import words
@@ -147,6 +148,12 @@ def test_named_packages_only_but_always_the_standard_library(installed):
     installed("b.py", module("What b says on its numbers."))
     installed("c.py", module("What c says on its numbers."), "stdlib")
     assert queries("a") == ["What a says on its numbers.", "What c says on its numbers."]
+
+
+def test_package_that_is_not_installed_is_told(installed):
+    installed("a/x.py", module())
+    with pytest.raises(InputError, match=r"source.packages: got numpi, pandaz; wanted an installed package"):
+        queries("a", "pandaz", "numpi")
 
 
 def test_tests_and_vendored_packages_are_passed_over(installed):

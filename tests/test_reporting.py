@@ -12,9 +12,10 @@ import finegrade.reporting
 from finegrade.config import Config
 from finegrade.records import Negative, Sample, Verdict
 from finegrade.reporting import write_report
+from finegrade.rewriting import SetAside
 from finegrade.rows import TRAINED_ROWS
 from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder, write_json, write_rows
-from finegrade.synthesis import SetAside
+from finegrade.summary import load_snippet
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
 HOSTILE = f"{SCRIPT} {IMAGE} {{{{ 7 * 7 }}}} </td></pre></svg><svg/onload=alert(3)> ]]> 'x"
@@ -208,8 +209,14 @@ def test_the_first_lines_say_what_share_an_llm_wrote_and_how_finegrade_stands(ht
 
 def test_the_report_ends_with_how_to_load_the_model_and_to_re_embed(html: str, whole: RunFolder) -> None:
     end = Page(html).text[-400:]
-    assert f"SentenceTransformer('{whole.path(MODEL)}', trust_remote_code=True)" in end
+    assert load_snippet(whole.path(MODEL)) in end
     assert "Re-embed your index: old and new vectors do not mix." in end
+
+
+def test_the_load_snippet_asks_for_trust_only_where_the_folder_has_code(tmp_path: Path) -> None:
+    assert f"SentenceTransformer({str(tmp_path)!r})\n" in load_snippet(tmp_path)
+    (tmp_path / "anchor_pooling.py").touch()
+    assert f"SentenceTransformer({str(tmp_path)!r}, trust_remote_code=True)\n" in load_snippet(tmp_path)
 
 
 def test_time_tokens_versions_and_corpus_are_there(html: str) -> None:

@@ -13,9 +13,10 @@ from conftest import FakeLLM
 from finegrade.config import Config, SynthesisConfig, parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
+from finegrade.rewriting import find_rewrites
 from finegrade.seeding import make_seeds
 from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows
-from finegrade.synthesis import find_rewrites, synthesize
+from finegrade.synthesis import synthesize
 from finegrade.text import content_words, jaccard
 
 KEY = "sk-secret-KEY-456"
@@ -213,6 +214,16 @@ def whole(config, new_run):
     return run.record("synthesize")["outputs"], set_aside(run)
 
 
+def continues_as(whole, config, run, fake_llm, answered) -> None:
+    """Runs on: what was answered is not asked again, and the result is that of the whole run."""
+    before = [asked_for(body) for body in fake_llm.requests[:answered]]
+    fake_llm.requests.clear()
+    fake_llm.answer = rewrite
+    synthesize(config(), run)
+    assert not {asked_for(body) for body in fake_llm.requests} & set(before)
+    assert (run.record("synthesize")["outputs"], set_aside(run)) == whole
+
+
 @pytest.mark.parametrize("answered", [1, 4])
 def test_continues_after_the_server_broke_down(config, new_run, fake_llm, whole, answered):
     fake_llm.requests.clear()
@@ -221,12 +232,7 @@ def test_continues_after_the_server_broke_down(config, new_run, fake_llm, whole,
     with pytest.raises(InputError, match="HTTP status 500"):
         synthesize(config(), run)
     assert not run.path(SAMPLES).exists()
-    before = [asked_for(body) for body in fake_llm.requests[:answered]]
-    fake_llm.requests.clear()
-    fake_llm.answer = rewrite
-    synthesize(config(), run)
-    assert not {asked_for(body) for body in fake_llm.requests} & set(before)
-    assert (run.record("synthesize")["outputs"], set_aside(run)) == whole
+    continues_as(whole, config, run, fake_llm, answered)
 
 
 def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
@@ -256,12 +262,7 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
             process.send_signal(signal.SIGKILL)
             process.communicate()
             over.set()
-    before = [asked_for(body) for body in fake_llm.requests[:answered]]
-    fake_llm.requests.clear()
-    fake_llm.answer = rewrite
-    synthesize(config(), run)
-    assert not {asked_for(body) for body in fake_llm.requests} & set(before)
-    assert (run.record("synthesize")["outputs"], set_aside(run)) == whole
+    continues_as(whole, config, run, fake_llm, answered)
 
 
 def test_key_is_sent_and_in_no_file_of_the_run_folder(config, new_run, fake_llm):
@@ -293,7 +294,7 @@ def embedded(monkeypatch, tmp_path):
             events.append(("ended", self.model))
 
     (tmp_path / "model.gguf").touch()
-    monkeypatch.setattr("finegrade.synthesis.EmbeddedServer", Server)
+    monkeypatch.setattr("finegrade.llm.asking.EmbeddedServer", Server)
     yield local, events
     local.close()
 
@@ -331,7 +332,7 @@ def test_embedded_llm_is_not_started_where_base_url_names_a_server(config, new_r
 def test_without_llm_samples_nothing_is_asked_or_started(
     remote, config, local_config, new_run, fake_llm, embedded, monkeypatch
 ):
-    monkeypatch.setattr("finegrade.synthesis.model_path", None)
+    monkeypatch.setattr("finegrade.llm.asking.model_path", None)
     run = new_run()
     synthesize(config(0) if remote else local_config(0), run)
     assert fake_llm.requests == embedded[0].requests == embedded[1] == []
@@ -375,15 +376,15 @@ def test_long_positives_are_not_rewritten(new_run):
 
 def test_an_embedded_model_is_named_by_its_content(tmp_path, config):
     """A .gguf that was replaced under the same name is another model: nothing of the old one's is taken for its own."""
-    from finegrade.synthesis import _model_name
+    from finegrade.llm.asking import model_name
 
     model = tmp_path / "model.gguf"
     names = set()
     for content in (b"one", b"another"):
         model.write_bytes(content)
-        names.add(_model_name(config().llm.model_copy(update={"base_url": None, "model": str(model)})))
+        names.add(model_name(config().llm.model_copy(update={"base_url": None, "model": str(model)})))
     assert len(names) == 2
-    assert _model_name(config().llm) == config().llm.model
+    assert model_name(config().llm) == config().llm.model
 
 
 def test_every_positive_of_a_query_becomes_a_sample(tmp_path):
@@ -400,3 +401,24 @@ def test_every_positive_of_a_query_becomes_a_sample(tmp_path):
     assert [s.positive for s in samples] == texts
     assert len({s.id for s in samples}) == 4
     assert all(n.text not in texts[:2] for s in samples[:2] for n in s.negatives)
+
+
+def test_a_refused_request_is_set_aside_with_its_reason(config, new_run, fake_llm):
+    fake_llm.answer = lambda body: (400, {}) if len(fake_llm.requests) == 2 else rewrite(body)
+    run = new_run()
+    synthesize(config(), run)
+    assert [row["reason"] for row in set_aside(run)].count("request refused by the server") == 1
+    assert sum(n.source == "llm" for s in samples(run) for n in s.negatives) == 6
+
+
+def test_a_key_that_is_not_set_is_told_before_anything_is_asked(config, new_run, fake_llm, monkeypatch):
+    monkeypatch.delenv("TEST_LLM_KEY")
+    with pytest.raises(InputError, match=r"llm.api_key_env: got TEST_LLM_KEY, which is not set"):
+        synthesize(config(), new_run())
+    assert fake_llm.requests == []
+
+
+def test_without_api_key_env_no_key_of_the_environment_is_sent(config, new_run, fake_llm, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    synthesize(config(api_key_env=None), new_run())
+    assert set(fake_llm.keys) == {"Bearer none"}

@@ -172,25 +172,32 @@ def test_the_same_seed_gives_identical_weights_and_another_does_not(
         assert_identical(other, uninterrupted)
 
 
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt(config: Config, run: RunFolder, step: int) -> None:
+    """Trains until Ctrl-C at the beginning of a step."""
+
     def stop(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(finegrade.training._Steps, "on_step_begin", stop)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(finegrade.training._Steps, "on_step_begin", stop)
+        train(config, run)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the stage says."""
+    lines: list[str] = []
+    monkeypatch.setattr(finegrade.training, "say", lines.append)
+    return lines
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW), 5])
 def test_an_interrupted_run_continues_and_ends_with_identical_weights(
-    step: int, uninterrupted: RunFolder, config: Config, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    step: int, uninterrupted: RunFolder, config: Config, tmp_path: Path, said: list[str]
+) -> None:
     run = make_run(tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        interrupt_at(step, patch)
-        train(config, run)
-    said: list[str] = []
-    monkeypatch.setattr(finegrade.training, "say", said.append)
+    interrupt(config, run, step)
     train(config, run)
     assert_identical(run, uninterrupted)
     done = step // 2 * 2
@@ -216,14 +223,12 @@ def test_a_kill_after_the_last_checkpoint_costs_no_step(
 @SLOW
 @pytest.mark.parametrize("state", [None, '{"global_st'], ids=["no state", "half a state"])
 def test_a_checkpoint_that_a_kill_cut_short_is_not_continued_from(
-    state: str | None, uninterrupted: RunFolder, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: str | None, uninterrupted: RunFolder, config: Config, tmp_path: Path, said: list[str]
 ) -> None:
     """The Trainer writes trainer_state.json last, and deletes the checkpoint before only after that."""
     run = make_run(tmp_path / "run")
     for step in (3, 5):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            interrupt_at(step, patch)
-            train(config, run)
+        interrupt(config, run, step)
         if step == 3:
             (whole,) = run.root.rglob("checkpoint-2")
             shutil.copytree(whole, tmp_path / "kept")
@@ -233,8 +238,6 @@ def test_a_checkpoint_that_a_kill_cut_short_is_not_continued_from(
     (torn / "trainer_state.json").unlink()
     if state is not None:
         (torn / "trainer_state.json").write_text(state, encoding="utf-8")
-    said: list[str] = []
-    monkeypatch.setattr(finegrade.training, "say", said.append)
     train(config, run)
     assert f"{FINEGRADE.titled('anchor')}: continues after step 2 of {STEPS}" in said
     assert_identical(run, uninterrupted)
@@ -259,7 +262,7 @@ training.train(Config.model_validate_json(sys.argv[2]), RunFolder(Path(sys.argv[
 
 @SLOW
 def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
-    uninterrupted: RunFolder, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: RunFolder, config: Config, tmp_path: Path, said: list[str]
 ) -> None:
     run = make_run(tmp_path / "run")
     killed = subprocess.run(
@@ -269,8 +272,6 @@ def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not run.path("model").exists()
-    said: list[str] = []
-    monkeypatch.setattr(finegrade.training, "say", said.append)
     train(config, run)
     assert f"{FINEGRADE.titled('anchor')}: continues after step 4 of {STEPS}" in said
     assert_identical(run, uninterrupted)
@@ -285,13 +286,10 @@ def test_what_is_trained_is_not_trained_again(
 
 @SLOW
 def test_another_learning_rate_does_not_continue_from_a_checkpoint_of_the_old_one(
-    config: Config, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    seen: list[list[dict[str, str]]],
-) -> None:  # fmt: skip
+    config: Config, tiny_encoder: Path, tmp_path: Path, seen: list[list[dict[str, str]]]
+) -> None:
     run = make_run(tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        interrupt_at(5, patch)
-        train(config, run)
+    interrupt(config, run, 5)
     seen.clear()
     train(make_config(tiny_encoder, learning_rate=2e-3), run)
     assert len(seen) == STEPS

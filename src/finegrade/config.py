@@ -50,8 +50,9 @@ class LLMConfig(Section):
     """Catalogue name, .gguf path or Hugging Face id of the embedded LLM; with base_url, the server's model name."""
     base_url: str | None = None
     """An OpenAI-compatible server, e.g. "http://127.0.0.1:8000/v1". None: the embedded LLM, a local process."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the server's key. The key itself is never written anywhere."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the server's key, e.g. "OPENAI_API_KEY". None: no key is sent. The
+    key itself is never written anywhere."""
     concurrency: int = Field(1, ge=1, le=1024)
     """Requests under way at once. The embedded LLM gains nothing from more than 1."""
     timeout: float = Field(120.0, gt=0)
@@ -79,8 +80,9 @@ class LLMConfig(Section):
 
     @field_validator("api_key_env")
     @classmethod
-    def _names_a_variable(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):  # never echo: it may be the key itself
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            # never echo: it may be the key itself
             raise ValueError("must be the NAME of an environment variable, not the key")
         return value
 

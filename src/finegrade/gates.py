@@ -3,6 +3,7 @@
 from difflib import SequenceMatcher
 
 from finegrade.config import SynthesisConfig
+from finegrade.llm.client import REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
@@ -11,6 +12,11 @@ from finegrade.text import content_words, normalised, shingles, words
 MIN_SEQUENCE_RATIO = 0.5
 """A rewrite keeps at least this share of the word sequence, or it is a different text and no near miss."""
 
+_UNFINISHED = {
+    "length": "cut at the token limit",
+    "content_filter": "held back by the server's filter",
+    REFUSED: "request refused by the server",
+}
 _EXAMPLES = frozenset().union(*(shingles(text, 4) for example in SIBLING_EXAMPLES for text in example))
 
 
@@ -25,7 +31,7 @@ def refusal(seed: Seed, sibling: str, text: str | None, reply: Reply, config: Sy
         config: Says from how many changed words on a text is no near-copy.
     """
     if reply.finish_reason != "stop":
-        return "cut at the token limit"
+        return _UNFINISHED.get(reply.finish_reason, "not finished")
     if text is None:
         return "not the JSON that was asked for"
     if not text.rstrip("`'\")]*").endswith((".", "!", "?")):

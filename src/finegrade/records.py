@@ -11,6 +11,10 @@ Decision = Literal["kept", "regraded", "dropped"]
 """What verification decided on one negative."""
 
 
+HARDEST = 4
+"""The level nearest to an answer (the paper's N1)."""
+
+
 class Record(BaseModel):
     """Immutable, and strict about its fields."""
 

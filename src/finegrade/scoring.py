@@ -1,7 +1,6 @@
 """Relevance of a text to a query, behind one Protocol."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
+from finegrade.machine import usable_cores
 
 
 class Scorer(Protocol):
@@ -37,7 +37,7 @@ class OnnxCrossEncoder:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or usable_cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         try:

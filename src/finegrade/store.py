@@ -25,7 +25,8 @@ from finegrade.errors import InputError
 Row = TypeVar("Row", bound=BaseModel)
 
 TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
-SAMPLES, SET_ASIDE, LEDGER = "samples.parquet", "set_aside.jsonl", "ledger.sqlite"
+SAMPLES, SET_ASIDE = "samples.parquet", "set_aside.jsonl"
+LEDGER, LLM_LOG = "ledger.sqlite", "llm.log"
 VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 

@@ -17,9 +17,10 @@ SMALL_RUN_ROWS = 20_000
 
 def load_snippet(folder: Path) -> str:
     """Python that loads the trained model."""
+    trust = ", trust_remote_code=True" if any(folder.glob("*.py")) else ""  # mean pooling needs no code of ours
     return (
         "from sentence_transformers import SentenceTransformer\n"
-        f"model = SentenceTransformer({str(folder)!r}, trust_remote_code=True)\n"
+        f"model = SentenceTransformer({str(folder)!r}{trust})\n"
         'vectors = model.encode(["your text"])'
     )
 

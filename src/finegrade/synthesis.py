@@ -5,48 +5,19 @@ asked for or none passes the gates, a text mined in the hardest band stands in. 
 """
 
 import asyncio
-import os
-import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from finegrade.config import Config, LLMConfig, SynthesisConfig
+from finegrade.config import Config
 from finegrade.console import progress, say
-from finegrade.errors import InputError
-from finegrade.fetching import model_identity, model_path
-from finegrade.gates import refusal
-from finegrade.llm.client import ChatClient, LLMClient
-from finegrade.llm.embedded import EmbeddedServer
-from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.asking import model_name
+from finegrade.llm.ledger import Ledger
 from finegrade.mining import Miner
-from finegrade.prompts import parse_passage, sibling_request
-from finegrade.records import Negative, Record, Sample, Seed
-from finegrade.siblings import Siblings
+from finegrade.records import HARDEST, Negative, Sample, Seed
+from finegrade.rewriting import Rewrite, SetAside, find_rewrites, write_rewrites
 from finegrade.store import LEDGER, SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows, replacing, write_rows
-from finegrade.text import content_hash, content_words
-
-HARDEST = 4
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """One rewrite to ask for: the seed, and the real query of the same group that the text shall answer."""
-
-    seed: Seed
-    sibling: str
-
-
-class SetAside(Record):
-    """A reply that did not become a negative, and why."""
-
-    sample: str
-    query: str
-    sibling: str
-    reason: str
-    reply: str
+from finegrade.text import content_hash
 
 
 def synthesize(config: Config, run: RunFolder) -> None:
@@ -61,7 +32,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
     llm = config.llm.model_dump(mode="json", exclude={"concurrency", "timeout", "api_key_env", "context"})
     settings = {
         "llm": llm,
-        "model": _model_name(config.llm),
+        "model": model_name(config.llm),
         "synthesis": config.synthesis.model_dump(mode="json"),
         "seed": config.seed,
     }
@@ -82,26 +53,6 @@ def synthesize(config: Config, run: RunFolder) -> None:
         say(f"synthesize: {len(samples):,} samples, {len(written)} of them with a negative that the LLM wrote")
 
 
-def find_rewrites(seeds: Sequence[Seed], config: SynthesisConfig, seed: int) -> list[Rewrite]:
-    """Seeds worth rewriting, each with its sibling, in the order to ask for them.
-
-    The positive must hold words that belong to the query and not to the sibling: else there is
-    nothing in it to change, and a small model copies. Those that hold most come first.
-    """
-    siblings = Siblings(seeds)
-    order = random.Random(seed).sample(list(seeds), len(seeds))
-    found = []
-    for one in order:
-        positive = one.positives[0]
-        sibling = siblings.nearest(one) if len(positive) <= config.max_passage_chars else None
-        if sibling is not None:
-            to_change = (content_words(one.query) & content_words(positive)) - content_words(sibling)
-            if to_change:
-                found.append((len(to_change), Rewrite(one, sibling)))
-    found.sort(key=lambda pair: -pair[0])
-    return [rewrite for _, rewrite in found]
-
-
 def _write(
     rewrites: Sequence[Rewrite], config: Config, run: RunFolder
 ) -> tuple[dict[str, Negative], list[SetAside], dict[str, float]]:
@@ -118,96 +69,8 @@ def _write(
         before = int(ledger.totals()["replies"])
         if before:
             say(f"synthesize: continues, the ledger holds {before} replies; what it holds is not asked again")
-        written, set_aside = asyncio.run(_ask_all(rewrites, wanted, config, run, ledger))
+        written, set_aside = asyncio.run(write_rewrites(rewrites, wanted, config, run, ledger))
         return written, set_aside, ledger.totals()
-
-
-async def _ask_all(
-    rewrites: Sequence[Rewrite], wanted: int, config: Config, run: RunFolder, ledger: Ledger
-) -> tuple[dict[str, Negative], list[SetAside]]:
-    written: dict[str, Negative] = {}
-    set_aside: list[SetAside] = []
-    rewrites = rewrites[: config.synthesis.max_requests]
-    with progress("the LLM writes negatives", wanted) as meter:
-        async with _client(config.llm, run, ledger) as client:
-            async for rewrite, reply in _in_order(rewrites, client, config):
-                text = parse_passage(reply.text)
-                reason = refusal(rewrite.seed, rewrite.sibling, text, reply, config.synthesis)
-                if reason is None and text is not None:
-                    written[rewrite.seed.id] = Negative(text=text, level=HARDEST, source="llm", sibling=rewrite.sibling)
-                    meter.advance()
-                else:
-                    set_aside.append(
-                        SetAside(
-                            sample=rewrite.seed.id,
-                            query=rewrite.seed.query,
-                            sibling=rewrite.sibling,
-                            reason=reason or "",
-                            reply=reply.text,
-                        )
-                    )
-                meter.note(f"{len(set_aside)} set aside")
-                if len(written) == wanted:
-                    break
-    return written, set_aside
-
-
-async def _in_order(
-    rewrites: Sequence[Rewrite], client: ChatClient, config: Config
-) -> AsyncIterator[tuple[Rewrite, Reply]]:
-    """Replies in the order of the rewrites, with ``concurrency`` requests under way: the result depends on no clock."""
-    model = _model_name(config.llm)
-    waiting: list[tuple[Rewrite, asyncio.Task[Reply]]] = []
-    left = iter(rewrites)
-    try:
-        while True:
-            while len(waiting) < config.llm.concurrency and (rewrite := next(left, None)):
-                request = sibling_request(
-                    rewrite.seed.query,
-                    rewrite.seed.positives[0],
-                    rewrite.sibling,
-                    model=model,
-                    server=config.llm.base_url or "",
-                    temperature=config.synthesis.temperature,
-                    seed=config.seed,
-                )
-                waiting.append((rewrite, asyncio.ensure_future(client.complete(request))))
-            if not waiting:
-                return
-            rewrite, task = waiting.pop(0)
-            yield rewrite, await task
-    finally:
-        for _, task in waiting:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
-
-
-def _model_name(config: LLMConfig) -> str:
-    """What requests call the model: the server's own name, or name and content of the embedded one."""
-    return config.model if config.base_url else model_identity(config.model)
-
-
-@asynccontextmanager
-async def _client(config: LLMConfig, run: RunFolder, ledger: Ledger) -> AsyncIterator[LLMClient]:
-    """The remote LLM where the configuration names one, else the embedded one, alive for this block only."""
-    server: AbstractContextManager[Any]
-    if config.base_url:
-        key = os.environ.get(config.api_key_env, "") or "none"
-        base_url, server = config.base_url, nullcontext()
-    else:
-        path = model_path(config.model)
-        if path.suffix != ".gguf":
-            wanted = "a .gguf file"
-            raise InputError("llm.model", got=path, wanted=wanted, remedy="Or name a server with llm.base_url.")
-        server = embedded = EmbeddedServer(path, config.context, run.path("llm.log"))
-    with server:
-        if not config.base_url:
-            base_url, key = embedded.base_url, embedded.api_key
-        client = LLMClient(base_url, key, ledger, config.timeout)
-        try:
-            yield client
-        finally:
-            await client.close()
 
 
 def _samples(seeds: Sequence[Seed], written: dict[str, Negative], miner: Miner) -> list[Sample]:

@@ -18,13 +18,13 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
-from finegrade.allocator import keep_freed_memory
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import Meter, progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.encoder import build_encoder, save_encoder
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity
+from finegrade.machine import keep_freed_memory
 from finegrade.records import Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
 from finegrade.store import VERIFIED, RunFolder, read_json, read_rows

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
 
-from finegrade.allocator import keep_freed_memory
 from finegrade.config import Config, EvaluationConfig
 from finegrade.console import say
 from finegrade.encoder import load_backbone, load_encoder
@@ -20,6 +19,7 @@ from finegrade.evaluation.metrics import METRICS, Scores, bootstrap, retrieval_m
 from finegrade.evaluation.rankers import embed, rank_with_bm25, rank_with_model
 from finegrade.evaluation.sts import load_stsb, spearman
 from finegrade.fetching import model_identity
+from finegrade.machine import keep_freed_memory
 from finegrade.records import Seed
 from finegrade.rows import FINEGRADE, TRAINED_ROWS, TrainedRow
 from finegrade.store import SCORES, TEST_SEEDS, RunFolder, read_rows, replacing, write_json

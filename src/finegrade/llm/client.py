@@ -12,6 +12,11 @@ from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.records import Record
 
+REFUSED = "refused"
+"""Finish reason of a reply that stands for a request that the server would not answer (too long, filtered)."""
+
+_REFUSALS = (400, 413, 422)
+_REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -76,6 +81,7 @@ class LLMClient:
             got = "a key that no header can carry"
             raise InputError(f"the LLM at {self.host}", got=got, wanted="printable ASCII", remedy=remedy) from None
         self.asked = self.from_ledger = 0
+        self._refused = 0  # in a row
         self._ledger = ledger
         http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
         self._client = openai.AsyncOpenAI(
@@ -85,8 +91,12 @@ class LLMClient:
     async def complete(self, request: ChatRequest) -> Reply:
         """The reply to a request; one that the ledger holds is not asked again.
 
+        A request that the server refuses gives an empty reply with finish_reason REFUSED, which is not kept: the next
+        run asks again.
+
         Raises:
-            InputError: The server cannot be reached, refuses the key, or does not know the model.
+            InputError: The server cannot be reached, refuses the key or one request after the other, or does not know
+                the model.
         """
         key = request.key()
         known = self._ledger.find(key)
@@ -95,6 +105,8 @@ class LLMClient:
             return known
         self._ledger.asked(key, request.model_dump(mode="json"))
         reply = await self._ask(request)
+        if reply.finish_reason == REFUSED:
+            return reply
         self._ledger.replied(key, reply)
         self.asked += 1
         return reply
@@ -116,9 +128,13 @@ class LLMClient:
                 response_format={"type": "json_schema", "json_schema": cast(Any, schema)},
             )
         except openai.OpenAIError as error:
+            self._refused += 1
+            if getattr(error, "status_code", 0) in _REFUSALS and self._refused < _REFUSALS_IN_A_ROW:
+                return Reply(text="", finish_reason=REFUSED, prompt_tokens=0, completion_tokens=0, seconds=0)
             raise self._explain(error) from None
         except (ValueError, TypeError, AttributeError):  # an answer that is no JSON, or not of a completion's form
             raise self._strange() from None
+        self._refused = 0
         try:
             choice, usage = answer.choices[0], answer.usage
             return Reply(

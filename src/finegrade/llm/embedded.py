@@ -1,7 +1,6 @@
 """The LLM that comes along: llama.cpp's OpenAI-compatible server in a child process, on loopback only."""
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from finegrade.errors import InputError
+from finegrade.machine import usable_cores
 
 _READY_SECONDS = 180.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes through a proxy
@@ -72,7 +72,7 @@ class EmbeddedServer:
             "model": str(self._model),
             "context": self._context,
             "api_key": self.api_key,
-            "threads": os.cpu_count() or 1,
+            "threads": usable_cores(),
         }
         process.stdin.write(json.dumps(settings).encode() + b"\n")
         process.stdin.flush()

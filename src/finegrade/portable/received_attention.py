@@ -31,7 +31,8 @@ def received_attention(
         key: [batch, kv_heads, tokens, head_dim]; heads is a multiple of kv_heads.
         attention_mask: [batch, tokens] with 1 for valid tokens, padding on either side; or
             [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive. A token is valid in a 4-D mask where
-            it may see itself.
+            it may see itself. Of an additive mask only hidden (the dtype's lowest) or visible (anything else) is
+            read: finite biases are not added to the logits.
         causal: Whether a query sees only itself and what is before it.
         scale: Multiplies the logits; head_dim ** -0.5 by default.
         softcap: Logits become softcap * tanh(logits / softcap).

@@ -13,6 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from finegrade.console import progress
+from finegrade.errors import InputError
 from finegrade.sources.pairs import Pair
 from finegrade.text import content_hash, content_words, words
 
@@ -41,8 +42,16 @@ def read_python_docs(packages: Sequence[str] = ()) -> Iterator[Pair]:
 
     Args:
         packages: Installed packages to read besides the standard library; empty reads all of them.
+
+    Raises:
+        InputError: A package is not installed.
     """
     files = list(_files(frozenset(packages)))
+    missing = set(packages) - {group for group, _ in files}
+    if missing:
+        remedy = "Install it, or correct the name: the one it is imported by."
+        wanted = "an installed package with Python files"
+        raise InputError("source.packages", got=", ".join(sorted(missing)), wanted=wanted, remedy=remedy)
     with progress("reading Python docs", len(files)) as meter:
         for group, path in files:
             yield from _pairs_of(group, path)

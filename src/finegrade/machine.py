@@ -1,10 +1,18 @@
-"""One setting of the C library's allocator that training on a CPU wants."""
+"""What this machine offers, and one setting that training on its processor wants."""
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _ONE_GIB = 1 << 30
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on: a container or taskset may leave it fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

@@ -1,0 +1,80 @@
+"""Opens the LLM that a configuration names, and asks it many things at once with the answers in order."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from finegrade.config import LLMConfig
+from finegrade.errors import InputError
+from finegrade.fetching import model_identity, model_path
+from finegrade.llm.client import ChatClient, ChatRequest, LLMClient
+from finegrade.llm.embedded import EmbeddedServer
+from finegrade.llm.ledger import Ledger, Reply
+
+
+def model_name(config: LLMConfig) -> str:
+    """What requests call the model: the server's own name, or name and content of the embedded one."""
+    return config.model if config.base_url else model_identity(config.model)
+
+
+@asynccontextmanager
+async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterator[LLMClient]:
+    """The remote LLM where the configuration names one, else the embedded one, alive for this block only.
+
+    Args:
+        config: Names the LLM.
+        ledger: Where requests and replies are kept.
+        log: Where the embedded server's own log goes.
+
+    Raises:
+        InputError: The model cannot be had, or the server does not start.
+    """
+    server: AbstractContextManager[Any]
+    if config.base_url:
+        base_url, key, server = config.base_url, _key(config.api_key_env), nullcontext()
+    else:
+        path = model_path(config.model)
+        if path.suffix != ".gguf":
+            wanted = "a .gguf file"
+            raise InputError("llm.model", got=path, wanted=wanted, remedy="Or name a server with llm.base_url.")
+        server = embedded = EmbeddedServer(path, config.context, log)
+    with server:
+        if not config.base_url:
+            base_url, key = embedded.base_url, embedded.api_key
+        client = LLMClient(base_url, key, ledger, config.timeout)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+def _key(variable: str | None) -> str:
+    if variable is None:
+        return "none"  # the client library insists on one
+    key = os.environ.get(variable, "")
+    if not key:
+        remedy = "Export it, or leave llm.api_key_env out for a server that asks for no key."
+        raise InputError("llm.api_key_env", got=f"{variable}, which is not set", wanted="a key in it", remedy=remedy)
+    return key
+
+
+async def replies_in_order(
+    client: ChatClient, requests: Iterable[ChatRequest], concurrency: int
+) -> AsyncGenerator[Reply]:
+    """Replies in the order of the requests, with ``concurrency`` of them under way: the result depends on no clock."""
+    waiting: list[asyncio.Task[Reply]] = []
+    left = iter(requests)
+    try:
+        while True:
+            while len(waiting) < concurrency and (request := next(left, None)):
+                waiting.append(asyncio.ensure_future(client.complete(request)))
+            if not waiting:
+                return
+            yield await waiting.pop(0)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
