@@ -117,10 +117,8 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def pairs_file(tmp_path: Path) -> Path:
+def write_pairs(path: Path) -> Path:
     """A JSONL file of 120 pairs in 6 groups, every text different."""
-    path = tmp_path / "pairs.jsonl"
     rows = []
     for i in range(120):
         a, b, c = WORDS[7 + i % 50], WORDS[7 + (i * 7 + i // 50) % 50], WORDS[7 + (i * 13 + 5) % 50]
@@ -129,6 +127,12 @@ def pairs_file(tmp_path: Path) -> Path:
         rows.append({"query": query, "positive": positive, "group": f"group{i % 6}"})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def pairs_file(tmp_path: Path) -> Path:
+    """The pairs of ``write_pairs``, for one test."""
+    return write_pairs(tmp_path / "pairs.jsonl")
 
 
 @pytest.fixture

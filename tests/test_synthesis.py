@@ -2,14 +2,16 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from conftest import FakeLLM
+from conftest import FakeLLM, write_pairs
 from finegrade.config import Config, SynthesisConfig, parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
@@ -61,14 +63,21 @@ def config(fake_llm, pairs_file, monkeypatch, no_retries):
     return config
 
 
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory):
+    """A run folder whose seeds stage is done."""
+    folder = tmp_path_factory.mktemp("seeded")
+    config = parse_config({"source": {"path": str(write_pairs(folder / "pairs.jsonl"))}}, "test")
+    make_seeds(config, RunFolder(folder / "run"))
+    return folder / "run"
+
+
 @pytest.fixture
-def new_run(tmp_path, pairs_file):
+def new_run(tmp_path, seeded):
     """Makes run folders whose seeds stage is done."""
 
     def new_run(name="run") -> RunFolder:
-        run = RunFolder(tmp_path / name)
-        make_seeds(parse_config({"source": {"path": str(pairs_file)}}, "test"), run)
-        return run
+        return RunFolder(Path(shutil.copytree(seeded, tmp_path / name)))
 
     return new_run
 
