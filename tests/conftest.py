@@ -19,12 +19,14 @@ class FakeLLM:
     Attributes:
         requests: The bodies of the chat requests, in order of arrival.
         keys: The Authorization headers that came with them.
+        headers: All their headers.
         answer: Called with a request's body; gives status and body.
     """
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.answer: Callable[[dict[str, Any]], Answer] = lambda request: self.reply('{"passage": "A text."}')
         fake = self
 
@@ -33,6 +35,7 @@ class FakeLLM:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 fake.requests.append(body)
                 fake.keys.append(self.headers.get("Authorization", ""))
+                fake.headers.append(dict(self.headers))
                 status, answer = fake.answer(body)
                 data = json.dumps(answer).encode()
                 self.send_response(status)

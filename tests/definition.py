@@ -1,4 +1,4 @@
-"""METHOD.md, section 3, as it stands there: plain loops over float64, for tests to hold the fast forms against."""
+"""Anchor pooling as docs/method.md defines it: plain loops over float64, for tests to hold the fast forms against."""
 
 import math
 from collections.abc import Sequence

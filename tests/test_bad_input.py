@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from finegrade import cli
+from finegrade import cli, pipeline
 from finegrade.store import RunFolder
 
 DOCS = '[source]\nkind = "python-docs"\n'
@@ -77,13 +77,37 @@ def test_bad_pairs(finegrade, tmp_path, content, told):
     assert_told(finegrade("seeds"), told)
 
 
-@pytest.mark.parametrize(
-    ("command", "first"),
-    [("synthesize", "seeds"), ("verify", "synthesize"), ("report", "evaluate")],
-)
-def test_stage_too_early_names_the_one_to_run_first(finegrade, tmp_path, command, first):
+@pytest.mark.parametrize("command", ["synthesize", "verify", "train", "evaluate", "report"])
+def test_stage_too_early_names_the_one_to_run_first(finegrade, tmp_path, command):
     (tmp_path / "finegrade.toml").write_text(DOCS)
-    assert_told(finegrade(command), f"Run `finegrade {first}` first.")
+    assert_told(finegrade(command), "seeds: got none", "Run `finegrade seeds` first, or `finegrade run`.")
+
+
+def test_a_stage_alone_does_not_work_on_what_was_made_with_other_settings(finegrade, tmp_path, pairs_file):
+    (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[synthesis]\nllm_samples = 0\n')
+    assert finegrade("seeds")[0] == 0
+    code, lines = finegrade("synthesize", "--set", "source.max_train=20")
+    assert code == 2
+    assert "seeds: got other settings or inputs than it was made with" in lines[-1]
+    assert finegrade("synthesize")[0] == 0
+
+
+def test_too_few_pairs_for_a_batch_show_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
+    monkeypatch.setattr("finegrade.pipeline.fetch_models", lambda config: None)
+    (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[training]\nbatch_size = 500\n')
+    code, lines = finegrade("run")
+    assert code == 2
+    assert "training.batch_size: got 500; wanted at most the" in lines[-1]
+    assert not (tmp_path / "runs/run/ledger.sqlite").exists()
+
+
+def test_sts_data_of_another_form(finegrade, tmp_path, pairs_file, monkeypatch):
+    monkeypatch.setattr("finegrade.fetching.model_path", lambda name: tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "finegrade.toml").write_text(
+        '[source]\npath = "pairs.jsonl"\n[evaluation]\nsts_data = "./empty"\n[synthesis]\nllm_samples = 0\n'
+    )
+    assert_told(finegrade("run"), "sts-test.csv", "evaluation.sts = false")
 
 
 def test_unknown_models_and_entries(finegrade):
@@ -138,7 +162,7 @@ def test_ctrl_c_says_that_what_is_done_is_kept(finegrade, tmp_path, monkeypatch)
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.STAGES, "seeds", interrupt)
+    monkeypatch.setitem(pipeline.STAGES, "seeds", interrupt)
     code, lines = finegrade("seeds")
     assert code == 130
     assert lines == ["finegrade: stopped; what is done is kept, the same command continues"]

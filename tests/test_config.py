@@ -6,6 +6,7 @@ import pytest
 
 from finegrade.config import Config, load_config, parse_config
 from finegrade.errors import InputError
+from finegrade.pipeline import demo_config
 
 DOCS = '[source]\nkind = "python-docs"\n'
 
@@ -171,6 +172,21 @@ def test_relative_source_path_is_taken_from_the_file_s_folder(tmp_path, monkeypa
     (tmp_path / "conf" / "my.toml").write_text('[source]\npath = "data/pairs.jsonl"')
     monkeypatch.chdir(tmp_path)
     assert load_config(Path("conf/my.toml")).source.path == Path("conf/data/pairs.jsonl")
+
+
+def test_a_model_s_relative_path_is_taken_from_the_file_s_folder_where_it_leads_somewhere(tmp_path):
+    (tmp_path / "conf" / "models" / "mine").mkdir(parents=True)
+    path = tmp_path / "conf" / "finegrade.toml"
+    path.write_text(f'{DOCS}[training]\nbackbone = "models/mine"\n[verification]\nscorer = "owner/name"\n')
+    config = load_config(path)
+    assert config.training.backbone == str(tmp_path / "conf" / "models" / "mine")
+    assert config.verification.scorer == "owner/name"
+
+
+def test_the_demo_s_configuration_is_valid():
+    config = demo_config(["training.steps=5"])
+    assert (config.source.kind, config.training.steps) == ("python-docs", 5)
+    assert config.synthesis.llm_samples >= 25
 
 
 def test_absolute_source_path_stays(load):

@@ -1,7 +1,7 @@
 """The plan: full batches, levels in the schedule's order, no text against itself within a batch."""
 
 from collections import Counter, defaultdict
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import assume, given, settings
@@ -14,6 +14,7 @@ from finegrade.text import normalised
 
 SCHEDULES = ("coarse-to-fine", "reverse", "shuffled", "fixed:1", "fixed:2")
 texts = st.integers(0, 40).map(lambda i: f"Text {i}.")
+queries = st.integers(0, 40).map(lambda i: f"Query {i}?")
 
 
 @st.composite
@@ -22,12 +23,21 @@ def samples(draw: st.DrawFn) -> list[Sample]:
     made = []
     for number in range(draw(st.integers(1, 24))):
         levels = draw(st.lists(st.integers(1, 3), unique=True, max_size=3))
-        negatives = tuple(
-            Negative(text=draw(texts), level=level, source=draw(st.sampled_from(["mined", "llm"])))
-            for level in sorted(levels)
+        negatives = []
+        for level in sorted(levels):
+            sibling = draw(st.none() | queries)
+            source = "llm" if sibling else "mined"
+            negatives.append(Negative(text=draw(texts), level=level, source=source, sibling=sibling))
+        made.append(
+            Sample(
+                id=str(number),
+                query=draw(queries),
+                positive=draw(texts),
+                negatives=tuple(negatives),
+                group="g",
+                hardest_mined=draw(st.just("") | texts),
+            )
         )
-        query = f"Query {draw(st.integers(0, 40))}?"
-        made.append(Sample(id=str(number), query=query, positive=draw(texts), negatives=negatives, group="g"))
     return made
 
 
@@ -79,23 +89,24 @@ def test_every_plan_keeps_its_promises_or_says_that_it_cannot(
         return
     assert len(plan.rows) == steps * size
     assert len(plan.levels) == steps
-    assert len(plan.rows) == steps * size
     assert all(row.negative in row.sample.negatives for row in plan.rows)
     for level, rows in zip(plan.levels, step_rows(plan), strict=True):
         assert {row.negative.level for row in rows} == {level} or schedule == "shuffled"
-        assert_no_clash(rows)
+        assert_no_clash(rows, samples)
     assert_order(plan, schedule)
     assert compile_plan(samples, schedule, steps, size, seed) == plan
 
 
-def assert_no_clash(rows: list[PlanRow]) -> None:
-    queries = [normalised(row.sample.query) for row in rows]
-    positives = [normalised(row.sample.positive) for row in rows]
-    assert len(set(queries)) == len(rows)
-    assert len(set(positives)) == len(rows)
-    for i, row in enumerate(rows):
-        others = {positive for j, positive in enumerate(positives) if j != i}
-        assert normalised(row.negative.text) not in others
+def assert_no_clash(rows: list[PlanRow], samples: list[Sample]) -> None:
+    """No text of a row answers the query of another one."""
+    for row, other in permutations(rows, 2):
+        asked = normalised(other.sample.query)
+        answers = {normalised(s.positive) for s in samples if normalised(s.query) == asked}
+        assert normalised(row.sample.query) != asked
+        assert normalised(row.sample.positive) not in answers
+        assert normalised(row.negative.text) not in answers
+        assert normalised(row.sample.hardest_mined) not in answers
+        assert normalised(row.negative.sibling or "") != asked
 
 
 def assert_order(plan: Plan, schedule: str) -> None:

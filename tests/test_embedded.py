@@ -84,6 +84,16 @@ def test_missing_model_is_one_line(tmp_path):
         pass
 
 
+def test_modules_in_the_user_s_folder_are_not_imported(tmp_path, monkeypatch):
+    written = tmp_path / "written"
+    for name in ("json", "signal", "xllamacpp"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(written)!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError), EmbeddedServer(tmp_path / "nothing.gguf", 512, tmp_path / "llm.log"):
+        pass
+    assert not written.exists()
+
+
 def fake_child(monkeypatch, code: str) -> None:
     """Puts other code in the place of the child process."""
     real = subprocess.Popen

@@ -1,4 +1,4 @@
-"""Received attention is what METHOD.md, section 3, says: the definition in loops against the function."""
+"""Received attention is what docs/method.md says: the definition in loops against the function."""
 
 from typing import Any
 

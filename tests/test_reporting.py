@@ -71,7 +71,7 @@ def made_scores() -> dict[str, Any]:
     return {
         "metrics": metrics, "queries": 12, "documents": 34, "confidence": 0.95, "resamples": 100, "rows": rows,
         "differences": differences, "corpus_hash": "abcdef", "test_groups": [hostile("testgroup")], "seed": 0,
-        "steps": 4, "batch_size": 8,
+        "steps": 4, "batch_size": 8, "max_length": 99,
     }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def make_run(folder: Path) -> RunFolder:
     sample, verdicts = made_sample()
     usage = {"requests": 9, "replies": 9, "prompt_tokens": 4321, "completion_tokens": 1234, "seconds": 6.0}
     steps = [{"step": i, "level": i, "loss": 1.0 / i, "learning_rate": 1e-4} for i in range(1, 5)]
-    trained = {"steps": steps, "rows_llm": 3, "rows": 32}
+    trained = {"steps": steps, "rows_llm": 3, "rows": 32, "versions": {"torch": "2.0-of-training"}}
     details: dict[str, dict[str, Any]] = {
         "seeds": {"counts": {hostile("count"): 5}, "corpus_hash": "abcdef", "test_groups": [hostile("testgroup")]},
         "synthesize": {"set_aside": {hostile("why"): 2}, "usage": usage, "samples": 1, "negatives": {}},
@@ -204,6 +204,7 @@ def test_the_first_lines_say_what_share_an_llm_wrote_and_how_finegrade_stands(ht
     assert "An LLM wrote 2 of the 8 verified negatives (25.0%); 3 of the 32 training rows use one." in first
     assert "proves that the road works" in first
     assert [f"finegrade {told} " in first for told in ("is above", "is below", "cannot be told from")] == [True] * 3
+    assert "Every model reads the first 99 tokens" in first
     assert "nDCG@10 +0.300 [+0.200, +0.350] (95% interval)" in first
 
 
@@ -225,7 +226,7 @@ def test_time_tokens_versions_and_corpus_are_there(html: str) -> None:
         "4,321",
         "1,234",
         "sentence-transformers 6",
-        "torch 2",
+        "torch 2.0-of-training",
         "corpus abcdef",
         "train-finegrade",
         "score-bm25",

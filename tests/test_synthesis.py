@@ -431,3 +431,10 @@ def test_without_api_key_env_no_key_of_the_environment_is_sent(config, new_run, 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     synthesize(config(api_key_env=None), new_run())
     assert set(fake_llm.keys) == {"Bearer none"}
+
+
+def test_what_was_under_way_when_it_was_enough_is_kept_too(config, new_run, fake_llm):
+    fake_llm.answer = slowly
+    run = new_run()
+    synthesize(config(concurrency=8), run)
+    assert run.record("synthesize")["details"]["usage"]["replies"] == len(fake_llm.requests)

@@ -10,13 +10,15 @@ matplotlib.use("svg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from finegrade.records import HARDEST
+
 _INK, _BEFORE, _AFTER, _OURS = "#333333", "#c9c9d6", "#5b7fb5", "#c2543d"
 _SETTINGS: Any = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def scores_chart(scores: dict[str, Any], ours: str) -> str:
     """Every row's value with its interval, one panel a metric."""
-    metrics = [m for m in scores["metrics"] if any(m in row["scores"] for row in scores["rows"])]
+    metrics = scores["metrics"]
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(2.6 * len(metrics) + 2, 0.34 * len(scores["rows"]) + 0.9), layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
@@ -41,16 +43,16 @@ def levels_chart(before: dict[int, list[float]], after: dict[int, list[float]]) 
         panel = figure.subplots()
         _boxes(panel, [before.get(level, []) for level in levels], -0.18, _BEFORE, "before")
         _boxes(panel, [after.get(level, []) for level in levels], 0.18, _AFTER, "after")
-        panel.set_xticks(range(len(levels)), [level_name(level, max(levels)) for level in levels])
+        panel.set_xticks(range(len(levels)), [level_name(level) for level in levels])
         panel.set_ylabel("score minus the positive's (logits)")
         panel.axhline(0, color=_INK, linewidth=0.8)
         panel.legend(loc="lower right", frameon=False)
         return _svg(figure)
 
 
-def level_name(level: int, hardest: int) -> str:
+def level_name(level: int) -> str:
     """The level with the paper's name for it: level 4 (N1)."""
-    return f"level {level} (N{hardest - level + 1})"
+    return f"level {level} (N{HARDEST - level + 1})"
 
 
 def loss_chart(steps: Sequence[dict[str, Any]]) -> str:

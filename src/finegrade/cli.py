@@ -12,7 +12,7 @@ from finegrade import __version__
 from finegrade.config import Config, load_config
 from finegrade.console import say
 from finegrade.errors import InputError, no_space
-from finegrade.pipeline import STAGES, demo_config, run_all
+from finegrade.pipeline import demo_config, run_all, run_stage
 from finegrade.store import RunFolder
 
 app = typer.Typer(
@@ -72,8 +72,8 @@ def _stage_command(name: str, does: str) -> None:
     def command(
         config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None
     ) -> None:
-        folder = RunFolder(run)
-        STAGES[name](load_config(config, settings or ()), folder)
+        folder = RunFolder(run, only=name)
+        run_stage(name, load_config(config, settings or ()), folder)
         if name == "report":
             _print_end(folder)
 

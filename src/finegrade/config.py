@@ -13,6 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from finegrade.errors import InputError
 
+_PATHS = (
+    ("source", "path"), ("llm", "model"), ("verification", "scorer"), ("training", "backbone"),
+    ("evaluation", "sts_data"),
+)  # fmt: skip
+
 
 class Section(BaseModel):
     """A section of finegrade.toml: immutable, unknown keys refused."""
@@ -150,7 +155,8 @@ class EvaluationConfig(Section):
     sts: bool = True
     """Also score STS-B test (English), so that forgetting shows."""
     sts_data: str = "sts-b"
-    """Catalogue name, or a local folder with sts-test.csv (tab-separated; column 5 score, 6 and 7 sentences)."""
+    """Catalogue name, local folder with sts-test.csv (tab-separated; column 5 score, 6 and 7 sentences), or the Hugging
+    Face id of a data set with columns sentence1, sentence2, score."""
     resamples: int = Field(1_000, ge=100)
     """Bootstrap resamples behind every interval."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -182,10 +188,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     data = _read_toml(path)
     for override in overrides:
         _apply(data, override)
-    source = data.get("source")
-    if isinstance(source, dict) and isinstance(source.get("path"), str):
-        source["path"] = str(path.parent / user_path(source["path"]))
+    _resolve_paths(data, path.parent)
     return parse_config(data, str(path))
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    """Relative paths are taken from the file's folder; a model's name counts as a path where it leads somewhere."""
+    for section, key in _PATHS:
+        values = data.get(section)
+        if isinstance(values, dict) and isinstance(value := values.get(key), str):
+            found = folder / user_path(value)
+            if section == "source" or ("/" in value and found.exists() and not values.get("base_url")):
+                values[key] = str(found)
 
 
 def user_path(text: str) -> Path:

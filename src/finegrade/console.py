@@ -20,6 +20,7 @@ from rich.progress import (
 
 _console = Console(stderr=True, highlight=False)
 _PLAIN_SECONDS = 15.0
+_SPEED_SECONDS = 1_800.0  # one unit may take a minute
 
 
 class Meter(Protocol):
@@ -51,6 +52,7 @@ def progress(what: str, total: float, done: int = 0) -> Iterator[Meter]:
         with Progress(
             *(TextColumn(c) if isinstance(c, str) else c for c in columns),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=_console,
+            speed_estimate_period=_SPEED_SECONDS,
         ) as bar:  # fmt: skip
             task = bar.add_task(escape(what), total=total, completed=done, note="")
             yield _Bar(bar, task)

@@ -1,12 +1,14 @@
 """From a schedule to a plan: the exact order of the training rows.
 
 Every row of the plan is one sample at one level. All batches are full, and no batch holds a text that would be a
-false negative within it: the same query or positive twice, or one row's negative that is another row's positive. The
-mined negative of the control row counts too, so that no row of the score table trains on worse batches than another.
+false negative within it: the same query twice, a text that answers another row's query, or a rewritten text beside the
+sibling query that it was written to answer. The mined negative of the control row counts too, so that no row of the
+score table trains on worse batches than another.
 """
 
 import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from finegrade.errors import InputError
@@ -61,9 +63,10 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
         wanted, remedy = f"at least one step for each of levels {levels}", "Raise training.steps."
         raise InputError("training.steps", got=steps, wanted=wanted, remedy=remedy)
     share = [steps * (i + 1) // len(levels) - steps * i // len(levels) for i in range(len(levels))]
-    rows_by_level = _deal(samples, dict(zip(levels, share, strict=True)), batch_size, seed)
+    answers = _answers(samples)
+    rows_by_level = _deal(samples, answers, dict(zip(levels, share, strict=True)), batch_size, seed)
     if schedule == "shuffled":
-        return _shuffled(rows_by_level, steps, batch_size, seed)
+        return _shuffled(rows_by_level, answers, steps, batch_size, seed)
     order = list(reversed(levels)) if schedule == "reverse" else levels
     steps_of = dict(zip(levels, share, strict=True))
     return Plan(
@@ -73,7 +76,20 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
     )
 
 
-def _deal(samples: Sequence[Sample], steps: dict[int, int], batch_size: int, seed: int) -> dict[int, list[PlanRow]]:
+Answers = Mapping[str, frozenset[str]]
+"""Normalised query -> every text that answers it, normalised."""
+
+
+def _answers(samples: Sequence[Sample]) -> Answers:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        found[normalised(sample.query)].add(normalised(sample.positive))
+    return {query: frozenset(texts) for query, texts in found.items()}
+
+
+def _deal(
+    samples: Sequence[Sample], answers: Answers, steps: dict[int, int], batch_size: int, seed: int
+) -> dict[int, list[PlanRow]]:
     """Rows for every level: each sample is used once before any is used again, what an LLM wrote before what was mined.
 
     The scarcest level chooses first, so that a sample that alone has it is not spent on another.
@@ -84,7 +100,7 @@ def _deal(samples: Sequence[Sample], steps: dict[int, int], batch_size: int, see
     rows: dict[int, list[PlanRow]] = {}
     for level in sorted(steps, key=lambda level: (len(offers[level]), level)):
         ranked = sorted(offers[level], key=lambda row: (used.get(row.sample.id, 0), row.negative.source != "llm"))
-        rows[level] = _fill(ranked, steps[level], batch_size, level, generator)
+        rows[level] = _fill(ranked, answers, steps[level], batch_size, level, generator)
         for row in rows[level]:
             used[row.sample.id] = used.get(row.sample.id, 0) + 1
     return rows
@@ -97,7 +113,7 @@ def _offers(samples: Sequence[Sample], level: int, generator: random.Random) -> 
 
 
 def _fill(
-    ranked: Sequence[PlanRow], steps: int, batch_size: int, level: int, generator: random.Random
+    ranked: Sequence[PlanRow], answers: Answers, steps: int, batch_size: int, level: int, generator: random.Random
 ) -> list[PlanRow]:
     """Takes the best rows, shuffles them, and fills batches without clashes; starts over where rows run out."""
     rows: list[PlanRow] = []
@@ -106,7 +122,7 @@ def _fill(
     generator.shuffle(fresh)
     spare = iter(ranked[steps * batch_size :])
     for _ in range(steps):
-        batch = _Batch(batch_size)
+        batch = _Batch(batch_size, answers)
         waiting = [row for row in waiting if not batch.take(row)]
         refills = 0
         while not batch.full:
@@ -126,12 +142,13 @@ def _fill(
 
 
 class _Batch:
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, answers: Answers) -> None:
+        self._size, self._all_answers = size, answers
         self.rows: list[PlanRow] = []
         self._queries: set[str] = set()
-        self._positives: set[str] = set()
-        self._negatives: set[str] = set()
+        self._siblings: set[str] = set()
+        self._texts: set[str] = set()
+        self._answers: set[str] = set()
 
     @property
     def full(self) -> bool:
@@ -139,25 +156,32 @@ class _Batch:
 
     def take(self, row: PlanRow) -> bool:
         """Adds a row, unless the batch is full or the row clashes with one in it."""
-        query, positive = normalised(row.sample.query), normalised(row.sample.positive)
-        negatives = {normalised(text) for text in (row.negative.text, row.sample.hardest_mined) if text}
+        query, sibling = normalised(row.sample.query), normalised(row.negative.sibling or "")
+        answers = self._all_answers[query]
+        given = (row.sample.positive, row.negative.text, row.sample.hardest_mined)
+        texts = {normalised(text) for text in given if text}
         clash = (
             query in self._queries
-            or positive in self._positives
-            or positive in self._negatives
-            or not negatives.isdisjoint(self._positives)
+            or query in self._siblings
+            or sibling in self._queries
+            or not texts.isdisjoint(self._answers)
+            or not answers.isdisjoint(self._texts)
         )
         if self.full or clash:
             return False
         self.rows.append(row)
         self._queries.add(query)
-        self._positives.add(positive)
-        self._negatives |= negatives
+        self._texts |= texts
+        self._answers |= answers
+        if sibling:
+            self._siblings.add(sibling)
         return True
 
 
-def _shuffled(rows_by_level: dict[int, list[PlanRow]], steps: int, batch_size: int, seed: int) -> Plan:
+def _shuffled(
+    rows_by_level: dict[int, list[PlanRow]], answers: Answers, steps: int, batch_size: int, seed: int
+) -> Plan:
     rows = [row for level in sorted(rows_by_level) for row in rows_by_level[level]]
     generator = random.Random(seed)
-    mixed: list[PlanRow] = _fill(generator.sample(rows, len(rows)), steps, batch_size, 0, generator)
+    mixed: list[PlanRow] = _fill(generator.sample(rows, len(rows)), answers, steps, batch_size, 0, generator)
     return Plan(rows=tuple(mixed), levels=(0,) * steps, batch_size=batch_size)

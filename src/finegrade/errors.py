@@ -12,7 +12,7 @@ class InputError(Exception):
     def __init__(self, what: str, *, got: object, wanted: str, remedy: str) -> None:
         self.what, self.got, self.wanted, self.remedy = what, got, wanted, remedy
         line = f"{what}: got {_short(got)}; wanted {wanted}. {remedy}"
-        super().__init__(" ".join(line.split()))
+        super().__init__(" ".join(_printable(line).split()))  # names out of data files may hold terminal escapes
 
 
 def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError:
@@ -23,6 +23,10 @@ def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError
     return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
 
 
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 def _short(value: object, limit: int = 200) -> str:
-    text = "".join(c if c.isprintable() else " " for c in str(value))
+    text = _printable(str(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"

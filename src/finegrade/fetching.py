@@ -24,7 +24,8 @@ from finegrade.store import file_hash
 _BLOCK = 1 << 20
 _MAX_WHEEL = 2_000_000_000
 _POLL_SECONDS = 0.25
-_HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "*.onnx", "*.gguf"]  # never pickles, never code
+_HUB_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # never pickles, never code
+_HUB_IGNORED = ["onnx/*", "openvino/*"]  # other forms of the same weights
 
 
 def cache_folder() -> Path:
@@ -241,7 +242,9 @@ def _from_hub(name: str) -> Path:
     try:
         if file:
             return Path(hf_hub_download(f"{owner}/{repository}", file[0]))
-        return Path(snapshot_download(f"{owner}/{repository}", allow_patterns=_HUB_PATTERNS))
+        return Path(
+            snapshot_download(f"{owner}/{repository}", allow_patterns=_HUB_PATTERNS, ignore_patterns=_HUB_IGNORED)
+        )
     except Exception as error:  # its HTTP library's own errors come through, too
         got = f"{type(error).__name__} from the hub"
         remedy = f"Use a local path, or one of {', '.join(CATALOGUE)}."

@@ -24,6 +24,5 @@ def keep_freed_memory() -> None:
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _ONE_GIB)
+    if mallopt is not None and mallopt(_M_MMAP_THRESHOLD, _ONE_GIB):  # the one without the other makes it worse
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

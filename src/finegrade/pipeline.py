@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from finegrade.config import Config, load_config
+from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder
 
 
@@ -62,9 +63,33 @@ def run_all(config: Config, run: RunFolder) -> Path:
         The path of the report.
     """
     fetch_models(config)
-    for stage in STAGES.values():
+    for name, stage in STAGES.items():
         stage(config, run)
+        if name == "seeds":
+            _need_a_batch(config, run)
     return run.path(REPORT)
+
+
+def run_stage(name: str, config: Config, run: RunFolder) -> None:
+    """Runs one stage; those before it must hold with this configuration.
+
+    Args:
+        name: The stage's command.
+        config: Of the whole run.
+        run: Where ``only`` is the same name.
+    """
+    for other, stage in STAGES.items():
+        stage(config, run)
+        if other == name:
+            break
+
+
+def _need_a_batch(config: Config, run: RunFolder) -> None:
+    """Too few seeds show before an LLM works for hours, not after."""
+    seeds, batch = run.record("seeds")["details"]["counts"]["train"], config.training.batch_size
+    if seeds < batch:
+        remedy = "Lower training.batch_size, or give more pairs."
+        raise InputError("training.batch_size", got=batch, wanted=f"at most the {seeds} train seeds", remedy=remedy)
 
 
 def fetch_models(config: Config) -> None:
@@ -74,10 +99,12 @@ def fetch_models(config: Config) -> None:
     names = [config.verification.scorer, config.training.backbone]
     if not config.llm.base_url and config.synthesis.llm_samples:
         names.insert(0, config.llm.model)
-    if config.evaluation.sts:
-        names.append(config.evaluation.sts_data)
     for name in names:
         model_path(name)
+    if config.evaluation.sts:
+        from finegrade.evaluation.sts import load_stsb
+
+        load_stsb(config.evaluation.sts_data)
 
 
 def demo_config(overrides: Sequence[str] = ()) -> Config:

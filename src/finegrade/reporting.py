@@ -74,7 +74,6 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
     verdicts = read_rows(run.path(VERDICTS), Verdict)
     training = run.record(FINEGRADE.stage)["details"]
     scores = read_json(run.path(SCORES))
-    hardest = max((v.level_before for v in verdicts), default=4)
     return {
         "findings": findings(run),
         "scores": scores,
@@ -87,10 +86,14 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
         "stages": _stages(config, run),
         "samples": _samples(run, verdicts, config.seed),
         "set_aside": _set_aside(run),
-        "level_name": lambda level: level_name(int(level), hardest),
+        "level_name": lambda level: level_name(int(level)),
         "snippet": load_snippet(run.path(MODEL)),
         "re_embed": RE_EMBED,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _VERSIONS},
+            **training["versions"],
+        },
         "machine": f"{platform.system()} {platform.machine()}",
         "config": config.model_dump_json(indent=1, exclude={"llm": {"api_key_env"}}),
     }

@@ -92,6 +92,10 @@ class TorchCrossEncoder:
         from sentence_transformers import CrossEncoder
 
         self._model = CrossEncoder(str(folder), max_length=max_length, local_files_only=True)
+        labels = int(self._model.config.num_labels)
+        if labels != 1:
+            got, wanted = f"a classifier with {labels} labels", "a cross-encoder with one logit a pair"
+            raise InputError(f"scorer {folder}", got=got, wanted=wanted, remedy="Name another verification.scorer.")
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the logit of each (query, text), in order."""
@@ -100,7 +104,7 @@ class TorchCrossEncoder:
         for start in range(0, len(pairs), self._CHUNK):
             chunk = list(pairs[start : start + self._CHUNK])
             values = self._model.predict(chunk, activation_fn=torch.nn.Identity(), show_progress_bar=False)
-            yield from map(float, np.asarray(values).reshape(len(chunk), -1)[:, -1])
+            yield from map(float, np.asarray(values).reshape(len(chunk)))
 
 
 def load_scorer(name: str, max_length: int) -> Scorer:

@@ -41,7 +41,10 @@ def _content(source: SourceConfig) -> str:
     """What the source holds now, so that an edited file makes the stage run again."""
     if source.kind == "python-docs" or source.path is None:
         return installed_versions()
-    return file_hash(source.path) if source.path.is_file() else "missing"
+    try:
+        return file_hash(source.path)
+    except OSError:
+        return "cannot be read"  # read_pairs tells it
 
 
 def _pairs(source: SourceConfig) -> list[Pair]:

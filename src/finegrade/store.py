@@ -101,7 +101,6 @@ class Stage:
 
     Attributes:
         done: Whether a finished result with the same fingerprint is there.
-        details: What the finished stage recorded.
     """
 
     def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str) -> None:
@@ -109,8 +108,7 @@ class Stage:
         self._record_path = run.path("stages", f"{name}.json")
         self._clock_path = run.path("stages", f".{name}.clock.json")
         record = _read_record(self._record_path)
-        self.done = record is not None and record["fingerprint"] == wanted_fingerprint and _whole(run, record)
-        self.details: dict[str, Any] = record["details"] if record and self.done else {}
+        self.done = holds(run, name, wanted_fingerprint)
         if self.done and record:
             say(f"{name}: kept from {record['finished']}, nothing it reads has changed")
         elif record:
@@ -155,14 +153,19 @@ class Stage:
         }
         write_json(self._record_path, record)
         self._clock_path.unlink(missing_ok=True)
-        self.done, self.details = True, dict(details)
+        self.done = True
 
 
 class RunFolder:
-    """Everything one run made. Stages never import each other: they meet only here."""
+    """Everything one run made. Stages never import each other: they meet only here.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: The folder.
+        only: The command whose stages may work; others must hold as they are. None: all may.
+    """
+
+    def __init__(self, root: Path, only: str | None = None) -> None:
+        self.root, self._only = root, only
         if root.exists() and not root.is_dir():
             raise InputError("--run", got=root, wanted="a folder", remedy="Name another place.")
 
@@ -180,8 +183,8 @@ class RunFolder:
         record = _read_record(path)
         if record is None:
             wanted = f"a finished {stage} stage"
-            command = {"train": "train", "score": "evaluate"}.get(stage.partition("-")[0], stage)
-            raise InputError(str(self.root), got="none", wanted=wanted, remedy=f"Run `finegrade {command}` first.")
+            remedy = f"Run `finegrade {command_of(stage)}` first."
+            raise InputError(str(self.root), got="none", wanted=wanted, remedy=remedy)
         return record
 
     def stage(self, name: str, settings: Mapping[str, Any], after: Sequence[str] = ()) -> Stage:
@@ -191,10 +194,19 @@ class RunFolder:
             name: The stage's name.
             settings: Only what this stage reads: a change here, and nothing else, makes it run again.
             after: The stages whose outputs it reads.
+
+        Raises:
+            InputError: An earlier stage has not finished, or this one may not work (``only``) and does not hold.
         """
         inputs = {stage: self.record(stage)["outputs"] for stage in after}
+        wanted_fingerprint = fingerprint(name, settings, inputs)
+        if self._only not in (None, command_of(name)) and not holds(self, name, wanted_fingerprint):
+            known = self.path("stages", f"{name}.json").is_file()
+            got = "other settings or inputs than it was made with" if known else "none"
+            remedy = f"Run `finegrade {command_of(name)}` first, or `finegrade run`."
+            raise InputError(f"{self.root}: {name}", got=got, wanted="a finished stage that holds", remedy=remedy)
         self.path("stages").mkdir(parents=True, exist_ok=True)
-        return Stage(self, name, fingerprint(name, settings, inputs))
+        return Stage(self, name, wanted_fingerprint)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -204,6 +216,17 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def command_of(stage: str) -> str:
+    """The command that a stage belongs to: rows of a table are stages of their own."""
+    return {"train": "train", "score": "evaluate"}.get(stage.partition("-")[0], stage)
+
+
+def holds(run: RunFolder, stage: str, wanted_fingerprint: str) -> bool:
+    """Whether a finished result with this fingerprint is there, whole."""
+    record = _read_record(run.path("stages", f"{stage}.json"))
+    return record is not None and record["fingerprint"] == wanted_fingerprint and _whole(run, record)
 
 
 def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:

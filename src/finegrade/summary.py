@@ -57,8 +57,9 @@ def findings(run: RunFolder) -> list[str]:
             f"A run of {share['rows']:,} training rows proves that the road works from end to end; it is too small to "
             "judge the method."
         )
-    lines.append("One training seed: the intervals below cover the choice of test queries, not that of the seed.")
     scores = read_json(run.path(SCORES))
+    lines.append("One training seed: the intervals below cover the choice of test queries, not that of the seed.")
+    lines.append(f"Every model reads the first {scores['max_length']} tokens of a text, BM25 all of it.")
     for difference in scores["differences"]:
         lines.append(_told(difference, scores["confidence"]))
     return lines

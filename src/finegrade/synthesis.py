@@ -50,6 +50,11 @@ def synthesize(config: Config, run: RunFolder) -> None:
         reasons = Counter(f"llm: {row.reason}" for row in set_aside) + miner.set_aside
         details = {"set_aside": dict(reasons.most_common()), "usage": usage, **_count(samples)}
         stage.finish([run.path(SAMPLES)], details)
+        if len(written) < min(config.synthesis.llm_samples, len(rewrites)):
+            say(
+                f"synthesize: {len(written)} rewrites instead of {config.synthesis.llm_samples}: the others did not "
+                "pass, or synthesis.max_requests was reached"
+            )
         say(f"synthesize: {len(samples):,} samples, {len(written)} of them with a negative that the LLM wrote")
 
 

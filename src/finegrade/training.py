@@ -6,6 +6,7 @@ sentence-transformers' Trainer does the work; the plan reaches it as its batch s
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,17 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
         work = run.path("checkpoints", row.name, stage.fingerprint[:12])
         log = fit(model, dataset, plan, training, work, config.seed, row.titled(pooling))
         folder = run.path(row.folder)
+        save_encoder(model, work / "model")  # the model of an earlier run stays until this one is whole
         shutil.rmtree(folder, ignore_errors=True)
-        save_encoder(model, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (work / "model").replace(folder)
         details = {
             "row": row.name,
             "steps": [asdict(entry) for entry in log],
             "rows_llm": sum(r.negative.source == "llm" for r in plan.rows) if row.negatives == "graded" else 0,
             "rows": len(plan.rows),
             "batch_size": plan.batch_size,
+            "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
         }
         stage.finish([folder / "model.safetensors", folder / "modules.json"], details)
         shutil.rmtree(run.path("checkpoints", row.name), ignore_errors=True)

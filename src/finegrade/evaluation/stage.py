@@ -63,6 +63,7 @@ def evaluate(config: Config, run: RunFolder) -> None:
             scores |= {key: seeds[key] for key in ("corpus_hash", "test_groups")}
             trained = run.record(FINEGRADE.stage)["details"]
             scores |= {"seed": config.seed, "steps": len(trained["steps"]), "batch_size": trained["batch_size"]}
+            scores |= {"max_length": config.training.max_length}
             write_json(run.path(SCORES), scores)
             stage.finish([run.path(SCORES)], {"rows": len(titles)})
 
@@ -96,7 +97,7 @@ def _score_trained(row: TrainedRow, config: Config, run: RunFolder) -> tuple[str
 
 
 def _sts_setting(config: Config) -> dict[str, Any]:
-    return {"sts": config.evaluation.sts_data if config.evaluation.sts else None}
+    return {"sts": model_identity(config.evaluation.sts_data) if config.evaluation.sts else None}
 
 
 _Work = Callable[[_TestSet], tuple[dict[str, Scores], NDArray[np.float64] | None]]

@@ -1,12 +1,13 @@
 """STS-B: does the model still know what it knew?"""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from finegrade.catalogue import CATALOGUE
+from finegrade.config import user_path
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
 
@@ -15,25 +16,40 @@ def load_stsb(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
     """Sentence pairs of STS-B test and their similarity scores, 0 to 5.
 
     Args:
-        name: Catalogue name, or a local folder with sts-test.csv.
+        name: Catalogue name, local folder with sts-test.csv, or Hugging Face id of a data set with a split "test" and
+            columns sentence1, sentence2, score.
 
     Returns:
         Left sentences, right sentences, scores [pairs].
+
+    Raises:
+        InputError: There is no such data, or it is of another form.
     """
+    if name not in CATALOGUE and name.count("/") == 1 and not user_path(name).exists():
+        return _from_hub(name)
     path = model_path(name) / "sts-test.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return _columns(rows, path)
-
-
-def _columns(rows: list[list[str]], path: Path) -> tuple[list[str], list[str], NDArray[np.float64]]:
     try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
         scores = np.array([float(row[4]) for row in rows])
         return [row[5] for row in rows], [row[6] for row in rows], scores
-    except (IndexError, ValueError) as error:
-        raise InputError(
-            str(path), got=error, wanted="tab-separated STS-B rows", remedy="Run `finegrade models fetch sts-b`."
-        ) from None
+    except (OSError, IndexError, ValueError, csv.Error) as error:
+        raise _no_stsb(str(path), error) from None
+
+
+def _from_hub(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(name, split="test")
+        return list(rows["sentence1"]), list(rows["sentence2"]), np.array(rows["score"], dtype=np.float64)
+    except Exception as error:  # whatever network, hub and file format can raise
+        raise _no_stsb(name, f"{type(error).__name__} from the hub") from None
+
+
+def _no_stsb(what: str, got: object) -> InputError:
+    remedy = "Leave evaluation.sts_data out, or set evaluation.sts = false."
+    return InputError(what, got=got, wanted="STS-B's test rows", remedy=remedy)
 
 
 def spearman(similarities: NDArray[np.float64], scores: NDArray[np.float64]) -> float:

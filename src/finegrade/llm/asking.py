@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from finegrade.config import LLMConfig
+from finegrade.config import LLMConfig, user_path
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
 from finegrade.llm.client import ChatClient, ChatRequest, LLMClient
@@ -36,6 +36,9 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
     if config.base_url:
         base_url, key, server = config.base_url, _key(config.api_key_env), nullcontext()
     else:
+        if config.model.count("/") == 1 and not user_path(config.model).exists():
+            got, wanted = config.model, "one .gguf file of it"
+            raise InputError("llm.model", got=got, wanted=wanted, remedy="Write owner/name/file.gguf.")
         path = model_path(config.model)
         if path.suffix != ".gguf":
             wanted = "a .gguf file"
@@ -44,7 +47,10 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
     with server:
         if not config.base_url:
             base_url, key = embedded.base_url, embedded.api_key
-        client = LLMClient(base_url, key, ledger, config.timeout)
+        lost = (
+            {} if config.base_url else {"lost": f"The embedded LLM has ended; see {log}. Run the same command again."}
+        )
+        client = LLMClient(base_url, key, ledger, config.timeout, **lost)
         try:
             yield client
         finally:
@@ -74,6 +80,9 @@ async def replies_in_order(
             if not waiting:
                 return
             yield await waiting.pop(0)
+    except GeneratorExit:  # enough: what is under way is paid for, so it goes into the ledger
+        await asyncio.gather(*waiting, return_exceptions=True)
+        raise
     finally:
         for task in waiting:
             task.cancel()

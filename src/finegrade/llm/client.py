@@ -17,6 +17,9 @@ REFUSED = "refused"
 
 _REFUSALS = (400, 413, 422)
 _REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
+_NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+"""What the client would take from the environment and send to whatever server is named."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -69,23 +72,31 @@ class LLMClient:
         api_key: Sent to the server, never written anywhere.
         ledger: Where requests and replies are kept.
         timeout: Seconds until a request counts as failed.
+        lost: What to do when the server cannot be reached.
 
     Raises:
         InputError: The key cannot be sent in a header.
     """
 
-    def __init__(self, base_url: str, api_key: str, ledger: Ledger, timeout: float) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, ledger: Ledger, timeout: float,
+        lost: str = "Start the server, or correct llm.base_url.",
+    ) -> None:  # fmt: skip
         self.host = urlsplit(base_url).hostname or "?"
         if not (api_key.isascii() and api_key.isprintable()):
             remedy = "Set the environment variable that llm.api_key_env names."
             got = "a key that no header can carry"
             raise InputError(f"the LLM at {self.host}", got=got, wanted="printable ASCII", remedy=remedy) from None
-        self.asked = self.from_ledger = 0
         self._refused = 0  # in a row
-        self._ledger = ledger
+        self._ledger, self._lost = ledger, lost
         http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
         self._client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=api_key, timeout=timeout, max_retries=4, http_client=http
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=4,
+            http_client=http,
+            default_headers=cast(Any, _NOT_SENT),
         )
 
     async def complete(self, request: ChatRequest) -> Reply:
@@ -101,14 +112,12 @@ class LLMClient:
         key = request.key()
         known = self._ledger.find(key)
         if known:
-            self.from_ledger += 1
             return known
         self._ledger.asked(key, request.model_dump(mode="json"))
         reply = await self._ask(request)
         if reply.finish_reason == REFUSED:
             return reply
         self._ledger.replied(key, reply)
-        self.asked += 1
         return reply
 
     async def close(self) -> None:
@@ -158,7 +167,9 @@ class LLMClient:
         elif isinstance(error, openai.APITimeoutError):
             got, remedy = "no answer in time", "Raise llm.timeout, or lower llm.concurrency."
         elif isinstance(error, openai.APIConnectionError):
-            got, remedy = "no connection", "Start the server, or correct llm.base_url."
+            got, remedy = "no connection", self._lost
+        elif isinstance(error, openai.RateLimitError):
+            got, remedy = "HTTP status 429", "Lower llm.concurrency, or see to your quota."
         elif isinstance(error, openai.APIStatusError):
             got, remedy = f"HTTP status {error.status_code}", "Check llm.model and the server's log."
         else:

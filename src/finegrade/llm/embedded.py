@@ -46,7 +46,7 @@ class EmbeddedServer:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "finegrade.llm.embedded_child"],
+                [sys.executable, "-P", "-m", "finegrade.llm.embedded_child"],  # -P: no module of the user's folder
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

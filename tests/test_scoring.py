@@ -1,0 +1,62 @@
+"""Cross-encoders: what is one is loaded and scores, what is none is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from finegrade.errors import InputError
+from finegrade.scoring import load_scorer
+
+PAIRS = [
+    ("how tall is the eiffel tower", "The Eiffel Tower is 330 metres tall, about the height of an 81-storey building."),
+    ("how tall is the eiffel tower", "Croissants are baked from a dough that is folded with butter many times."),
+]
+
+
+def classifier(folder: Path, encoder: Path, labels: int) -> Path:
+    """A BERT with random weights and so many labels."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(encoder)
+    config.num_labels = labels
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_gives_one_score_a_pair(tiny_encoder: Path, tmp_path: Path) -> None:
+    scorer = load_scorer(str(classifier(tmp_path / "one", tiny_encoder, 1)), 64)
+    scores = list(scorer.scores(PAIRS * 40))
+    assert scores == pytest.approx(list(scorer.scores(PAIRS)) * 40, abs=1e-5)
+
+
+def test_a_classifier_with_more_labels_is_no_scorer(tiny_encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got a classifier with 3 labels"):
+        load_scorer(str(classifier(tmp_path / "three", tiny_encoder, 3)), 64)
+
+
+def test_an_encoder_is_no_scorer(tiny_encoder: Path) -> None:
+    with pytest.raises(InputError, match="got BertModel; wanted a cross-encoder"):
+        load_scorer(str(tiny_encoder), 64)
+
+
+def test_a_folder_without_a_model_is_no_scorer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without a model configuration"):
+        load_scorer(str(tmp_path), 64)
+
+
+def test_a_damaged_onnx_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match=r"tokenizer.json and model.onnx"):
+        load_scorer(str(tmp_path), 64)
+
+
+@pytest.mark.slow
+def test_the_default_scorer_tells_an_answer_from_another_text_alone_and_among_others() -> None:
+    scorer = load_scorer("reranker-en", 128)
+    answer, other = scorer.scores(PAIRS)
+    assert answer > other + 5
+    assert list(scorer.scores(PAIRS * 10)) == [answer, other] * 10  # to the last bit: no batch changes a score
