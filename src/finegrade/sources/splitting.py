@@ -5,8 +5,8 @@ one direction, and it is always train that gives way.
 """
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from finegrade.errors import InputError
@@ -27,6 +27,8 @@ class Split:
         test: Held-out seeds, of other groups; the corpus they search is all of their positives.
         counts: Pairs read, merged, dropped (by reason) and kept.
         corpus_hash: Names the texts of both sides; tables carry it.
+        test_groups: What is held out.
+        test_queries: Where the test queries come from, if it must be told with every score.
     """
 
     train: list[Seed]
@@ -34,6 +36,7 @@ class Split:
     counts: dict[str, int]
     corpus_hash: str
     test_groups: list[str] = field(default_factory=list)
+    test_queries: str = ""
 
 
 def split_pairs(
@@ -56,45 +59,63 @@ def split_pairs(
     by_group: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in unique:
         by_group[pair.group].append(pair)
-    held_out = set(test_groups) or _draw_groups(by_group, test_share, seed)
-    for group in held_out:
-        if group not in by_group:
-            some = ", ".join(sorted(by_group, key=lambda g: -len(by_group[g]))[:10])
-            raise InputError(
-                "source.test_groups", got=group, wanted=f"a group that has pairs ({some}, …)", remedy="Name another."
-            )
-    test = _merge([pair for pair in unique if pair.group in held_out])
-    train = _merge([pair for pair in unique if pair.group not in held_out])
+    sizes = {group: len(members) for group, members in by_group.items()}
+    held_out = choose_groups(sizes, test_groups, test_share, seed)
+    test = merge([pair for pair in unique if pair.group in held_out])
+    train = merge([pair for pair in unique if pair.group not in held_out])
     merged = len(read) - sum(len(s.positives) for s in (*test, *train))
     counts = {"pairs": len(read), "queries": len(train) + len(test), "repeats": merged}
     train, dropped = _without_test_data(train, test)
     counts |= dropped
-    if len(train) > max_train:
-        counts["over max_train"] = len(train) - max_train
-        train = sorted(random.Random(seed).sample(train, max_train), key=lambda s: s.id)
+    train = cap_train(train, max_train, seed, counts)
     counts |= {"train": len(train), "test": len(test)}
     if not train or not test:
-        remedy = "Give pairs of at least two groups, with different texts."
+        remedy = "Give pairs of at least two groups, with different texts, or hold out fewer (source.test_share)."
         raise InputError("the source", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
     digest = content_hash(*(s.id for s in train), "|", *(s.id for s in test))
     return Split(train, test, counts, digest, sorted(held_out))
 
 
-def _draw_groups(by_group: dict[str, list[Pair]], share: float, seed: int) -> set[str]:
-    order = sorted(by_group)
+def choose_groups(sizes: Mapping[str, int], named: Sequence[str], share: float, seed: int) -> set[str]:
+    """The groups to hold out: those that are named, else groups drawn until they hold ``share`` of all.
+
+    Args:
+        sizes: Group -> number of its members.
+        named: The user's choice; empty to draw.
+        share: In (0, 1).
+        seed: Of the draw.
+
+    Raises:
+        InputError: A named group is not there.
+    """
+    for group in named:
+        if group not in sizes:
+            some = ", ".join(sorted(sizes, key=lambda g: -sizes[g])[:10])
+            wanted = f"a group that is there ({some}, …)"
+            raise InputError("source.test_groups", got=group, wanted=wanted, remedy="Name another.")
+    if named:
+        return set(named)
+    order = sorted(sizes)
     random.Random(seed).shuffle(order)
-    wanted = share * sum(map(len, by_group.values()))
+    wanted_size = share * sum(sizes.values())
     drawn: set[str] = set()
     taken = 0
     for group in order:
-        size = len(by_group[group])
-        if taken < wanted and taken + size <= 2 * wanted:  # a group that would take far too much stays in train
+        if taken < wanted_size and taken + sizes[group] <= 2 * wanted_size:  # one that takes far too much stays
             drawn.add(group)
-            taken += size
-    return drawn or set(sorted(order, key=lambda group: len(by_group[group]))[:1])
+            taken += sizes[group]
+    return drawn or set(sorted(order, key=lambda group: sizes[group])[:1])
 
 
-def _merge(pairs: Sequence[Pair]) -> list[Seed]:
+def cap_train(train: list[Seed], limit: int, seed: int, counts: dict[str, int]) -> list[Seed]:
+    """At most ``limit`` seeds, drawn; how many went is counted."""
+    if len(train) <= limit:
+        return train
+    counts["over max_train"] = len(train) - limit
+    return sorted(random.Random(seed).sample(train, limit), key=lambda s: s.id)
+
+
+def merge(pairs: Sequence[Pair]) -> list[Seed]:
     """Equal queries become one seed with all their positives; equal texts count once."""
     merged: dict[str, tuple[Pair, dict[str, str]]] = {}
     for pair in pairs:
@@ -130,21 +151,31 @@ class NearDuplicates:
         threshold: Jaccard from which two texts count as near-duplicates.
     """
 
-    def __init__(self, texts: Iterable[str], threshold: float = NEAR_DUPLICATE) -> None:
+    def __init__(self, texts: Iterable[str] = (), threshold: float = NEAR_DUPLICATE) -> None:
         self._threshold = threshold
         self._sizes: list[int] = []
         self._places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-        for number, text in enumerate(texts):
-            own = shingles(text)
-            self._sizes.append(len(own))
-            for shingle in own:
-                self._places[shingle].append(number)
+        for text in texts:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        """Puts one more text into the set."""
+        own = shingles(text)
+        for shingle in own:
+            self._places[shingle].append(len(self._sizes))
+        self._sizes.append(len(own))
 
     def contains(self, text: str) -> bool:
         """Whether any text of the set is a near-duplicate of this one."""
         own = shingles(text)
-        shared: defaultdict[int, int] = defaultdict(int)
-        for shingle in own:
-            for number in self._places.get(shingle, ()):
-                shared[number] += 1
+        shared = self._shared(own)
         return any(both / (len(own) + self._sizes[number] - both) >= self._threshold for number, both in shared.items())
+
+    def holding(self, text: str, share: float) -> list[int]:
+        """Numbers of the texts that have at least this share of the text's shingles."""
+        own = shingles(text)
+        return sorted(number for number, both in self._shared(own).items() if both >= share * len(own))
+
+    def _shared(self, own: Iterable[tuple[str, ...]]) -> Counter[int]:
+        """Text -> how many of these shingles it has."""
+        return Counter(number for shingle in own for number in self._places.get(shingle, ()))

@@ -1,0 +1,61 @@
+"""The documents stage: the user's documents become chunks, each on its side of the split."""
+
+import shutil
+from collections import Counter
+
+from finegrade.config import Config
+from finegrade.console import say
+from finegrade.fetching import model_identity
+from finegrade.sources.documents import open_documents
+from finegrade.sources.languages import check_language
+from finegrade.sources.own_queries import read_own_queries
+from finegrade.sources.pieces import write_pieces
+from finegrade.sources.tokens import token_counter
+from finegrade.sources.working_set import choose_chunks
+from finegrade.store import CHUNKS, UNUSED, RunFolder, replacing, write_rows
+
+_READ_LATER = {"packages", "max_train", "max_test", "queries"}
+
+
+def import_documents(config: Config, run: RunFolder) -> None:
+    """Writes ``documents/chunks.parquet``: at most ``source.max_chunks`` chunks, in the order in which they were drawn.
+
+    Documents that could not be read stand in ``documents/set_aside.jsonl`` with the reason; whatever else is left out
+    is counted. Memory does not grow with the number of documents, except by some bytes for each piece.
+
+    Raises:
+        InputError: There is nothing to read, too little of it, or it is in a language that the models do not speak.
+    """
+    source = config.source
+    documents, own = open_documents(source, config.seed), read_own_queries(source)
+    held_out = {path for query in own if query.side == "test" for path in query.paths}
+    labelled = {path for query in own for path in query.paths}
+    settings = {
+        "source": source.model_dump(mode="json", exclude=_READ_LATER),
+        "held_out": sorted(held_out),
+        "labelled": sorted(labelled),
+        "seed": config.seed,
+        "content": documents.identity(),
+        "tokens": model_identity(config.training.backbone),
+    }
+    with run.stage("documents", settings) as stage:
+        if stage.done:
+            return
+        work = run.path("documents", ".work")
+        shutil.rmtree(work, ignore_errors=True)  # what a kill left
+        work.mkdir(parents=True)
+        pieces = work / "pieces.parquet"
+        try:
+            with replacing(run.path(UNUSED)) as unused:
+                count = token_counter(config.training.backbone)
+                counts = write_pieces(documents, pieces, unused, source.chunk_tokens, count)
+            chunks = choose_chunks(pieces, source, held_out, labelled, config.seed, counts)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        check_language([chunk.text for chunk in chunks], config)
+        write_rows(run.path(CHUNKS), chunks)
+        sides = Counter(chunk.side for chunk in chunks)
+        told: dict[str, int] = {**counts, "train": sides["train"], "test": sides["test"]}
+        stage.finish([run.path(CHUNKS), run.path(UNUSED)], {"counts": told, "passed_over": documents.passed_over})
+        listed = ", ".join(f"{name} {number:,}" for name, number in told.items() if number)
+        say(f"documents: {listed}")

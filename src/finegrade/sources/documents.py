@@ -1,0 +1,92 @@
+"""Where documents come from, behind one Protocol: files, a saved data set, the hub."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from finegrade.config import SourceConfig
+from finegrade.sources.document import Document, Unread
+from finegrade.sources.files import Guessed, list_files, read_files
+from finegrade.sources.hub import hub_rows, is_saved_dataset, saved_rows
+from finegrade.sources.tables import row_documents
+
+
+class DocumentSource(Protocol):
+    """Documents that can be read once more from the beginning.
+
+    Attributes:
+        name: For messages.
+        size: What is read in all, in bytes; 0 where nobody knows.
+        passed_over: How many files are of no format that is read, by ending.
+    """
+
+    name: str
+    size: int
+    passed_over: dict[str, int]
+
+    def identity(self) -> str:
+        """Changes when the content does, as far as this can be seen without reading it all."""
+
+    def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
+        """Yields each document, and the bytes that were behind when it came."""
+
+
+def open_documents(source: SourceConfig, seed: int) -> DocumentSource:
+    """The documents that a configuration names.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    if source.dataset is not None or (source.path is not None and is_saved_dataset(source.path)):
+        return _DataSet(source)
+    return _Files(source, seed)
+
+
+class _Files:
+    def __init__(self, source: SourceConfig, seed: int) -> None:
+        assert source.path is not None
+        self._source, self._seed = source, seed
+        self._root = source.path / "corpus.jsonl" if source.kind == "beir" else source.path
+        self.name = str(self._root)
+        self._files, self.passed_over = list_files(self._root)
+        self._sizes = {path: path.stat().st_size for path in self._files}
+        self.size = sum(self._sizes.values())
+
+    def identity(self) -> str:
+        seen = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in self._files]
+        return hashlib.sha256("|".join(seen).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
+        fields = self._source.text_field, self._source.title_field
+        behind, inside = 0, 0
+        current: Path | None = None
+        for path, found in read_files(self._root, self._files, *fields, self._seed, guessed):
+            if path != current:
+                behind += self._sizes[current] if current else 0
+                current, inside = path, 0
+            if isinstance(found, Document):
+                inside += sum(len(block.text) for block in found.blocks)
+            yield behind + min(inside, self._sizes[path]), found
+
+
+class _DataSet:
+    def __init__(self, source: SourceConfig) -> None:
+        self._source = source
+        self.name = source.dataset or str(source.path)
+        self.size = 0
+        self.passed_over: dict[str, int] = {}
+
+    def identity(self) -> str:
+        return f"{self.name}:{self._source.split}"
+
+    def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
+        source = self._source
+        if source.dataset is not None:
+            rows = hub_rows(source.dataset, source.split)
+        else:
+            assert source.path is not None
+            rows = saved_rows(source.path, source.split)
+        name = Path(self.name).name
+        for found in row_documents(name, rows, source.text_field, source.title_field):
+            yield 0, found

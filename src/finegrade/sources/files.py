@@ -1,0 +1,111 @@
+"""A folder or file to documents, each format by its own reader."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from finegrade.errors import InputError
+from finegrade.sources.decoding import decode
+from finegrade.sources.document import Block, Document, Unread, paragraphs
+from finegrade.sources.html import html_blocks
+from finegrade.sources.markdown import markdown_blocks
+from finegrade.sources.pdf import pdf_blocks
+from finegrade.sources.tables import read_csv, read_jsonl, read_parquet, row_documents
+
+MAX_FILE_BYTES = 50_000_000
+
+_TEXT: dict[str, Callable[[str], list[Block]]] = {
+    ".md": markdown_blocks,
+    ".markdown": markdown_blocks,
+    ".txt": paragraphs,
+    ".text": paragraphs,
+    ".rst": paragraphs,
+    ".html": html_blocks,
+    ".htm": html_blocks,
+    ".xhtml": html_blocks,
+}
+_ROWS = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
+FORMATS = frozenset({*_TEXT, *_ROWS, ".pdf"})
+"""File name endings that are read."""
+
+Guessed = Callable[[str, str], None]
+"""Called with a path and the encoding that was guessed for it."""
+
+
+def list_files(root: Path) -> tuple[list[Path], dict[str, int]]:
+    """The files that are read, sorted, and how many others there are by ending; hidden ones and links are passed over.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    remedy = f"Endings that are read: {', '.join(sorted(FORMATS))}."
+    if not root.exists():
+        raise InputError(str(root), got="nothing there", wanted="a file or folder of documents", remedy=remedy)
+    found: list[Path] = []
+    others: dict[str, int] = {}
+    for path in _walk(root):
+        ending = path.suffix.lower()
+        if ending in FORMATS:
+            found.append(path)
+        else:
+            others[ending or "(none)"] = others.get(ending or "(none)", 0) + 1
+    if not found:
+        got = f"no file to read among {sum(others.values())}"
+        raise InputError(str(root), got=got, wanted="documents", remedy=remedy)
+    return found, others
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder) / name
+            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                yield path
+
+
+def read_files(
+    root: Path, files: list[Path], text_field: str | None, title_field: str | None, seed: int, guessed: Guessed
+) -> Iterator[tuple[Path, Document | Unread]]:
+    """Yields the documents of the files with the file each came from, in an order drawn with the seed.
+
+    Args:
+        root: Paths in documents are relative to it.
+        files: What to read, from ``list_files``.
+        text_field: Column of tables that holds the text.
+        title_field: Column of tables that holds a title.
+        seed: Of the order: what is learnt from the first documents shall hold for all.
+        guessed: Told about files that are not UTF-8.
+    """
+    for path in random.Random(seed).sample(files, len(files)):
+        name = path.relative_to(root).as_posix() if path != root else path.name
+        ending = path.suffix.lower()
+        try:
+            if ending in _ROWS:
+                for document in row_documents(name, _ROWS[ending](path), text_field, title_field):
+                    yield path, document
+            else:
+                yield path, Document(name, _blocks(path, ending, name, guessed))
+        except (OSError, ValueError) as error:
+            yield path, Unread(name, str(getattr(error, "strerror", None) or error))
+
+
+def _blocks(path: Path, ending: str, name: str, guessed: Guessed) -> list[Block]:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"larger than {MAX_FILE_BYTES / 1e6:.0f} MB")
+    if ending == ".pdf":
+        return pdf_blocks(path)
+    text, encoding = decode(path.read_bytes())
+    if encoding:
+        guessed(name, encoding)
+    return _TEXT[ending](text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -1,0 +1,52 @@
+"""Which language the texts are in, and whether the models speak it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from finegrade.catalogue import CATALOGUE
+from finegrade.config import Config
+from finegrade.errors import InputError
+
+SAMPLE, SHARE = 200, 0.2
+"""Of so many texts, a language counts from this share on."""
+
+_SHORTEST = 40  # characters: shorter texts are guessed wrongly too often
+
+
+def languages(texts: Sequence[str]) -> Counter[str]:
+    """ISO 639-1 code -> how many of the first texts are in that language."""
+    import py3langid
+
+    long_enough = [text for text in texts if len(text) >= _SHORTEST]
+    return Counter(py3langid.classify(text)[0] for text in long_enough[:SAMPLE])
+
+
+def check_language(texts: Sequence[str], config: Config) -> None:
+    """Stops where a part of the texts is in a language that an embedded model does not speak.
+
+    Models that are not in the catalogue are the user's choice and taken to speak what they are asked to.
+
+    Raises:
+        InputError: With the settings to change.
+    """
+    if config.source.language == "any":
+        return
+    found = languages(texts)
+    mute: dict[str, list[str]] = {}
+    for setting, name in _models(config).items():
+        spoken = CATALOGUE[name].languages if name in CATALOGUE else ()
+        for language, number in found.items():
+            if spoken and language not in spoken and number >= SHARE * found.total():
+                mute.setdefault(language, []).append(f'{setting} ("{name}")')
+    if mute:
+        shares = ", ".join(f"{language} in {found[language] / found.total():.0%} of the texts" for language in mute)
+        settings = ", ".join(dict.fromkeys(setting for settings in mute.values() for setting in settings))
+        remedy = f"Name models that speak it: {settings}. Or go on as it is with --force."
+        raise InputError("the language", got=shares, wanted="a language that the models speak", remedy=remedy)
+
+
+def _models(config: Config) -> dict[str, str]:
+    models = {"training.backbone": config.training.backbone, "verification.scorer": config.verification.scorer}
+    if not config.llm.base_url:
+        models["llm.model"] = config.llm.model
+    return models

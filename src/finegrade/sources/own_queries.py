@@ -1,0 +1,133 @@
+"""The user's own queries: with what answers them, for training and testing; without, for testing only."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from finegrade.config import SourceConfig
+from finegrade.errors import InputError
+
+Side = Literal["train", "test"]
+
+_ROW = '{"query": "..."}, with "path" (a document) or "positive" (a text) where you know what answers it'
+_MAX_LINE = 1_000_000
+
+
+@dataclass(frozen=True)
+class OwnQuery:
+    """A real query.
+
+    Attributes:
+        query: As it was typed.
+        paths: Documents that answer it.
+        positive: A text that answers it; empty where documents do, or nobody knows.
+        side: Where the source says which; None: the side of what answers it.
+    """
+
+    query: str
+    paths: frozenset[str] = frozenset()
+    positive: str = ""
+    side: Side | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it is known what answers it."""
+        return bool(self.paths or self.positive)
+
+
+def read_own_queries(source: SourceConfig) -> list[OwnQuery]:
+    """The user's queries: those of ``source.queries``, and of a BEIR folder those with judgements.
+
+    Raises:
+        InputError: A file is missing or not of the form.
+    """
+    found = _from_jsonl(source.queries) if source.queries else []
+    if source.kind == "beir":
+        assert source.path is not None
+        found += _from_beir(source.path)
+    return found
+
+
+def _from_jsonl(path: Path) -> list[OwnQuery]:
+    found: dict[tuple[str, str, str], OwnQuery] = {}
+    for where, row in _rows(path, _ROW):
+        query = _text(row, "query", where)
+        document, positive = row.get("path", ""), row.get("positive", "")
+        if not isinstance(document, str) or not isinstance(positive, str):
+            raise InputError(where, got="something else", wanted=f"a row like {_ROW}", remedy="Correct the row.")
+        positive = " ".join(positive.split())
+        paths = frozenset({document}) if document else frozenset()
+        found.setdefault((query, document, positive), OwnQuery(query, paths, positive))
+    if not found:
+        raise InputError(str(path), got="an empty file", wanted=f"rows like {_ROW}", remedy="Add queries.")
+    return list(found.values())
+
+
+def _from_beir(folder: Path) -> list[OwnQuery]:
+    texts = {_text(row, "_id", where): _text(row, "text", where) for where, row in _rows(folder / "queries.jsonl", "")}
+    found = []
+    sides: dict[str, Side] = {"train": "train", "test": "test"}
+    if not (folder / "qrels" / "test.tsv").is_file():
+        sides = {"train": "train", "dev": "test"}
+    for name, side in sides.items():
+        path = folder / "qrels" / f"{name}.tsv"
+        if path.is_file():
+            answers: dict[str, set[str]] = {}
+            for query, document in _judgements(path):
+                answers.setdefault(query, set()).add(f"corpus.jsonl#{document}")
+            found += [OwnQuery(texts[q], frozenset(d), side=side) for q, d in answers.items() if q in texts]
+    if not any(own.side == "test" for own in found):
+        wanted = "judgements to test with (qrels/test.tsv or qrels/dev.tsv)"
+        remedy = 'Add them, or read corpus.jsonl with kind = "documents".'
+        raise InputError(str(folder), got="none", wanted=wanted, remedy=remedy)
+    return found
+
+
+def _judgements(path: Path) -> Iterable[tuple[str, str]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        cells = line.split("\t")
+        try:
+            query, document, grade = cells
+            if float(grade) > 0:
+                yield query, document
+        except ValueError:
+            if number > 1:  # the first line may be a header
+                wanted, got = "query, document and grade between tabs", f"{len(cells)} cells"
+                raise InputError(f"{path}, line {number}", got=got, wanted=wanted, remedy="Correct it.") from None
+
+
+def _rows(path: Path, form: str) -> Iterable[tuple[str, Mapping[str, object]]]:
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MAX_LINE):
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line.decode("utf-8-sig"))
+                except (ValueError, RecursionError):
+                    row = None
+                where = f"{path}, line {number}"
+                if not isinstance(row, dict):
+                    wanted = f"a JSON object {form}".strip()
+                    raise InputError(where, got="something else", wanted=wanted, remedy="Correct the row.")
+                yield where, row
+    except OSError as error:
+        got = error.strerror or error
+        raise InputError(str(path), got=got, wanted="a JSONL file of queries", remedy="Correct the path.") from None
+
+
+def _text(row: Mapping[str, object], key: str, where: str) -> str:
+    value = row.get(key)
+    if isinstance(value, int) and key == "_id":
+        value = str(value)
+    if not isinstance(value, str) or not value.strip() or (not value.isascii() and _broken(value)):
+        raise InputError(f'{where}: "{key}"', got=repr(value)[:60], wanted="a text", remedy="Correct the row.")
+    return " ".join(value.split())
+
+
+def _broken(value: str) -> bool:
+    return value.encode("utf-8", "replace").decode() != value  # a lone surrogate, which no file takes
