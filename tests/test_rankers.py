@@ -8,7 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 from conftest import WORDS
 from finegrade.encoder import build_encoder
-from finegrade.evaluation.rankers import embed, rank_with_bm25, rank_with_model
+from finegrade.evaluation.rankers import embed, rank_with_model
+from finegrade.lexical import BM25
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +42,13 @@ def test_a_models_ranking_is_the_order_of_all_cosines(model: SentenceTransformer
 
 def test_a_small_corpus_is_ranked_whole(model: SentenceTransformer) -> None:
     assert [sorted(r) for r in rank_with_model(model, texts(2, 1), texts(5, 2), 8, "test")] == [[0, 1, 2, 3, 4]] * 2
-    assert [sorted(r) for r in rank_with_bm25(["file"], ["open file", "a graph"])] == [[0, 1]]
+    assert [sorted(r) for r in BM25(["open file", "a graph"]).rank(["file"], 10)] == [[0, 1]]
 
 
 def test_bm25_finds_the_obvious() -> None:
     documents = ["Open a file and read it.", "Sort the edges of a graph.", "Play a sound on the server."]
-    assert [r[0] for r in rank_with_bm25(["sort graph EDGES", "a sound", "read the file"], documents)] == [1, 2, 0]
+    assert [r[0] for r in BM25(documents).rank(["sort graph EDGES", "a sound", "read the file"], 10)] == [1, 2, 0]
 
 
 def test_bm25_takes_queries_without_any_known_word() -> None:
-    assert sorted(rank_with_bm25(["zzz", "?"], ["one text", "two texts"])[0]) == [0, 1]
+    assert sorted(BM25(["one text", "two texts"]).rank(["zzz", "?"], 10)[0]) == [0, 1]

@@ -9,7 +9,7 @@ from finegrade.text import content_words, jaccard
 
 
 def make(number: int, query: str, group: str) -> Seed:
-    return Seed(id=str(number), query=query, positives=("A text.",), group=group)
+    return Seed(id=str(number), query=query, positives=(f"Text {number}.",), group=group)
 
 
 QUERIES = st.lists(
@@ -47,3 +47,21 @@ def test_pairs_without_a_group_find_siblings_among_each_other() -> None:
     queries = ["rotate the signing key", "rotate the access key", "close a socket", "rotate a large table"]
     seeds = [make(i, query, query) for i, query in enumerate(queries)]
     assert Siblings(seeds).nearest(seeds[0]) == "rotate the access key"
+
+
+def test_a_query_with_the_same_answer_is_no_sibling() -> None:
+    seeds = [make(i, query, "g") for i, query in enumerate(["rotate the signing key", "rotate the access key"])]
+    same = [seed.model_copy(update={"positives": ("One text.",)}) for seed in seeds]
+    assert Siblings(seeds).nearest(seeds[0]) == "rotate the access key"
+    assert Siblings(same).nearest(same[0]) is None
+
+
+def test_siblings_of_other_groups_where_groups_are_small() -> None:
+    seeds = [make(0, "rotate the signing key", "a"), make(1, "rotate the access key", "b"), make(2, "sort", "a")]
+    assert Siblings(seeds).nearest(seeds[0]) is None
+    assert Siblings(seeds, within_groups=False).nearest(seeds[0]) == "rotate the access key"
+
+
+def test_seeds_without_a_query_are_no_siblings() -> None:
+    seeds = [make(0, "rotate the signing key", "a"), make(1, "", "a")]
+    assert Siblings(seeds).nearest(seeds[0]) is None

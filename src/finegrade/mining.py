@@ -4,10 +4,9 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-import bm25s
-
+from finegrade.lexical import BM25
 from finegrade.records import Negative, Seed
-from finegrade.text import jaccard, normalised, shingles, words
+from finegrade.text import jaccard, normalised, shingles
 
 RANK_BANDS = {4: (1, 5), 3: (6, 30), 2: (31, 200)}
 """Level -> BM25 ranks (first, last) that its mined negative is drawn from; level 1 is random."""
@@ -20,7 +19,7 @@ class Miner:
     """Draws graded negatives for a seed from the positives of all the other seeds.
 
     Args:
-        seeds: The training seeds; their texts are the corpus.
+        seeds: The training seeds, with and without a query; their texts are the corpus.
         seed: Of the draws within a band.
 
     Attributes:
@@ -29,10 +28,8 @@ class Miner:
 
     def __init__(self, seeds: Sequence[Seed], seed: int) -> None:
         self._texts = [(text, seed_.group, normalised(seed_.query)) for seed_ in seeds for text in seed_.positives]
-        self._depth = min(RANK_BANDS[2][1], len(self._texts))
         self._random = random.Random(seed)
-        self._index = bm25s.BM25()
-        self._index.index([words(text) or [""] for text, _, _ in self._texts], show_progress=False)
+        self._index = BM25([text for text, _, _ in self._texts])
         self.set_aside: Counter[str] = Counter()
 
     def negatives(self, seed: Seed) -> list[Negative]:
@@ -40,12 +37,12 @@ class Miner:
 
         A text of the same query, or nearly equal to one of the query's positives, is never drawn.
         """
-        ranked, _ = self._index.retrieve([words(seed.query)], k=self._depth, show_progress=False)
+        (ranked,) = self._index.rank([seed.query], RANK_BANDS[2][1])
         own = [shingles(text) for text in seed.positives]
         taken: set[str] = set()
         negatives = []
         for level, (first, last) in RANK_BANDS.items():
-            band = [int(number) for number in ranked[0][first - 1 : last]]
+            band = ranked[first - 1 : last]
             text = self._draw(self._random.sample(band, len(band)), seed, own, taken)
             if text:
                 negatives.append(Negative(text=text, level=level, source="mined"))

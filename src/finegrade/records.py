@@ -21,12 +21,48 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Chunk(Record):
+    """A piece of one of the user's documents, as it is searched.
+
+    Args:
+        id: Content hash of the text.
+        text: The heading above it and its own text, white space folded.
+        path: Of the document, relative to the folder that was named.
+        offset: Where it begins in the document, in characters.
+        heading: The headings above it, outermost first.
+        group: The unit that train and test are split by: the document, or a part of it where there are few.
+        side: Whether queries for it train or test.
+    """
+
+    id: str
+    text: str
+    path: str
+    offset: int
+    heading: str
+    group: str
+    side: Literal["train", "test"]
+
+
+class WrittenQuery(Record):
+    """A query that an LLM wrote, and the chunk that answers it.
+
+    Args:
+        query: What a user might type.
+        style: How it is typed: keywords, question, symptom.
+        chunk: The chunk's id.
+    """
+
+    query: str
+    style: str
+    chunk: str
+
+
 class Seed(Record):
     """What one sample is written from: a query with the texts that answer it.
 
     Args:
         id: Content hash of query and positives.
-        query: What a user would type.
+        query: What a user would type; empty for texts that nobody asks for but that are searched and mined, too.
         positives: Texts that answer the query, at least one.
         group: The unit that train and test are split by (a Python package, a document, a product).
     """

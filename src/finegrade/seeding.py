@@ -1,45 +1,63 @@
-"""The seeds stage: reads the source, splits it, and writes train and test seeds."""
+"""The seeds stage: queries and the texts that answer them, on their two sides."""
 
 import random
+from typing import Any
 
 from finegrade.config import Config, SourceConfig
 from finegrade.console import say
-from finegrade.records import Seed
+from finegrade.records import Chunk, Seed, WrittenQuery
+from finegrade.sources.document_seeds import seeds_from_documents
+from finegrade.sources.languages import check_language
+from finegrade.sources.own_queries import read_own_queries
 from finegrade.sources.pairs import Pair, read_pairs
 from finegrade.sources.python_docs import installed_versions, read_python_docs
-from finegrade.sources.splitting import split_pairs
-from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder, file_hash, write_rows
+from finegrade.sources.splitting import Split, split_pairs
+from finegrade.store import CHUNKS, QUERIES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, file_hash, read_rows, write_rows
 
 
 def make_seeds(config: Config, run: RunFolder) -> None:
-    """Reads the source and writes ``seeds/train.parquet`` and ``seeds/test.parquet``.
+    """Writes ``seeds/train.parquet`` and ``seeds/test.parquet``.
 
-    Test queries beyond ``max_test`` are not asked, but their texts stay in the corpus that the others search:
-    such seeds keep an empty query.
+    Pairs and Python docs are read and split here; of documents, the chunks and the queries for them. Test queries
+    beyond ``max_test`` are not asked, but their texts stay in the corpus that the others search: such seeds keep an
+    empty query.
 
     Raises:
         InputError: The source cannot be read, or leaves nothing to train or test on.
     """
     source = config.source
     settings = {"source": source.model_dump(mode="json"), "seed": config.seed, "content": _content(source)}
-    with run.stage("seeds", settings) as stage:
+    with run.stage("seeds", settings, after=["documents", "queries"] if source.has_documents else []) as stage:
         if stage.done:
             return
-        split = split_pairs(_pairs(source), source.test_groups, source.test_share, source.max_train, config.seed)
+        split = _split(config, run)
         test = _cap_queries(split.test, source.max_test, config.seed)
+        if not source.has_documents:
+            check_language([text for seed in split.train for text in seed.positives], config)
         write_rows(run.path(TRAIN_SEEDS), split.train)
         write_rows(run.path(TEST_SEEDS), test)
         asked = sum(bool(seed.query) for seed in test)
         counts = {**split.counts, "test queries asked": asked}
-        details = {"counts": counts, "corpus_hash": split.corpus_hash, "test_groups": split.test_groups}
+        details: dict[str, Any] = {"counts": counts, "corpus_hash": split.corpus_hash}
+        details |= {"test_groups": split.test_groups, "test_queries": split.test_queries}
         stage.finish([run.path(TRAIN_SEEDS), run.path(TEST_SEEDS)], details)
         listed = ", ".join(f"{name} {number:,}" for name, number in counts.items())
         say(f"seeds: {listed}; corpus {split.corpus_hash}")
 
 
+def _split(config: Config, run: RunFolder) -> Split:
+    source = config.source
+    if source.has_documents:
+        chunks, written = read_rows(run.path(CHUNKS), Chunk), read_rows(run.path(QUERIES), WrittenQuery)
+        return seeds_from_documents(chunks, written, read_own_queries(source), source, config.seed)
+    return split_pairs(_pairs(source), source.test_groups, source.test_share, source.max_train, config.seed)
+
+
 def _content(source: SourceConfig) -> str:
     """What the source holds now, so that an edited file makes the stage run again."""
-    if source.kind == "python-docs" or source.path is None:
+    if source.has_documents:
+        return file_hash(source.queries) if source.queries else "in the chunks and queries"
+    if source.path is None:
         return installed_versions()
     try:
         return file_hash(source.path)
@@ -54,5 +72,6 @@ def _pairs(source: SourceConfig) -> list[Pair]:
 
 
 def _cap_queries(test: list[Seed], limit: int, seed: int) -> list[Seed]:
-    asked = {s.id for s in random.Random(seed).sample(test, min(limit, len(test)))}
+    with_query = [s for s in test if s.query]
+    asked = {s.id for s in random.Random(seed).sample(with_query, min(limit, len(with_query)))}
     return [s if s.id in asked else s.model_copy(update={"query": ""}) for s in test]

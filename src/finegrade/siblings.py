@@ -11,17 +11,19 @@ MIN_JACCARD, MAX_JACCARD, MIN_DIFFERENT = 0.25, 0.8, 2
 
 
 class Siblings:
-    """Finds the nearest sibling of a seed's query within its group.
-
-    Seeds that are alone in their group (pairs without a group) look among each other.
+    """Finds the nearest sibling of a seed's query.
 
     Args:
-        seeds: The training seeds.
+        seeds: The training seeds; those without a query are passed over.
+        within_groups: Whether a sibling must be of the same group. Seeds that are alone in theirs look among each
+            other.
     """
 
-    def __init__(self, seeds: Sequence[Seed]) -> None:
+    def __init__(self, seeds: Sequence[Seed], within_groups: bool = True) -> None:
+        seeds = [seed for seed in seeds if seed.query]
         sizes = Counter(seed.group for seed in seeds)
-        self._pool = {seed.id: seed.group if sizes[seed.group] > 1 else "" for seed in seeds}
+        self._pool = {seed.id: seed.group if within_groups and sizes[seed.group] > 1 else "" for seed in seeds}
+        self._positives = {seed.id: frozenset(seed.positives) for seed in seeds}
         self._words = {seed.id: content_words(seed.query) for seed in seeds}
         self._queries = {seed.id: seed.query for seed in seeds}
         self._places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -30,7 +32,7 @@ class Siblings:
                 self._places[self._pool[seed.id], word].append(seed.id)
 
     def nearest(self, seed: Seed) -> str | None:
-        """The query of highest Jaccard within bounds; None where there is none."""
+        """The query of highest Jaccard within bounds that another text answers; None where there is none."""
         own = self._words[seed.id]
         shared = Counter(other for word in own for other in self._places[self._pool[seed.id], word])
         del shared[seed.id]
@@ -38,6 +40,8 @@ class Siblings:
         for other, both in shared.items():
             union = len(own) + len(self._words[other]) - both
             near = both / union
+            if self._positives[other] & self._positives[seed.id]:
+                continue
             if MIN_JACCARD <= near <= MAX_JACCARD and union - both >= MIN_DIFFERENT:
                 best = max(best, (near, self._queries[other]))
         return best[1] or None

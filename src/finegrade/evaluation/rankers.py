@@ -1,32 +1,26 @@
-"""What the rows of the table rank with: BM25, and embedding models."""
+"""What the rows of the table rank with: embedding models."""
 
 from collections.abc import Sequence
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, util
 
 from finegrade.console import progress
 from finegrade.evaluation.metrics import DEPTH
-from finegrade.text import words
-
-
-def rank_with_bm25(queries: Sequence[str], documents: Sequence[str]) -> list[list[int]]:
-    """Document numbers for each query, best first (bm25s, its default variant, lower-case words)."""
-    index = bm25s.BM25()
-    index.index([words(text) or [""] for text in documents], show_progress=False)
-    depth = min(DEPTH, len(documents))
-    ranked, _ = index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
-    return [list(map(int, row)) for row in ranked]
 
 
 def rank_with_model(
-    model: SentenceTransformer, queries: Sequence[str], documents: Sequence[str], batch_size: int, what: str
+    model: SentenceTransformer,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    batch_size: int,
+    what: str,
+    depth: int = DEPTH,
 ) -> list[list[int]]:
-    """Document numbers for each query, best first, by cosine similarity; exact."""
+    """Numbers of at most ``depth`` documents for each query, best first, by cosine similarity; exact."""
     vectors = embed(model, [*queries, *documents], batch_size, what)
-    hits = util.semantic_search(vectors[: len(queries)], vectors[len(queries) :], top_k=min(DEPTH, len(documents)))
+    hits = util.semantic_search(vectors[: len(queries)], vectors[len(queries) :], top_k=min(depth, len(documents)))
     return [[int(hit["corpus_id"]) for hit in row] for row in hits]
 
 

@@ -1,0 +1,26 @@
+"""BM25 over a list of texts: bm25s, its default variant, lower-case words."""
+
+from collections.abc import Sequence
+
+import bm25s
+
+from finegrade.text import words
+
+
+class BM25:
+    """An index of texts.
+
+    Args:
+        texts: What is searched.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._size = len(texts)
+        self._index = bm25s.BM25()
+        self._index.index([words(text) or [""] for text in texts], show_progress=False)
+
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[int]]:
+        """Numbers of the texts for each query, best first, at most ``depth``."""
+        depth = min(depth, self._size)
+        ranked, _ = self._index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
+        return [list(map(int, row)) for row in ranked]

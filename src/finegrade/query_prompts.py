@@ -1,0 +1,95 @@
+"""Asks an LLM what people would type into a search box to find a passage."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from finegrade.llm.client import ChatRequest, Message
+from finegrade.prompts import plain
+
+STYLES = {
+    "keywords": "two to five words as typed in a hurry, no sentence",
+    "question": "one whole question",
+    "symptom": "what somebody types who has the problem that the passage solves and does not know its right words",
+}
+"""How people search, and how the LLM is told."""
+
+MAX_QUERY_CHARS = 160
+
+_SYSTEM = (
+    "You know how people use search boxes. You get a passage. Write searches of people who have not seen it and for "
+    "whom it is the answer, in the passage's language. Name the thing that it is about: a search that many passages "
+    "could answer is useless. Use other words than the passage where people would. Never speak of the passage itself. "
+    "Styles: "
+)
+
+_EXAMPLES = (
+    (
+        "Backups > Restoring: A snapshot can be restored while the server is running. Clients that are connected see "
+        "read-only data until the restore ends, which takes about one minute for each gigabyte.",
+        {
+            "keywords": "restore snapshot running server",
+            "question": "Can I restore a backup without stopping the server?",
+            "symptom": "users cannot save anything during restore",
+        },
+    ),
+    (
+        "Pruning roses: Cut in late winter, before the buds swell. Take out dead and crossing wood first, then shorten "
+        "the rest by a third, just above a bud that points outwards.",
+        {
+            "keywords": "when to prune roses",
+            "question": "How far back should rose stems be cut?",
+            "symptom": "rose bush tangled with dead wood few flowers",
+        },
+    ),
+)
+
+
+def query_request(
+    text: str, styles: Sequence[str], *, model: str, temperature: float, seed: int, server: str = ""
+) -> ChatRequest:
+    """Asks for one search of each style.
+
+    The fixed part comes first, so that a server's prompt cache takes it.
+    """
+    told = "; ".join(f"{style}: {STYLES[style]}" for style in styles)
+    messages = [Message(role="system", content=f"{_SYSTEM}{told}.")]
+    for passage, answers in _EXAMPLES:
+        messages.append(Message(role="user", content=f"passage: {passage}"))
+        messages.append(Message(role="assistant", content=json.dumps({style: answers[style] for style in styles})))
+    messages.append(Message(role="user", content=f"passage: {plain(text)}"))
+    return ChatRequest(
+        model=model,
+        server=server,
+        messages=tuple(messages),
+        max_tokens=60 * len(styles),
+        temperature=temperature,
+        seed=seed,
+        reply_schema=query_schema(styles),
+    )
+
+
+def query_schema(styles: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of a reply with one search of each style."""
+    search = {"type": "string", "minLength": 3, "maxLength": MAX_QUERY_CHARS}
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(styles, search),
+        "required": list(styles),
+        "additionalProperties": False,
+    }
+
+
+def parse_queries(reply: str, styles: Sequence[str]) -> dict[str, str] | None:
+    """Style -> search, white space folded; None where the reply is not what was asked for."""
+    try:
+        value = json.loads(reply)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not all(isinstance(value.get(style), str) for style in styles):
+        return None
+    return {style: " ".join("".join(c if c.isprintable() else " " for c in value[style]).split()) for style in styles}
+
+
+EXAMPLE_QUERIES = frozenset(query for _, answers in _EXAMPLES for query in answers.values())
+"""The prompt's own searches: a small model may copy them."""

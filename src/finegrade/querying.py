@@ -1,0 +1,175 @@
+"""The queries stage: an LLM writes what people would type to find a chunk; what does not find it again is set aside."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from finegrade.config import Config
+from finegrade.console import progress, say
+from finegrade.errors import InputError
+from finegrade.fetching import model_identity
+from finegrade.finding import FOUND_WITHIN, find_again
+from finegrade.llm.asking import model_name, open_llm, replies_in_order, reply_settings
+from finegrade.llm.ledger import Ledger
+from finegrade.query_gates import query_refusal, reply_refusal
+from finegrade.query_prompts import parse_queries, query_request
+from finegrade.records import Chunk, Record, WrittenQuery
+from finegrade.sources.document_seeds import labelled_pairs
+from finegrade.sources.own_queries import read_own_queries
+from finegrade.store import (
+    CHUNKS,
+    LEDGER,
+    LLM_LOG,
+    QUERIES,
+    QUERIES_SET_ASIDE,
+    RunFolder,
+    read_rows,
+    write_lines,
+    write_rows,
+)
+from finegrade.text import normalised
+
+
+class QuerySetAside(Record):
+    """A query, or a whole reply, that is not used, and why."""
+
+    chunk: str
+    path: str
+    style: str
+    reason: str
+    text: str
+
+
+def write_queries(config: Config, run: RunFolder) -> None:
+    """Writes ``queries.parquet``: for some chunks of either side, what people might type to find them.
+
+    Where the user's own queries test, the LLM writes none for the test side.
+
+    Raises:
+        InputError: The documents stage has not run, the LLM cannot be had, or nothing that it wrote is of use.
+    """
+    own = read_own_queries(config.source)
+    settings = {
+        "own": [[query.query, query.positive, query.side, *sorted(query.paths)] for query in own if query.labelled],
+        "llm": reply_settings(config.llm),
+        "queries": config.queries.model_dump(mode="json"),
+        "test_share": config.source.test_share,
+        "base": [model_identity(config.training.backbone), config.training.max_length],
+        "seed": config.seed,
+    }
+    with run.stage("queries", settings, after=["documents"]) as stage:
+        if stage.done:
+            return
+        chunks = read_rows(run.path(CHUNKS), Chunk)
+        tested_by_own = own_queries_test(chunks, config)
+        asked = choose_asked(chunks, config)
+        with Ledger(run.path(LEDGER), stage.name) as ledger:
+            written, set_aside = asyncio.run(ask_for_queries(asked, config, run, ledger))
+            usage = ledger.totals()
+        found = find_again([(query.query, query.chunk) for query in written], chunks, config)
+        paths = {chunk.id: chunk.path for chunk in chunks}
+        for query, is_found in zip(written, found, strict=True):
+            if not is_found:
+                reason = f"its chunk is not among the first {FOUND_WITHIN}"
+                set_aside.append(_aside(query.chunk, paths[query.chunk], query.style, reason, query.query))
+        kept = [query for query, is_found in zip(written, found, strict=True) if is_found]
+        sides = {chunk.id: chunk.side for chunk in chunks}
+        counts = Counter(sides[query.chunk] for query in kept)
+        if not counts["train"] or not (counts["test"] or tested_by_own):
+            remedy = f"See {run.path(LEDGER).name} and {QUERIES_SET_ASIDE}; raise queries.chunks, or name another LLM."
+            write_lines(run.path(QUERIES_SET_ASIDE), set_aside)
+            raise InputError("queries", got=dict(counts), wanted="some to train and some to test", remedy=remedy)
+        write_lines(run.path(QUERIES_SET_ASIDE), set_aside)
+        write_rows(run.path(QUERIES), kept)
+        reasons = Counter(row.reason for row in set_aside)
+        details = {
+            "asked": len(asked),
+            "kept": dict(counts),
+            "styles": dict(Counter(query.style for query in kept)),
+            "set_aside": dict(reasons.most_common()),
+            "usage": usage,
+        }
+        stage.finish([run.path(QUERIES), run.path(QUERIES_SET_ASIDE)], details)
+        say(
+            f"queries: {len(kept):,} kept of those written for {len(asked):,} chunks "
+            f"({counts['train']:,} to train, {counts['test']:,} to test), {len(set_aside):,} set aside"
+        )
+
+
+def choose_asked(chunks: Sequence[Chunk], config: Config) -> list[Chunk]:
+    """The chunks to write queries for: ``test_share`` of them on the test side, none there where own queries test.
+
+    Chunks stand in the file in the order in which they were drawn, so the first ones are a random sample.
+    """
+    share = 0.0 if own_queries_test(chunks, config) else config.source.test_share
+    number = config.queries.chunks
+    test = [chunk for chunk in chunks if chunk.side == "test"][: round(number * share)]
+    train = [chunk for chunk in chunks if chunk.side == "train"][: number - len(test)]
+    return _spread(train, test)
+
+
+def _spread(many: Sequence[Chunk], few: Sequence[Chunk]) -> list[Chunk]:
+    """Both in order, the few evenly among the many: the first ones asked are of both sides."""
+    step = (len(many) + len(few)) / len(few) if few else 0.0
+    places = {int(i * step): chunk for i, chunk in enumerate(few)}
+    rest = iter(many)
+    return [places.get(i) or next(rest) for i in range(len(many) + len(few))]
+
+
+def own_queries_test(chunks: Sequence[Chunk], config: Config) -> bool:
+    """Whether the user's labelled queries are what is tested with."""
+    own = read_own_queries(config.source)
+    pairs, _ = labelled_pairs(own, chunks, config.source.test_share, config.seed)
+    return any(side == "test" for side, _ in pairs)
+
+
+async def ask_for_queries(
+    asked: Sequence[Chunk], config: Config, run: RunFolder, ledger: Ledger
+) -> tuple[list[WrittenQuery], list[QuerySetAside]]:
+    """Asks for the queries of each chunk, in order. Returns those that pass the gates, and what was set aside."""
+    written: list[WrittenQuery] = []
+    set_aside: list[QuerySetAside] = []
+    seen: set[str] = set()
+    styles = config.queries.styles
+    model = model_name(config.llm)
+    requests = (
+        query_request(
+            chunk.text,
+            styles,
+            model=model,
+            server=config.llm.base_url or "",
+            temperature=config.queries.temperature,
+            seed=config.seed,
+        )
+        for chunk in asked
+    )
+    if before := int(ledger.totals()["replies"]):
+        say(f"queries: continues, the ledger holds {before} replies; what it holds is not asked again")
+    with progress("the LLM writes queries", len(asked)) as meter:
+        async with (
+            open_llm(config.llm, ledger, run.path(LLM_LOG)) as client,
+            aclosing(replies_in_order(client, requests, config.llm.concurrency)) as replies,
+        ):
+            waiting = iter(asked)
+            async for reply in replies:
+                chunk = next(waiting)
+                queries = parse_queries(reply.text, styles)
+                reason = reply_refusal(reply, queries)
+                if reason or queries is None:
+                    set_aside.append(_aside(chunk.id, chunk.path, "", reason or "", reply.text))
+                    queries = {}
+                for style, query in queries.items():
+                    reason = query_refusal(query, style, chunk.text, seen)
+                    if reason:
+                        set_aside.append(_aside(chunk.id, chunk.path, style, reason, query))
+                    else:
+                        seen.add(normalised(query))
+                        written.append(WrittenQuery(query=query, style=style, chunk=chunk.id))
+                meter.advance()
+                meter.note(f"{len(written)} queries, {len(set_aside)} set aside")
+    return written, set_aside
+
+
+def _aside(chunk: str, path: str, style: str, reason: str, text: str) -> QuerySetAside:
+    return QuerySetAside(chunk=chunk, path=path, style=style, reason=reason, text=text)
