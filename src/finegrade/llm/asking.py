@@ -10,7 +10,8 @@ from typing import Any
 from finegrade.config import LLMConfig, user_path
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
-from finegrade.llm.client import ChatClient, ChatRequest, LLMClient
+from finegrade.llm.budget import Budget
+from finegrade.llm.client import REFUSED, ChatClient, ChatRequest, LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
 
@@ -18,6 +19,11 @@ from finegrade.llm.ledger import Ledger, Reply
 def model_name(config: LLMConfig) -> str:
     """What requests call the model: the server's own name, or name and content of the embedded one."""
     return config.model if config.base_url else model_identity(config.model)
+
+
+def reply_settings(config: LLMConfig) -> dict[str, Any]:
+    """What of the configuration decides what is asked and answered, for fingerprints."""
+    return {"model": model_name(config), "base_url": config.base_url}
 
 
 @asynccontextmanager
@@ -50,7 +56,7 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
         lost = (
             {} if config.base_url else {"lost": f"The embedded LLM has ended; see {log}. Run the same command again."}
         )
-        client = LLMClient(base_url, key, ledger, config.timeout, **lost)
+        client = LLMClient(base_url, key, ledger, config.timeout, Budget(config, ledger), **lost)
         try:
             yield client
         finally:
@@ -70,16 +76,28 @@ def _key(variable: str | None) -> str:
 async def replies_in_order(
     client: ChatClient, requests: Iterable[ChatRequest], concurrency: int
 ) -> AsyncGenerator[Reply]:
-    """Replies in the order of the requests, with ``concurrency`` of them under way: the result depends on no clock."""
+    """Replies in the order of the requests, with ``concurrency`` of them under way: the result depends on no clock.
+
+    Raises:
+        InputError: The server refused every single request.
+    """
     waiting: list[asyncio.Task[Reply]] = []
     left = iter(requests)
+    refused = answered = 0
     try:
         while True:
             while len(waiting) < concurrency and (request := next(left, None)):
                 waiting.append(asyncio.ensure_future(client.complete(request)))
             if not waiting:
-                return
-            yield await waiting.pop(0)
+                break
+            reply = await waiting.pop(0)
+            refused += reply.finish_reason == REFUSED
+            answered += reply.finish_reason != REFUSED
+            yield reply
+        if refused and not answered:
+            remedy = "Check llm.model and the server's log: it may not take the requests' form."
+            got = f"a refusal of all {refused} requests"
+            raise InputError("the LLM", got=got, wanted="replies", remedy=remedy)
     except GeneratorExit:  # enough: what is under way is paid for, so it goes into the ledger
         await asyncio.gather(*waiting, return_exceptions=True)
         raise

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import openai
 
 from finegrade.errors import InputError
+from finegrade.llm.budget import Budget
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.records import Record
 
@@ -20,6 +21,7 @@ _REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
 _NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 """What the client would take from the environment and send to whatever server is named."""
 
+_MESSAGE_TOKENS = 16  # what a chat template puts around a message
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -52,6 +54,10 @@ class ChatRequest(Record):
     reply_schema: dict[str, Any]
     server: str = ""
 
+    def size(self) -> int:
+        """Bytes of all messages: no tokenizer makes more tokens of them."""
+        return sum(len(message.content.encode()) + _MESSAGE_TOKENS for message in self.messages)
+
     def key(self) -> str:
         """sha256 of the request: its name in the ledger."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
@@ -72,6 +78,7 @@ class LLMClient:
         api_key: Sent to the server, never written anywhere.
         ledger: Where requests and replies are kept.
         timeout: Seconds until a request counts as failed.
+        budget: Says when it is enough.
         lost: What to do when the server cannot be reached.
 
     Raises:
@@ -79,7 +86,7 @@ class LLMClient:
     """
 
     def __init__(
-        self, base_url: str, api_key: str, ledger: Ledger, timeout: float,
+        self, base_url: str, api_key: str, ledger: Ledger, timeout: float, budget: Budget,
         lost: str = "Start the server, or correct llm.base_url.",
     ) -> None:  # fmt: skip
         self.host = urlsplit(base_url).hostname or "?"
@@ -88,7 +95,7 @@ class LLMClient:
             got = "a key that no header can carry"
             raise InputError(f"the LLM at {self.host}", got=got, wanted="printable ASCII", remedy=remedy) from None
         self._refused = 0  # in a row
-        self._ledger, self._lost = ledger, lost
+        self._ledger, self._budget, self._lost = ledger, budget, lost
         http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
@@ -107,18 +114,22 @@ class LLMClient:
 
         Raises:
             InputError: The server cannot be reached, refuses the key or one request after the other, or does not know
-                the model.
+                the model; or the budget is spent.
         """
         key = request.key()
         known = self._ledger.find(key)
         if known:
             return known
-        self._ledger.asked(key, request.model_dump(mode="json"))
-        reply = await self._ask(request)
-        if reply.finish_reason == REFUSED:
+        self._budget.reserve(request)
+        reply = None
+        try:
+            self._ledger.asked(key, request.model_dump(mode="json"))
+            reply = await self._ask(request)
+            if reply.finish_reason != REFUSED:
+                self._ledger.replied(key, reply)
             return reply
-        self._ledger.replied(key, reply)
-        return reply
+        finally:
+            self._budget.settle(request, reply)
 
     async def close(self) -> None:
         """Closes the connections."""

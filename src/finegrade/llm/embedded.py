@@ -112,6 +112,7 @@ class EmbeddedServer:
         assert process.stdin and process.stdout
         with suppress(BrokenPipeError):
             process.stdin.close()
+        process.terminate()  # while it loads a model it does not look at its input; it has no state to lose
         try:
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:

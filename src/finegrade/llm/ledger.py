@@ -19,6 +19,7 @@ from finegrade.records import Record
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY,
+    purpose TEXT NOT NULL,
     request TEXT NOT NULL,
     asked REAL NOT NULL,
     reply TEXT,
@@ -58,10 +59,11 @@ class Ledger:
 
     Args:
         path: Of the database; made when it is not there.
+        purpose: Whose requests these are: the stage's name.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, purpose: str) -> None:
+        self._path, self._purpose = path, purpose
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -104,9 +106,9 @@ class Ledger:
     def asked(self, key: str, request: dict[str, Any]) -> None:
         """Writes down a request before it is sent."""
         self._execute(
-            "INSERT INTO requests (key, request, asked) VALUES (?, ?, ?)"
+            "INSERT INTO requests (key, purpose, request, asked) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked",
-            (key, json.dumps(request), time.time()),
+            (key, self._purpose, json.dumps(request), time.time()),
         )
 
     def replied(self, key: str, reply: Reply) -> None:
@@ -124,10 +126,11 @@ class Ledger:
             ),
         )
 
-    def totals(self) -> dict[str, float]:
-        """Requests, replies, tokens and seconds over the ledger's whole life."""
+    def totals(self, every_purpose: bool = False) -> dict[str, float]:
+        """Requests, replies, tokens and seconds over the ledger's whole life, for this purpose or for all."""
         row = self._execute(
             "SELECT COUNT(*), COUNT(reply), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
-            " COALESCE(SUM(seconds), 0) FROM requests"
+            " COALESCE(SUM(seconds), 0) FROM requests WHERE ? OR purpose = ?",
+            (every_purpose, self._purpose),
         ).fetchone()
         return dict(zip(("requests", "replies", "prompt_tokens", "completion_tokens", "seconds"), row, strict=True))

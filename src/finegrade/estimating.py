@@ -1,0 +1,148 @@
+"""What a run will take: requests, tokens, minutes, money. Said before anything is spent."""
+
+from dataclasses import dataclass
+
+from finegrade.config import Config
+from finegrade.llm.budget import cost
+from finegrade.llm.client import ChatRequest
+from finegrade.prompts import sibling_request
+from finegrade.query_prompts import query_request
+from finegrade.rows import TRAINED_ROWS
+
+# On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
+READ_PER_SECOND, WRITTEN_PER_SECOND = 75.0, 30.0  # tokens, by the embedded LLM
+TRAINED_PER_SECOND, EMBEDDED_PER_SECOND = 34.0, 86.0  # texts of 80 tokens
+SCORED_PER_SECOND = 85.0  # pairs, by the cross-encoder
+STS_SECONDS = 12.0  # a row
+_TOKENS_OF_REFERENCE = 80
+
+CHARS_PER_TOKEN = 4.2
+QUERIES_KEPT = 2.2
+"""Of three that are written for a chunk."""
+
+REWRITES_ACCEPTED = 0.45
+"""Of the rewrites that are asked for, by the gates (LOG.md)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Requests of one kind.
+
+    Attributes:
+        what: For people.
+        requests: How many, at most.
+        tokens_in: Read in all.
+        tokens_fresh: Of these, what is not the same in every request: the rest comes out of the server's cache.
+        tokens_out: Written in all.
+    """
+
+    what: str
+    requests: int
+    tokens_in: int
+    tokens_fresh: int
+    tokens_out: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        asked: Of the LLM.
+        minutes: By stage, on two cores.
+        cost: In the currency of the prices; None without prices.
+    """
+
+    asked: tuple[Asked, ...]
+    minutes: dict[str, float]
+    cost: float | None
+
+    @property
+    def requests(self) -> int:
+        """All requests to the LLM."""
+        return sum(asked.requests for asked in self.asked)
+
+    @property
+    def tokens(self) -> int:
+        """All tokens, read and written."""
+        return sum(asked.tokens_in + asked.tokens_out for asked in self.asked)
+
+
+def estimate(config: Config, queries: int | None = None, chunks: int | None = None) -> Estimate:
+    """Estimates a run.
+
+    Args:
+        config: Of the run.
+        queries: Queries to train and test with; None: what the configuration allows at most, or the LLM will write.
+        chunks: Texts to search; None: as many as the configuration allows.
+    """
+    asked = []
+    if config.source.has_documents:
+        asked.append(_queries(config))
+        queries = queries or round(config.queries.chunks * QUERIES_KEPT * len(config.queries.styles) / 3)
+        chunks = min(chunks or config.source.max_chunks, config.source.max_chunks)
+    if config.synthesis.llm_samples:
+        asked.append(_rewrites(config))
+    queries = queries or config.source.max_train
+    train = min(round(queries * (1 - config.source.test_share)), config.source.max_train)
+    test = min(queries - train, config.source.max_test)
+    minutes = {a.what: _llm_seconds(a, config) / 60 for a in asked}
+    minutes |= {name: s / 60 for name, s in _model_seconds(config, train, test, chunks or queries).items()}
+    money = cost(config.llm, sum(a.tokens_in for a in asked), sum(a.tokens_out for a in asked))
+    return Estimate(tuple(asked), minutes, money if config.llm.base_url else 0.0)
+
+
+def _queries(config: Config) -> Asked:
+    length = round(config.source.chunk_tokens * CHARS_PER_TOKEN * 0.8)  # few chunks are full
+    request = query_request("x" * length, config.queries.styles, model="", temperature=0, seed=0)
+    return _asked("queries", request, length, config.queries.chunks, 18 * len(config.queries.styles))
+
+
+def _rewrites(config: Config) -> Asked:
+    length = min(config.synthesis.max_passage_chars, round(config.source.chunk_tokens * CHARS_PER_TOKEN * 0.8))
+    request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
+    number = min(round(config.synthesis.llm_samples / REWRITES_ACCEPTED), config.synthesis.max_requests)
+    return _asked("rewrites", request, length + 120, number, round(length / CHARS_PER_TOKEN) + 8)
+
+
+def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, written: int) -> Asked:
+    read = round(sum(len(message.content) for message in request.messages) / CHARS_PER_TOKEN)
+    fresh = round(fresh_chars / CHARS_PER_TOKEN)
+    return Asked(what, number, read * number, fresh * number, written * number)
+
+
+def _llm_seconds(asked: Asked, config: Config) -> float:
+    if config.llm.base_url:
+        return asked.requests * 5.0 / config.llm.concurrency  # a guess: servers differ by far more
+    return asked.tokens_fresh / READ_PER_SECOND + asked.tokens_out / WRITTEN_PER_SECOND
+
+
+def _model_seconds(config: Config, train: int, test: int, chunks: int) -> dict[str, float]:
+    training = config.training
+    longer = training.max_length / _TOKENS_OF_REFERENCE
+    texts = {"none": 2, "graded": 3, "mined": 3}
+    rows = [row for row in TRAINED_ROWS if training.controls or not row.is_control]
+    read = sum(training.steps * training.batch_size * texts[row.negatives] for row in rows)
+    embedded = (len(rows) + 1) * (chunks + test) * longer / EMBEDDED_PER_SECOND
+    sts = STS_SECONDS * (len(rows) + 1) if config.evaluation.sts else 0.0
+    return {
+        "verify": 5 * train / SCORED_PER_SECOND,
+        "train": read * longer / TRAINED_PER_SECOND,
+        "evaluate": embedded + sts,
+    }
+
+
+def told_estimate(config: Config) -> str:
+    """The estimate for people."""
+    found = estimate(config)
+    lines = [f"{a.what}: {a.requests:,} requests, {a.tokens_in:,} tokens in, {a.tokens_out:,} out" for a in found.asked]
+    lines.append(f"LLM: {config.llm.host or 'embedded, on this machine'}; {_money(found.cost)}")
+    lines += [f"{name}: {minutes:.1f} minutes" for name, minutes in found.minutes.items()]
+    lines.append(f"in all: about {sum(found.minutes.values()):.0f} minutes on two cores without a GPU")
+    return "\n".join(lines)
+
+
+def _money(money: float | None) -> str:
+    if money is None:
+        return "cost unknown: name llm.price_in and llm.price_out"
+    return f"about {money:.2f} by the prices you named" if money else "no cost"

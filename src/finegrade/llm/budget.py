@@ -1,0 +1,70 @@
+"""A hard cap on what a remote LLM reads and writes."""
+
+from typing import Protocol
+
+from finegrade.config import LLMConfig
+from finegrade.errors import InputError
+from finegrade.llm.ledger import Ledger, Reply
+
+_MILLION = 1e6
+
+
+class Sized(Protocol):
+    """A request, as far as a budget looks at it."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Written at most."""
+
+    def size(self) -> int:
+        """Bytes of all messages: no tokenizer makes more tokens of them."""
+
+
+def cost(config: LLMConfig, tokens_in: float, tokens_out: float) -> float | None:
+    """What so many tokens cost; None where the configuration names no prices."""
+    if config.price_in is None or config.price_out is None:
+        return None
+    return (tokens_in * config.price_in + tokens_out * config.price_out) / _MILLION
+
+
+class Budget:
+    """Keeps what a run folder spends under its caps; requests under way count with the most that they can cost.
+
+    Args:
+        config: Caps and prices; without a cap nothing is refused.
+        ledger: What was spent before.
+    """
+
+    def __init__(self, config: LLMConfig, ledger: Ledger) -> None:
+        self._config = config
+        before = ledger.totals(every_purpose=True)
+        self._tokens_in, self._tokens_out = before["prompt_tokens"], before["completion_tokens"]
+
+    def reserve(self, request: Sized) -> None:
+        """Sets the most aside that a request can cost.
+
+        Raises:
+            InputError: It could go beyond a cap.
+        """
+        config = self._config
+        tokens_in, tokens_out = self._tokens_in + request.size(), self._tokens_out + request.max_tokens
+        if config.max_tokens is not None and tokens_in + tokens_out > config.max_tokens:
+            raise _reached(
+                "llm.max_tokens", f"{self._tokens_in + self._tokens_out:,.0f} tokens", f"{config.max_tokens:,}"
+            )
+        money = cost(config, tokens_in, tokens_out)
+        if config.max_cost is not None and money is not None and money > config.max_cost:
+            spent = cost(config, self._tokens_in, self._tokens_out) or 0.0
+            raise _reached("llm.max_cost", f"{spent:.4f}", f"{config.max_cost}")
+        self._tokens_in, self._tokens_out = tokens_in, tokens_out
+
+    def settle(self, request: Sized, reply: Reply | None) -> None:
+        """Puts what a request did cost in place of what it could; without a reply that is nothing."""
+        self._tokens_in += (reply.prompt_tokens if reply else 0) - request.size()
+        self._tokens_out += (reply.completion_tokens if reply else 0) - request.max_tokens
+
+
+def _reached(cap: str, spent: str, limit: str) -> InputError:
+    got = f"{spent} spent or under way, and the next request could go beyond it"
+    remedy = f"Raise {cap}, or ask for less; replies so far are kept and not asked again."
+    return InputError(cap, got=got, wanted=f"at most {limit}", remedy=remedy)

@@ -1,0 +1,51 @@
+"""A few samples before the long work: asked for as the run will ask, kept in the ledger, shown."""
+
+import asyncio
+
+from finegrade.config import Config
+from finegrade.console import say
+from finegrade.llm.ledger import Ledger
+from finegrade.pipeline import fetch_models, run_stage
+from finegrade.querying import ask_for_queries, choose_asked
+from finegrade.records import Chunk, Seed
+from finegrade.rewriting import find_rewrites, write_rewrites
+from finegrade.store import CHUNKS, LEDGER, TRAIN_SEEDS, RunFolder, read_rows
+
+
+def show_preview(config: Config, run: RunFolder, number: int) -> None:
+    """Shows the first samples that a run will make; the run itself does not ask for them again.
+
+    Args:
+        config: Of the run.
+        run: Its folder.
+        number: How many requests to make.
+    """
+    fetch_models(config)
+    documents = config.source.has_documents
+    run_stage("documents" if documents else "seeds", config, run)
+    with run.locked(), Ledger(run.path(LEDGER), "queries" if documents else "synthesize") as ledger:
+        (_show_queries if documents else _show_rewrites)(config, run, number, ledger)
+    say("The same command without --preview goes on from here; what you have seen is not asked again.")
+
+
+def _show_queries(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
+    chunks = choose_asked(read_rows(run.path(CHUNKS), Chunk), config)[:number]
+    written, set_aside = asyncio.run(ask_for_queries(chunks, config, run, ledger))
+    for chunk in chunks:
+        say(f"\n{chunk.path}, from character {chunk.offset:,}:\n  {chunk.text}")
+        for query in written:
+            if query.chunk == chunk.id:
+                say(f"  -> {query.style}: {query.query}")
+        for row in set_aside:
+            if row.chunk == chunk.id:
+                say(f"  set aside ({row.reason}): {row.text}")
+
+
+def _show_rewrites(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
+    rewrites = find_rewrites(read_rows(run.path(TRAIN_SEEDS), Seed), config.synthesis, config.seed)[:number]
+    written, set_aside = asyncio.run(write_rewrites(rewrites, number, config, run, ledger))
+    told = {row.sample: f"set aside ({row.reason}): {row.reply}" for row in set_aside}
+    told |= {seed: f"negative: {negative.text}" for seed, negative in written.items()}
+    for rewrite in rewrites:
+        seed = rewrite.seed
+        say(f"\nquery: {seed.query}\n  positive: {seed.positives[0]}\n  sibling: {rewrite.sibling}\n  {told[seed.id]}")

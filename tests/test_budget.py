@@ -1,0 +1,167 @@
+"""Caps hold, with what is under way counted in full; nothing is sent without a yes; one process a run folder."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finegrade.config import Config, LLMConfig
+from finegrade.config_file import parse_config
+from finegrade.consent import need_consent
+from finegrade.errors import InputError
+from finegrade.llm.budget import Budget
+from finegrade.llm.client import ChatRequest, LLMClient, Message
+from finegrade.llm.ledger import Ledger, Reply
+from finegrade.store import RunFolder
+
+REMOTE = {"base_url": "https://llm.example.org/v1", "model": "m", "max_tokens": 1000}
+
+
+def request(text: str, max_tokens: int = 50) -> ChatRequest:
+    message = Message(role="user", content=text)
+    return ChatRequest(model="m", messages=(message,), max_tokens=max_tokens, temperature=0, seed=0, reply_schema={})
+
+
+def reply(tokens_in: int, tokens_out: int) -> Reply:
+    return Reply(text="x", finish_reason="stop", prompt_tokens=tokens_in, completion_tokens=tokens_out, seconds=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cap=st.integers(50, 3000),
+    asked=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 100), st.booleans()), max_size=40),
+)
+def test_what_is_spent_never_passes_the_cap(tmp_path_factory, cap, asked):
+    path = tmp_path_factory.mktemp("budget") / "ledger.sqlite"
+    with Ledger(path, "test") as ledger:
+        budget = Budget(LLMConfig(max_tokens=cap), ledger)
+        spent, under_way = 0, []
+        for length, out, answered in asked:
+            one = request("x" * length, out)
+            try:
+                budget.reserve(one)
+            except InputError:
+                continue
+            under_way.append(one)
+            if answered:
+                done = under_way.pop(0)
+                budget.settle(done, reply(done.size(), done.max_tokens))  # the most that it can be
+                spent += done.size() + done.max_tokens
+        assert spent + sum(one.size() + one.max_tokens for one in under_way) <= cap
+
+
+def test_money_is_capped_by_the_prices(tmp_path):
+    config = LLMConfig(max_cost=0.001, price_in=1.0, price_out=10.0)
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        budget = Budget(config, ledger)
+        budget.reserve(request("x" * 84, 50))  # 100 in, 50 out: 0.0006
+        with pytest.raises(InputError, match=r"llm\.max_cost"):
+            budget.reserve(request("x" * 84, 50))
+        budget.settle(request("x" * 84, 50), reply(10, 5))
+        budget.reserve(request("x" * 84, 50))
+
+
+def test_what_was_spent_before_counts(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", "queries") as ledger:
+        ledger.asked("key", {})
+        ledger.replied("key", reply(900, 50))
+    with (
+        Ledger(tmp_path / "ledger.sqlite", "synthesize") as ledger,
+        pytest.raises(InputError, match="950 tokens spent"),
+    ):
+        Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+
+
+def test_the_client_stops_at_the_cap_and_keeps_what_it_has(fake_llm, tmp_path):
+    async def go():
+        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+            client = LLMClient(fake_llm.base_url, "none", ledger, 10, Budget(LLMConfig(max_tokens=200), ledger))
+            try:
+                for number in range(50):
+                    await client.complete(request(f"{number}", 50))
+            finally:
+                await client.close()
+                assert ledger.totals()["replies"] == len(fake_llm.requests)
+
+    with pytest.raises(InputError, match=r"llm\.max_tokens"):
+        asyncio.run(go())
+    assert 1 <= len(fake_llm.requests) < 20
+
+
+@pytest.mark.parametrize(
+    ("llm", "told"),
+    [
+        ({"base_url": "https://llm.example.org/v1"}, "a remote LLM needs a cap"),
+        ({"base_url": "https://llm.example.org/v1", "max_cost": 1.0}, "max_cost needs price_in and price_out"),
+    ],
+)
+def test_a_remote_llm_needs_a_cap(llm, told):
+    with pytest.raises(InputError, match=told):
+        parse_config({"source": {"kind": "python-docs"}, "llm": llm}, "test")
+
+
+def config(**llm) -> Config:
+    return parse_config({"source": {"kind": "python-docs"}, "llm": llm}, "test")
+
+
+def test_a_local_server_is_asked_without_a_word(tmp_path, capsys):
+    need_consent(config(base_url="http://127.0.0.1:8000/v1"), RunFolder(tmp_path), False, None)
+    need_consent(config(), RunFolder(tmp_path), False, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_remote_llm_is_told_of_and_asked_for_once(tmp_path, capsys):
+    run, asked = RunFolder(tmp_path), []
+
+    def yes(question):
+        asked.append(question)
+        return True
+
+    need_consent(config(**REMOTE), run, False, yes)
+    told = capsys.readouterr().err
+    for part in ("llm.example.org", "requests", "tokens", "never more than 1,000 tokens"):
+        assert part in told
+    need_consent(config(**REMOTE), run, False, None)
+    assert len(asked) == 1
+    with pytest.raises(InputError):  # another cap is another question
+        need_consent(config(**REMOTE | {"max_tokens": 2000}), run, False, None)
+
+
+@pytest.mark.parametrize(("ask", "got"), [(None, "nobody to ask"), (lambda question: False, "got no;")])
+def test_without_a_yes_nothing_goes_on(tmp_path, ask, got):
+    with pytest.raises(InputError, match=got):
+        need_consent(config(**REMOTE), RunFolder(tmp_path), False, ask)
+    need_consent(config(**REMOTE), RunFolder(tmp_path), True, ask)
+
+
+def test_the_cost_is_told_where_prices_are_named(tmp_path, capsys):
+    priced = REMOTE | {"price_in": 100.0, "price_out": 400.0, "max_cost": 5.0}
+    need_consent(config(**priced), RunFolder(tmp_path), True, None)
+    assert "by the prices you named; never more than 5 in money or 1,000 tokens" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from finegrade.store import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_refuses_and_a_killed_one_gives_way(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.root)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another finegrade at work in it"), run.locked():
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with run.locked():
+        pass

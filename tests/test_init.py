@@ -1,0 +1,107 @@
+"""`finegrade init` and `estimate`: what is found, what fits, and that the file that is written can be run."""
+
+import json
+import tomllib
+
+import pytest
+
+from finegrade.config_file import load_config, parse_config
+from finegrade.errors import InputError
+from finegrade.estimating import estimate, told_estimate
+from finegrade.initialising import look_at, write_config
+from test_importing import write_documents
+from test_own_queries import beir
+
+
+def written(path, output, minutes=30.0, queries=None):
+    write_config(path, minutes, output, queries)
+    return load_config(output)
+
+
+def test_a_folder_of_documents(tmp_path, capsys):
+    write_documents(tmp_path / "docs", 30)
+    config = written(tmp_path / "docs", tmp_path / "finegrade.toml")
+    assert config.source.kind == "documents"
+    assert config.source.path == tmp_path / "docs"
+    assert 8 <= config.queries.chunks <= config.source.max_chunks
+    told = capsys.readouterr().err
+    assert "30 documents" in told
+    assert "finegrade run -c" in told
+    assert 'path = "docs"' in (tmp_path / "finegrade.toml").read_text()  # from the file's folder
+
+
+def test_pairs_and_beir_folders_are_known_by_what_lies_there(tmp_path):
+    rows = [{"query": f"How wide is part {i}?", "positive": f"Part {i} is {i} metres wide."} for i in range(50)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert written(tmp_path / "pairs.jsonl", tmp_path / "one.toml").source.kind == "pairs"
+    assert written(beir(tmp_path / "beir", "test"), tmp_path / "two.toml").source.kind == "beir"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": row["positive"]}) + "\n" for row in rows))
+    assert look_at(tmp_path / "rows.jsonl").kind == "documents"
+
+
+def test_more_minutes_are_a_larger_run_that_fits_them(tmp_path):
+    write_documents(tmp_path / "docs", 300)
+    asked = []
+    for minutes in (10, 30, 120):
+        config = written(tmp_path / "docs", tmp_path / f"{minutes}.toml", minutes)
+        assert sum(estimate(config).minutes.values()) <= minutes
+        asked.append(config.queries.chunks)
+    assert asked == sorted(asked)
+    assert asked[0] < asked[-1]
+
+
+def test_every_value_that_is_written_is_what_a_run_would_read(tmp_path):
+    write_documents(tmp_path / "docs", 30)
+    (tmp_path / "own.jsonl").write_text('{"query": "x"}\n')
+    config = written(tmp_path / "docs", tmp_path / "finegrade.toml", queries=tmp_path / "own.jsonl")
+    data = tomllib.loads((tmp_path / "finegrade.toml").read_text())
+    assert data["source"]["queries"] == "own.jsonl"
+    assert data["training"]["batch_size"] == config.training.batch_size
+    assert config.source.queries == tmp_path / "own.jsonl"
+
+
+def test_a_file_that_is_there_is_not_touched(tmp_path):
+    write_documents(tmp_path / "docs", 5)
+    (tmp_path / "finegrade.toml").write_text("mine")
+    with pytest.raises(InputError, match="there already"):
+        write_config(tmp_path / "docs", 30, tmp_path / "finegrade.toml", None)
+    assert (tmp_path / "finegrade.toml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0\0\0"])
+def test_nothing_to_read_writes_nothing(tmp_path, content):
+    (tmp_path / "docs").mkdir()
+    if content is not None:
+        (tmp_path / "docs" / "a.txt").write_bytes(content)
+    with pytest.raises(InputError):
+        write_config(tmp_path / "docs", 30, tmp_path / "finegrade.toml", None)
+    assert not (tmp_path / "finegrade.toml").exists()
+
+
+def test_odd_names_of_folders_are_quoted(tmp_path):
+    write_documents(tmp_path / 'do"cs \\ é', 12)
+    config = written(tmp_path / 'do"cs \\ é', tmp_path / "finegrade.toml")
+    assert config.source.path == tmp_path / 'do"cs \\ é'
+
+
+def documents(**llm):
+    return parse_config({"source": {"kind": "documents", "path": "x"}, "llm": llm}, "test")
+
+
+def test_an_estimate_counts_requests_tokens_and_money():
+    found = estimate(documents())
+    assert found.requests == found.asked[0].requests + found.asked[1].requests
+    assert found.asked[0].requests == 200
+    assert found.cost == 0
+    priced = documents(base_url="https://h.example/v1", price_in=1.0, price_out=2.0, max_cost=1.0)
+    money = estimate(priced).cost
+    tokens_in, tokens_out = (sum(getattr(a, k) for a in estimate(priced).asked) for k in ("tokens_in", "tokens_out"))
+    assert money == pytest.approx((tokens_in + 2 * tokens_out) / 1e6)
+
+
+def test_the_estimate_in_words():
+    told = told_estimate(documents())
+    for part in ("queries: 200 requests", "embedded, on this machine; no cost", "in all: about"):
+        assert part in told
+    unknown = documents(base_url="https://h.example/v1", max_tokens=5)
+    assert "cost unknown: name llm.price_in and llm.price_out" in told_estimate(unknown)
