@@ -259,3 +259,16 @@ def test_folder_without_a_run_is_not_made_by_looking(tmp_path):
     with pytest.raises(InputError):
         run.record("seeds")
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"fingerprint": "x"}', '{"fingerprint": 1, "seconds": 2}', "null"])
+def test_a_record_of_another_form_makes_the_stage_run_again(tmp_path, content):
+    run = RunFolder(tmp_path)
+    for path in ("stages/one.json", "stages/.one.clock.json"):
+        run.path(path).parent.mkdir(exist_ok=True)
+        run.path(path).write_text(content)
+    with run.stage("one", {}) as stage:
+        assert not stage.done
+        assert stage.seconds() < 60
+        stage.finish([], {})
+    assert run.stage("one", {}).done

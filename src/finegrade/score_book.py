@@ -8,11 +8,13 @@ from finegrade.console import say
 from finegrade.scoring import Scorer
 from finegrade.text import content_hash
 
-_FLUSH_EVERY = 100
+_CHUNK = 256
+"""Pairs that are scored together or not at all: a scorer that works in batches may give a pair another last digit in
+other company, and an interrupted run shall end as an uninterrupted one."""
 
 
 class ScoreBook:
-    """Asks a scorer only for pairs that its book does not hold yet.
+    """Asks a scorer only for what its book does not hold yet.
 
     Args:
         scorer: Gives the scores.
@@ -27,19 +29,21 @@ class ScoreBook:
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the relevance of each (query, text), in order."""
         keys = [content_hash(self._identity, *pair) for pair in pairs]
-        fresh = [pair for pair, key in zip(pairs, keys, strict=True) if key not in self._known]
-        if len(fresh) < len(pairs):
-            say(f"verify: continues, {len(pairs) - len(fresh):,} of {len(pairs):,} scores are there")
-        answers = self._scorer.scores(fresh)
+        known = sum(key in self._known for key in keys)
+        if known:
+            say(f"verify: continues, {known:,} of {len(pairs):,} scores are there")
         with self._path.open("a", encoding="utf-8") as book:
             book.write("\n")  # ends a line that a kill may have torn
-            for number, key in enumerate(keys):
-                if key not in self._known:
-                    self._known[key] = next(answers)
-                    book.write(json.dumps([key, self._known[key]]) + "\n")
-                if number % _FLUSH_EVERY == 0:
-                    book.flush()
-                yield self._known[key]
+            for start in range(0, len(pairs), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                if all(key in self._known for key in keys[chunk]):
+                    yield from (self._known[key] for key in keys[chunk])
+                    continue
+                for key, score in zip(keys[chunk], self._scorer.scores(pairs[chunk]), strict=True):
+                    self._known[key] = score
+                    book.write(json.dumps([key, score]) + "\n")
+                    yield score
+                book.flush()
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from finegrade.console import say
@@ -24,9 +25,11 @@ from finegrade.errors import InputError
 
 Row = TypeVar("Row", bound=BaseModel)
 
+CHUNKS, UNUSED = "documents/chunks.parquet", "documents/set_aside.jsonl"
+QUERIES, QUERIES_SET_ASIDE = "queries.parquet", "queries_set_aside.jsonl"
 TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
 SAMPLES, SET_ASIDE = "samples.parquet", "set_aside.jsonl"
-LEDGER, LLM_LOG = "ledger.sqlite", "llm.log"
+LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 
@@ -83,6 +86,12 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
         got = str(error).splitlines()[0]
         remedy = "Delete the run folder's stages/ record of that stage and run again."
         raise InputError(str(path), got=got, wanted=f"{kind.__name__} rows", remedy=remedy) from None
+
+
+def write_lines(path: Path, rows: Iterable[BaseModel]) -> None:
+    """Writes records as JSONL, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
 
 
 def file_hash(path: Path) -> str:
@@ -169,6 +178,26 @@ class RunFolder:
         if root.exists() and not root.is_dir():
             raise InputError("--run", got=root, wanted="a folder", remedy="Name another place.")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out for the length of the block; a process that dies gives way.
+
+        Raises:
+            InputError: Another process is at work in the folder.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path(".lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            remedy = "Wait until it has ended, or name another folder with --run."
+            got = "another finegrade at work in it"
+            raise InputError(str(self.root), got=got, wanted="a folder of one's own", remedy=remedy) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.root.joinpath(*parts)
@@ -181,7 +210,7 @@ class RunFolder:
         """
         path = self.path("stages", f"{stage}.json")
         record = _read_record(path)
-        if record is None:
+        if record is None or "outputs" not in record:
             wanted = f"a finished {stage} stage"
             remedy = f"Run `finegrade {command_of(stage)}` first."
             raise InputError(str(self.root), got="none", wanted=wanted, remedy=remedy)
@@ -215,7 +244,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         record = read_json(path)
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and "fingerprint" in record and "seconds" in record else None
 
 
 def command_of(stage: str) -> str:
@@ -226,7 +255,9 @@ def command_of(stage: str) -> str:
 def holds(run: RunFolder, stage: str, wanted_fingerprint: str) -> bool:
     """Whether a finished result with this fingerprint is there, whole."""
     record = _read_record(run.path("stages", f"{stage}.json"))
-    return record is not None and record["fingerprint"] == wanted_fingerprint and _whole(run, record)
+    if record is None or not record.keys() >= {"finished", "outputs", "details"}:
+        return False
+    return bool(record["fingerprint"] == wanted_fingerprint) and _whole(run, record)
 
 
 def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:

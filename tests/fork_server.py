@@ -1,0 +1,61 @@
+"""Runs stages in forked processes and kills them: imports cost seconds, a fork costs none.
+
+Reads one JSON object a line: config (as JSON), run, stage, kill_after (seconds, or null). Answers with one line: how
+the process ended ("killed", or its exit code) and after how many seconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import finegrade.evaluation.stage
+import finegrade.importing
+import finegrade.querying
+import finegrade.reporting
+import finegrade.seeding
+import finegrade.synthesis
+import finegrade.training
+import finegrade.verification  # noqa: F401  (every stage's own imports, before the fork)
+from finegrade.config import Config
+from finegrade.pipeline import run_stage
+from finegrade.store import RunFolder
+
+
+def work(command: dict) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    run_stage(command["stage"], Config.model_validate_json(command["config"]), RunFolder(Path(command["run"])))
+
+
+def main() -> None:
+    for line in sys.stdin:
+        command = json.loads(line)
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            try:
+                work(command)
+            except BaseException as error:
+                print(repr(error), file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        print(json.dumps(watch(child, began, command["kill_after"])), flush=True)
+
+
+def watch(child: int, began: float, kill_after: float | None) -> dict:
+    """Waits for the child's end, or kills it at its time."""
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        spent = time.monotonic() - began
+        if ended:
+            return {"end": os.waitstatus_to_exitcode(status), "seconds": spent}
+        if kill_after is not None and spent >= kill_after:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return {"end": "killed", "seconds": spent}
+        time.sleep(0.001)
+
+
+main()

@@ -1,0 +1,153 @@
+"""kill -9 at random instants in every stage: what runs on ends as if nothing had happened, and asks nothing twice."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import FakeLLM
+from finegrade.config import Config
+from finegrade.config_file import parse_config
+from finegrade.store import read_json
+from test_importing import write_documents
+from test_querying import answer as queries_of
+from test_scoring import classifier
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+STAGES = ("documents", "queries", "seeds", "synthesize", "verify", "train", "evaluate", "report")
+RECORDS = {"train": ["train-finegrade"], "evaluate": ["score-bm25", "score-base", "score-finegrade", "evaluate"]}
+
+
+def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Searches for a passage; a changed passage for a rewrite, good enough for the gates now and then."""
+    asked = body["messages"][-1]["content"]
+    if asked.startswith("passage: "):
+        return queries_of(body)
+    _, passage, sibling = asked.split("\n")
+    words = passage.removeprefix("passage: ").split()
+    words[3:3] = sibling.removeprefix("query B: ").split()
+    words[8:10] = []
+    return FakeLLM.reply(json.dumps({"passage": " ".join(words)}))
+
+
+class Server:
+    """Forks a process for each stage that it is asked for."""
+
+    def __init__(self) -> None:
+        path = Path(__file__).with_name("fork_server.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )  # fmt: skip
+
+    def do(self, stage: str, run: Path, config: Config, kill_after: float | None = None) -> dict[str, Any]:
+        """Runs one stage; gives how it ended and after how many seconds."""
+        assert self._process.stdin
+        assert self._process.stdout
+        command = {"config": config.model_dump_json(), "run": str(run), "stage": stage, "kill_after": kill_after}
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        return dict(json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        """Ends the server."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[FakeLLM]:
+    server = FakeLLM()
+    server.answer = answer
+    yield server
+    server.close()
+
+
+class Whole:
+    """A run that nothing interrupted: its configuration, its folder before each stage, and how long each took."""
+
+    def __init__(self, config: Config, folder: Path, server: Server) -> None:
+        self.config, self.before, self.seconds = config, {}, {}
+        run = folder / "run"
+        run.mkdir()
+        for stage in STAGES:
+            self.before[stage] = Path(shutil.copytree(run, folder / f"before-{stage}"))
+            ended = server.do(stage, run, config)
+            assert ended["end"] == 0, stage
+            self.seconds[stage] = ended["seconds"]
+        self.run = run
+
+    def outputs(self, run: Path, stage: str) -> list[dict[str, str]]:
+        """What the stage's records say it wrote, with the hashes; of the report only that it is there."""
+        records = [read_json(run / "stages" / f"{name}.json") for name in RECORDS.get(stage, [stage])]
+        if stage == "report":
+            return [dict.fromkeys(record["outputs"], "") for record in records]
+        return [record["outputs"] for record in records]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory, llm: FakeLLM, server: Server) -> Whole:
+    folder = tmp_path_factory.mktemp("kill")
+    data = {
+        "source": {
+            "kind": "documents", "path": str(write_documents(folder / "docs", 16)), "chunk_tokens": 80,
+            "language": "any", "test_share": 0.3,
+        },
+        "llm": {"base_url": llm.base_url, "model": "m"},
+        "queries": {"chunks": 40},
+        "synthesis": {"llm_samples": 3, "max_requests": 8, "max_passage_chars": 900},
+        "verification": {
+            "scorer": str(classifier(folder / "scorer", tiny_encoder, 1)), "margin": 0.0, "max_length": 64
+        },
+        "training": {
+            "backbone": str(tiny_encoder), "steps": 8, "batch_size": 4, "checkpoint_every": 2, "bf16": False,
+            "controls": False, "max_length": 32,
+        },
+        "evaluation": {"sts": False, "resamples": 100},
+    }  # fmt: skip
+    return Whole(parse_config(data, "test"), folder, server)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_at_random_instants_ends_as_if_nothing_had_happened(
+    stage: str, whole: Whole, server: Server, llm: FakeLLM, tmp_path: Path
+) -> None:
+    generator = random.Random(stage)
+    wanted = whole.outputs(whole.run, stage)
+    kills, round_ = 0, 0
+    while kills < KILLS:
+        round_ += 1
+        run = Path(shutil.copytree(whole.before[stage], tmp_path / f"run{round_}"))
+        llm.requests.clear()
+        kills_here = 0
+        while server.do(stage, run, whole.config, generator.uniform(0, whole.seconds[stage]))["end"] == "killed":
+            kills_here += 1
+            if kills + kills_here >= KILLS:
+                break
+        assert server.do(stage, run, whole.config)["end"] == 0
+        assert whole.outputs(run, stage) == wanted
+        asked = Counter(json.dumps(body, sort_keys=True) for body in llm.requests)
+        assert sum(asked.values()) - len(asked) <= kills_here  # one request under way for each kill
+        kills += kills_here
+        assert round_ < 10 * KILLS
+        shutil.rmtree(run)
