@@ -103,6 +103,8 @@ def test_too_few_pairs_for_a_batch_show_before_anything_is_asked(finegrade, tmp_
 
 def test_sts_data_of_another_form(finegrade, tmp_path, pairs_file, monkeypatch):
     monkeypatch.setattr("finegrade.fetching.model_path", lambda name: tmp_path)
+    monkeypatch.setattr("finegrade.scoring.load_scorer", lambda *given: None)
+    (tmp_path / "config.json").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "finegrade.toml").write_text(
         '[source]\npath = "pairs.jsonl"\n[evaluation]\nsts_data = "./empty"\n[synthesis]\nllm_samples = 0\n'
@@ -130,7 +132,7 @@ def test_run_folder_below_a_file(finegrade, tmp_path, pairs_file):
 def test_cache_folder_that_is_a_file(finegrade, tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
     monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "taken"))
-    assert_told(finegrade("models", "fetch", "sts-b"), "taken")
+    assert_told(finegrade("models", "fetch", "sts-b"), "FINEGRADE_CACHE")
 
 
 @pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "--run")])
@@ -166,3 +168,11 @@ def test_ctrl_c_says_that_what_is_done_is_kept(finegrade, tmp_path, monkeypatch)
     code, lines = finegrade("seeds")
     assert code == 130
     assert lines == ["finegrade: stopped; what is done is kept, the same command continues"]
+
+
+def test_a_backbone_of_another_kind_is_told_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
+    monkeypatch.setattr("finegrade.fetching.model_path", lambda name: tmp_path)
+    monkeypatch.setattr("finegrade.scoring.load_scorer", lambda *given: None)
+    (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[synthesis]\nllm_samples = 0\n')
+    assert_told(finegrade("run"), "training.backbone", "config.json")
+    assert not (tmp_path / "runs/run/seeds").exists()

@@ -176,3 +176,21 @@ def test_a_run_folder_that_cannot_be_written_to(place: Path, small_disk: Path) -
         assert "Name another run folder with --run" in lines[-1]
         assert "Traceback" not in "\n".join(lines)
     assert snapshot(run) == before
+
+
+LOADING = """
+import sys, types
+import finegrade.entry
+cli = types.ModuleType("finegrade.cli")
+def main():
+    raise KeyboardInterrupt
+cli.main = main
+sys.modules["finegrade.cli"] = cli
+finegrade.entry.main()
+"""
+
+
+def test_ctrl_c_while_the_command_is_loading_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 130
+    assert done.stderr == ""

@@ -7,7 +7,9 @@ import threading
 import openai
 import pytest
 
+from finegrade.config import LLMConfig
 from finegrade.errors import InputError
+from finegrade.llm.budget import Budget
 from finegrade.llm.client import REFUSED, ChatRequest, LLMClient, Message
 from finegrade.llm.ledger import Ledger, Reply
 
@@ -31,8 +33,8 @@ def ask(fake_llm, path, no_retries):
 
     def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY):
         async def go():
-            with Ledger(path) as ledger:
-                client = LLMClient(base_url, key, ledger, timeout)
+            with Ledger(path, "test") as ledger:
+                client = LLMClient(base_url, key, ledger, timeout, Budget(LLMConfig(), ledger))
                 try:
                     return [await client.complete(one) for one in requests]
                 finally:
@@ -98,7 +100,7 @@ def test_request_is_in_the_ledger_before_it_is_sent(ask, fake_llm, path):
     seen = []
 
     def answer(body):
-        with Ledger(path) as ledger:
+        with Ledger(path, "test") as ledger:
             seen.append((ledger.totals()["requests"], ledger.totals()["replies"]))
         return fake_llm.reply("x")
 
@@ -232,8 +234,8 @@ def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monke
     fake_llm.answer = lambda _: next(answers)
 
     async def go():
-        with Ledger(path) as ledger:
-            client = LLMClient(fake_llm.base_url, KEY, ledger, 10)
+        with Ledger(path, "test") as ledger:
+            client = LLMClient(fake_llm.base_url, KEY, ledger, 10, Budget(LLMConfig(), ledger))
             try:
                 return await client.complete(request())
             finally:

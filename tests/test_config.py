@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.config import Config, load_config, parse_config
+from finegrade.config import Config
+from finegrade.config_file import load_config, parse_config
 from finegrade.errors import InputError
 from finegrade.pipeline import demo_config
 
@@ -213,7 +214,7 @@ def test_base_url_that_is_none(load, url):
         ('training.pooling="mean"', lambda c: c.training.pooling == "mean"),
         ("training.controls=false", lambda c: c.training.controls is False),
         ('source.packages=["numpy", "scipy"]', lambda c: c.source.packages == ("numpy", "scipy")),
-        ("llm.base_url=http://h/v=1", lambda c: c.llm.base_url == "http://h/v=1"),
+        ("llm.base_url=http://localhost/v=1", lambda c: c.llm.base_url == "http://localhost/v=1"),
         ("seed=3", lambda c: c.seed == 3),
     ],
 )
@@ -247,3 +248,35 @@ def test_mapping_is_checked_like_a_file():
     assert parse_config({"source": {"kind": "python-docs"}}, "here").seed == 0
     with pytest.raises(InputError, match=r"here: seed: got -1"):
         parse_config({"seed": -1, "source": {"kind": "python-docs"}}, "here")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=4294967296", "training.learning_rate=inf", "training.scale=nan", "llm.timeout=inf", "training.backbone="],
+)
+def test_values_that_no_library_takes_are_refused(load, override):
+    refused(load, DOCS, override)
+
+
+def test_a_second_line_in_a_setting_is_refused(load):
+    assert "section.key=value" in refused(load, DOCS, "training.steps=5\n[llm]")
+
+
+def test_a_bare_value_where_a_list_or_section_is_wanted_says_so(load):
+    assert 'wanted a list like ["a", "b"]' in refused(load, f'{DOCS}test_groups = "keys"')
+    assert "wanted a section with keys" in refused(load, f"training = 5\n{DOCS}")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"kind": "documents"}, "needs path"),
+        ({"kind": "beir"}, "queries.jsonl"),
+        ({"kind": "pairs", "path": "x", "dataset": "a/b"}, 'dataset is for kind "documents"'),
+        ({"kind": "documents", "path": "x", "dataset": "a/b"}, "name one of them"),
+        ({"kind": "pairs", "path": "x", "queries": "y"}, 'queries is for kind "documents"'),
+    ],
+)
+def test_sources_that_do_not_go_together_are_told(source, told):
+    with pytest.raises(InputError, match=told):
+        parse_config({"source": source}, "test")

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from finegrade.config import LLMConfig
 from finegrade.errors import InputError
+from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger
@@ -167,8 +169,8 @@ def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, t
     chat = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
 
     async def ask(server):
-        with Ledger(tmp_path / "ledger.sqlite") as ledger:
-            client = LLMClient(server.base_url, server.api_key, ledger, 120)
+        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+            client = LLMClient(server.base_url, server.api_key, ledger, 120, Budget(LLMConfig(), ledger))
             try:
                 return await client.complete(asked)
             finally:

@@ -13,28 +13,37 @@ RANKS: dict[str, int] = {
     module: rank
     for rank, modules in enumerate(
         (
-            # what everything may use, and what uses nothing but its like
-            "errors text machine portable.received_attention llm sources evaluation portable llm.embedded_child",
-            "console config records catalogue portable.anchor_pooling portable.anchor_transformer evaluation.metrics",
-            # files, servers, and what a saved model carries
-            "store llm.ledger llm.embedded sources.pairs",
-            "rows fetching llm.client sources.python_docs sources.splitting",
+            # what uses nothing but other people's libraries
+            "errors text machine records console portable portable.received_attention portable.anchor_pooling llm "
+            "sources llm.embedded_child sources.document sources.decoding evaluation evaluation.metrics",
+            # words of the configuration, formats, the run folder
+            "config catalogue store hub gguf lexical charts curriculum siblings portable.anchor_transformer "
+            "llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "
+            "sources.pdf sources.tables evaluation.judging evaluation.rankers",
+            # sources; carriers of models
+            "config_file wheels rows mining llm.budget sources.files sources.languages sources.own_queries "
+            "sources.python_docs sources.splitting",
+            "fetching summary llm.client sources.documents sources.document_seeds sources.working_set "
+            "evaluation.test_set",
             # what stages are made of
-            "prompts siblings encoder scoring mining curriculum charts summary evaluation.rankers evaluation.sts",
-            "gates score_book llm.asking",
-            "rewriting",
+            "cards encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
+            "finding gates query_prompts score_book sources.chunking evaluation.intervals",
+            "estimating query_gates rewriting sources.pieces evaluation.own evaluation.row_scores",
             # the stages: never one another
-            "seeding synthesis verification training evaluation.stage reporting",
+            "importing querying seeding synthesis verification training evaluation.stage reporting",
             # the road, and its door
-            "pipeline",
+            "pipeline consent initialising",
+            "previewing",
             "cli",
+            "entry",
+            "entry",
         )
     )
     for module in modules.split()
 }
 """Module -> layer. A module imports from lower layers only; stages meet in the run folder."""
 
-STAGES = {"seeding", "synthesis", "verification", "training", "evaluation.stage", "reporting"}
+STAGES = {"importing", "querying", "seeding", "synthesis", "verification", "training", "evaluation.stage", "reporting"}
 
 PORTABLE_MAY_IMPORT_BESIDES = {"torch", "transformers", "sentence_transformers", "typing_extensions"}
 

@@ -22,17 +22,17 @@ def path(tmp_path):
 
 
 def test_reply_is_found_after_reopening(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         ledger.asked("key", {"a": 1})
         ledger.replied("key", REPLY)
         assert ledger.find("key") == REPLY
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         assert ledger.find("key") == REPLY
         assert ledger.find("other") is None
 
 
 def test_request_is_written_before_the_reply(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         ledger.asked("key", {"question": "wörd"})
         other = sqlite3.connect(path)
         [(key, request, reply)] = other.execute("SELECT key, request, reply FROM requests").fetchall()
@@ -44,7 +44,7 @@ def test_request_is_written_before_the_reply(path):
 
 
 def test_asking_again_keeps_one_row_and_never_loses_a_reply(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         ledger.asked("key", {})
         ledger.asked("key", {})
         ledger.replied("key", REPLY)
@@ -56,24 +56,24 @@ def test_asking_again_keeps_one_row_and_never_loses_a_reply(path):
 
 
 def test_totals_of_an_empty_ledger_are_zero(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         assert set(ledger.totals().values()) == {0}
 
 
 def test_kill_right_after_the_reply_was_written_keeps_it(path):
     code = (
         "import os, signal; from pathlib import Path; from finegrade.llm.ledger import Ledger, Reply\n"
-        f"ledger = Ledger(Path({str(path)!r})); ledger.asked('one', {{}}); ledger.asked('two', {{}})\n"
+        f"ledger = Ledger(Path({str(path)!r}), 'test'); ledger.asked('one', {{}}); ledger.asked('two', {{}})\n"
         f"ledger.replied('one', Reply(**{REPLY.model_dump()!r})); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         assert ledger.find("one") == REPLY
         assert ledger.find("two") is None
 
 
 def test_disk_is_asked_to_keep_every_reply(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
         assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -81,14 +81,14 @@ def test_disk_is_asked_to_keep_every_reply(path):
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(text=st.text(max_size=50))
 def test_any_text_is_kept_as_it_is(path, text):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         ledger.asked(text, {"text": text})
         ledger.replied(text, REPLY.model_copy(update={"text": text}))
         assert ledger.find(text).text == text
 
 
 def test_reply_with_a_lone_surrogate_is_kept(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         ledger.asked("key", {})
         ledger.replied("key", Reply(**{**REPLY.model_dump(), "text": "odd \ud800 text"}))
         found = ledger.find("key")
@@ -100,7 +100,7 @@ def test_file_that_is_no_database_is_told_in_one_line(path):
     path.parent.mkdir()
     path.write_text("no database at all, but long enough to look at" * 100)
     with pytest.raises(InputError, match="wanted a finegrade ledger") as error:
-        Ledger(path)
+        Ledger(path, "test")
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert path.read_text().startswith("no database")
@@ -109,15 +109,15 @@ def test_file_that_is_no_database_is_told_in_one_line(path):
 def test_place_that_is_a_folder_is_told_in_one_line(path):
     path.mkdir(parents=True)
     with pytest.raises(InputError, match="wanted a finegrade ledger"):
-        Ledger(path)
+        Ledger(path, "test")
 
 
 def test_full_disk_is_told_in_one_line_and_loses_nothing(path):
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         ledger.asked("key", {})
         ledger.replied("key", REPLY)
         ledger._db.execute("PRAGMA max_page_count = 3")  # SQLite's own way to be full
         with pytest.raises((InputError, OSError)):
             ledger.asked("more", {"text": "x" * 100_000})
-    with Ledger(path) as ledger:
+    with Ledger(path, "test") as ledger:
         assert ledger.find("key") == REPLY

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 import finegrade.reporting
+from finegrade.cards import CARD
 from finegrade.config import Config
 from finegrade.records import Negative, Sample, Verdict
 from finegrade.reporting import write_report
 from finegrade.rewriting import SetAside
 from finegrade.rows import TRAINED_ROWS
 from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder, write_json, write_rows
-from finegrade.summary import load_snippet
+from finegrade.summary import TEST_QUERIES, load_snippet, print_summary
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
 HOSTILE = f"{SCRIPT} {IMAGE} {{{{ 7 * 7 }}}} </td></pre></svg><svg/onload=alert(3)> ]]> 'x"
@@ -71,7 +72,7 @@ def made_scores() -> dict[str, Any]:
     return {
         "metrics": metrics, "queries": 12, "documents": 34, "confidence": 0.95, "resamples": 100, "rows": rows,
         "differences": differences, "corpus_hash": "abcdef", "test_groups": [hostile("testgroup")], "seed": 0,
-        "steps": 4, "batch_size": 8, "max_length": 99,
+        "steps": 4, "batch_size": 8, "max_length": 99, "test_queries": "", "own": None,
     }  # fmt: skip
 
 
@@ -255,3 +256,64 @@ def test_an_unchanged_report_is_kept(run: RunFolder, config: Config) -> None:
     run.path(REPORT).write_text("torn", encoding="utf-8")
     write_report(config, run)
     assert "</html>" in run.path(REPORT).read_text(encoding="utf-8")
+
+
+def synthetic(run: RunFolder) -> Config:
+    """Makes the run one of documents, tested with queries that an LLM wrote; gives its configuration."""
+    counts = {hostile("documentcount"): 7}
+    details: dict[str, dict[str, Any]] = {
+        "documents": {"counts": counts, "passed_over": {".png": 3}},
+        "queries": {
+            "set_aside": {"too long": 4}, "styles": {"keywords": 9},
+            "usage": {"requests": 5, "replies": 5, "prompt_tokens": 1, "completion_tokens": 2},
+        },
+    }  # fmt: skip
+    for name, value in details.items():
+        with run.stage(name, {}) as stage:
+            stage.finish([], value)
+    own = [{"name": "finegrade", "title": "finegrade", "scores": {"judged nDCG@10": interval(0.6)}}]
+    scores = made_scores() | {
+        "test_queries": "synthetic",
+        "own": {"queries": 12, "answered": 8, "rows": own},
+        "test_groups": [f"group{i}" for i in range(30)],
+    }
+    write_json(run.path(SCORES), scores)
+    return Config.model_validate({"source": {"kind": "documents", "path": "docs"}})
+
+
+def test_scores_on_synthetic_queries_say_so_in_report_card_and_console(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(synthetic(run), run)
+    page = Page(run.path(REPORT).read_text(encoding="utf-8")).text
+    assert page.lstrip().partition("\n")[0]
+    assert TEST_QUERIES["synthetic"] in page
+    assert "12 held-out synthetic queries" in page
+    assert "and 22 more" in page
+    assert "8 of 12 queries have an answer in the pool" in page
+    assert "zzdocumentcount" in page
+    assert TEST_QUERIES["synthetic"].replace("(", "\\(") in run.path(CARD).read_text(encoding="utf-8")
+    print_summary(run)
+    told = capsys.readouterr().err
+    assert "synthetic queries" in told
+    assert "8 of your own queries, judged by the scorer" in told
+
+
+def test_the_card_has_scores_and_no_text_of_the_user_s(run: RunFolder, config: Config) -> None:
+    write_report(config, run)
+    card = run.path(CARD).read_text(encoding="utf-8")
+    assert "| row | nDCG@10 | Recall@1 | MRR |" in card
+    assert "0.500 [0.400, 0.550]" in card
+    assert "path/to/this/folder" in card
+    assert str(run.root) not in card
+    for name in ("query", "positive", "negative1", "group", "reply"):
+        assert f"zz{name} " not in card
+    assert "<script>" not in card
+    assert "Re-embed your index" in card
+
+
+def test_control_signs_do_not_reach_a_terminal(run: RunFolder, config: Config) -> None:
+    write_set_aside(run, "red \x1b[31m and \x00 and \x9b")
+    write_report(config, run)
+    html = run.path(REPORT).read_bytes()
+    assert not [sign for sign in (b"\x1b", b"\x00", "\x9b".encode()) if sign in html]

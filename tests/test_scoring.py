@@ -54,6 +54,19 @@ def test_a_damaged_onnx_file_is_told(tmp_path: Path) -> None:
         load_scorer(str(tmp_path), 64)
 
 
+def test_a_length_beyond_the_model_s_positions_is_told_before_any_work(tiny_encoder: Path, tmp_path: Path) -> None:
+    folder = str(classifier(tmp_path / "one", tiny_encoder, 1))
+    with pytest.raises(InputError, match=r"verification.max_length: got 65: .*; wanted a length"):
+        load_scorer(folder, 65)
+
+
+@pytest.mark.slow
+def test_the_default_scorer_reads_512_tokens_and_no_more() -> None:
+    load_scorer("reranker-en", 512)
+    with pytest.raises(InputError, match=r"verification.max_length: got 5000"):
+        load_scorer("reranker-en", 5000)
+
+
 @pytest.mark.slow
 def test_the_default_scorer_tells_an_answer_from_another_text_alone_and_among_others() -> None:
     scorer = load_scorer("reranker-en", 128)

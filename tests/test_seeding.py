@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from finegrade.config import Config, parse_config
+from finegrade.config import Config
+from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Seed
 from finegrade.seeding import make_seeds

@@ -147,7 +147,7 @@ def test_hash_names_texts_and_sides():
 
 
 def test_unknown_test_group_lists_the_largest_ones():
-    with pytest.raises(InputError, match=r"source.test_groups: got z; wanted a group that has pairs \(b, a"):
+    with pytest.raises(InputError, match=r"source.test_groups: got z; wanted a group that is there \(b, a"):
         split_pairs(some("a", 2) + some("b", 3), ["z"], 0.2, 100, 0)
 
 

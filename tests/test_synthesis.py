@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from conftest import FakeLLM, write_pairs
-from finegrade.config import Config, SynthesisConfig, parse_config
+from finegrade.config import Config, SynthesisConfig
+from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
 from finegrade.rewriting import find_rewrites
@@ -418,6 +419,15 @@ def test_a_refused_request_is_set_aside_with_its_reason(config, new_run, fake_ll
     synthesize(config(), run)
     assert [row["reason"] for row in set_aside(run)].count("request refused by the server") == 1
     assert sum(n.source == "llm" for s in samples(run) for n in s.negatives) == 6
+
+
+def test_a_server_that_refuses_everything_is_told_also_where_little_is_asked(config, new_run, fake_llm):
+    fake_llm.answer = lambda body: (422, {})
+    run = new_run()
+    few = config().model_copy(update={"synthesis": SynthesisConfig(llm_samples=2, max_requests=3)})
+    with pytest.raises(InputError, match="got a refusal of all 3 requests"):
+        synthesize(few, run)
+    assert not run.path(SAMPLES).exists()
 
 
 def test_a_key_that_is_not_set_is_told_before_anything_is_asked(config, new_run, fake_llm, monkeypatch):

@@ -277,6 +277,13 @@ def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
     assert_identical(run, uninterrupted)
 
 
+def test_training_that_diverges_is_told_and_leaves_no_model(tiny_encoder: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"got a loss of (nan|inf).*wanted a finite loss"):
+        train(make_config(tiny_encoder, learning_rate=1e30), run)
+    assert not run.path("model").exists()
+
+
 def test_what_is_trained_is_not_trained_again(
     uninterrupted: RunFolder, config: Config, seen: list[list[dict[str, str]]]
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.config import parse_config
+from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample, Verdict
 from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder, read_rows, write_rows

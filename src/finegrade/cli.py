@@ -3,13 +3,16 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from finegrade import __version__
-from finegrade.config import Config, load_config
+from finegrade.config import Config
+from finegrade.config_file import load_config
+from finegrade.consent import need_consent
 from finegrade.console import say
 from finegrade.errors import InputError, no_space
 from finegrade.pipeline import demo_config, run_all, run_stage
@@ -27,6 +30,8 @@ app.add_typer(models_app, name="models")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder: everything one run makes.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Texts may go to the remote LLM that the configuration names.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Go on where the models do not speak the texts' language.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, wins over the file.")]
 
 _INTERRUPTED = 130  # typer's exit code for Ctrl-C
@@ -49,14 +54,36 @@ def demo(run: RunOption = Path("runs/demo"), settings: SetOption = None) -> None
 
 @app.command(name="run")
 def run_command(
-    config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None
+    config: ConfigOption = DEFAULT_CONFIG,
+    run: RunOption = DEFAULT_RUN,
+    settings: SetOption = None,
+    yes: YesOption = False,
+    force: ForceOption = False,
+    preview: Annotated[int, typer.Option(min=0, help="Show so many samples first, and stop.")] = 0,
 ) -> None:
-    """Runs every stage that is not done: seeds, synthesize, verify, train, evaluate, report."""
-    _run(load_config(config, settings or ()), run)
+    """Runs every stage that is not done, from documents or pairs to the report."""
+    checked = load_config(config, _overrides(settings, force))
+    if preview:
+        from finegrade.previewing import show_preview
+
+        folder = RunFolder(run)
+        need_consent(checked, folder, yes, _ask())
+        show_preview(checked, folder, preview)
+    else:
+        _run(checked, run, yes)
 
 
-def _run(config: Config, folder: Path) -> None:
+def _overrides(settings: list[str] | None, force: bool) -> list[str]:
+    return [*(settings or ()), *(["source.language=any"] if force else [])]
+
+
+def _ask() -> Callable[[str], bool] | None:
+    return typer.confirm if sys.stdin.isatty() else None
+
+
+def _run(config: Config, folder: Path, yes: bool = False) -> None:
     run = RunFolder(folder)
+    need_consent(config, run, yes, _ask())
     report = run_all(config, run)
     _print_end(run)
     typer.echo(report)
@@ -68,19 +95,49 @@ def _print_end(run: RunFolder) -> None:
     print_summary(run)
 
 
+@app.command(name="init")
+def init(
+    path: Annotated[Path, typer.Argument(help="A folder or file of documents, a BEIR folder, or pairs in JSONL.")],
+    minutes: Annotated[float, typer.Option(min=5, help="What a run may take, on two cores.")] = 30,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write.")] = DEFAULT_CONFIG,
+    queries: Annotated[Path | None, typer.Option(help="Your own queries, JSONL.")] = None,
+) -> None:
+    """Looks at your data and writes a configuration for it."""
+    from finegrade.initialising import write_config
+
+    write_config(path, minutes, output, queries)
+
+
+@app.command(name="estimate")
+def estimate_command(config: ConfigOption = DEFAULT_CONFIG, settings: SetOption = None) -> None:
+    """Says what a run will take: requests, tokens, minutes, money. Asks and spends nothing."""
+    from finegrade.estimating import told_estimate
+
+    typer.echo(told_estimate(load_config(config, settings or ())))
+
+
 def _stage_command(name: str, does: str) -> None:
     def command(
-        config: ConfigOption = DEFAULT_CONFIG, run: RunOption = DEFAULT_RUN, settings: SetOption = None
+        config: ConfigOption = DEFAULT_CONFIG,
+        run: RunOption = DEFAULT_RUN,
+        settings: SetOption = None,
+        yes: YesOption = False,
+        force: ForceOption = False,
     ) -> None:
         folder = RunFolder(run, only=name)
-        run_stage(name, load_config(config, settings or ()), folder)
+        checked = load_config(config, _overrides(settings, force))
+        if name in ("queries", "synthesize"):
+            need_consent(checked, folder, yes, _ask())
+        run_stage(name, checked, folder)
         if name == "report":
             _print_end(folder)
 
     app.command(name=name, help=does)(command)
 
 
-_stage_command("seeds", "Reads the source and splits it into train and test.")
+_stage_command("documents", "Reads documents, cuts them into chunks and splits them into train and test.")
+_stage_command("queries", "Writes queries for chunks and keeps those that find their chunk again.")
+_stage_command("seeds", "Makes train and test of queries and the texts that answer them.")
 _stage_command("synthesize", "Writes and mines negatives at graded levels.")
 _stage_command("verify", "Checks that negatives are negative and levels in order.")
 _stage_command("train", "Trains the model, coarse to fine, and its controls.")
@@ -117,6 +174,25 @@ def models_path(name: Annotated[str, typer.Argument(help="Catalogue name, path o
     typer.echo(model_path(name))
 
 
+@models_app.command(name="pack")
+def models_pack(
+    names: Annotated[list[str], typer.Argument(help="Names of entries.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("finegrade-models.tar"),
+) -> None:
+    """Puts entries into one file, for a machine without a network."""
+    from finegrade.packing import pack
+
+    pack(names, output)
+
+
+@models_app.command(name="unpack")
+def models_unpack(source: Annotated[Path, typer.Argument(help="What `models pack` wrote.")]) -> None:
+    """Takes entries out of a packed file, each checked."""
+    from finegrade.packing import unpack
+
+    unpack(source)
+
+
 def main() -> None:
     """Runs the command line; wrong input is one line and exit code 2, Ctrl-C loses nothing and says so."""
     try:
@@ -139,6 +215,9 @@ def _fault_of_the_machine(error: Exception) -> InputError | None:
     place = Path(str(getattr(error, "filename", None) or "the run folder"))
     if number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in _FULL_DISK):
         return no_space(place, "space to go on")
+    if number == errno.ENOENT:
+        remedy = "Run the stage that makes it again, or name another folder with --run."
+        return InputError(str(place), got=os.strerror(number), wanted="a file of the run folder", remedy=remedy)
     if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         remedy = "Name another run folder with --run, or mend its permissions."
         return InputError(str(place), got=os.strerror(number), wanted="a place to write", remedy=remedy)

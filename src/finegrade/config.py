@@ -1,36 +1,52 @@
 """finegrade.toml: one section a stage, each value checked, with the sane default beside it."""
 
-import difflib
 import os
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from finegrade.errors import InputError
-
-_PATHS = (
-    ("source", "path"), ("llm", "model"), ("verification", "scorer"), ("training", "backbone"),
-    ("evaluation", "sts_data"),
-)  # fmt: skip
+_PATH_HOLDS = {
+    "documents": "a folder or file of documents (or dataset, a data set on the hub)",
+    "beir": "a folder with corpus.jsonl, queries.jsonl and qrels/",
+    "pairs": 'a JSONL file with "query" and "positive" in each row',
+}
 
 
 class Section(BaseModel):
     """A section of finegrade.toml: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceConfig(Section):
     """Where queries and the texts that answer them come from, and how they are split."""
 
-    kind: Literal["pairs", "python-docs"] = "pairs"
+    kind: Literal["documents", "beir", "pairs", "python-docs"] = "pairs"
+    """documents: files without queries, the LLM writes them. beir: a BEIR folder. pairs: queries with their answers in
+    JSONL. python-docs: docstrings on this machine."""
     path: Path | None = None
-    """JSONL file of pairs (kind "pairs"); {"query", "positive"} and optionally "group" in each row."""
+    """A folder or file of documents (.md .txt .html .pdf .jsonl .csv .parquet, or a data set that save_to_disk wrote);
+    a BEIR folder; or a JSONL file of pairs: {"query", "positive"} and optionally "group" in each row."""
+    dataset: str | None = None
+    """In place of path (kind "documents"): the id of a data set on the Hugging Face hub."""
+    split: str = "train"
+    """Of a data set."""
+    text_field: str | None = None
+    """Column of a table or data set that holds the text. None: the first there is of text, content, body, ..."""
+    title_field: str | None = None
+    """Column that holds a title. None: title, heading or subject where there is one."""
+    queries: Path | None = None
+    """Your own queries, JSONL: {"query"}, with "path" (a document) or "positive" (a text) where you know the answer.
+    Labelled ones test, and train where their document is not held out; the others only test."""
+    chunk_tokens: int = Field(150, ge=32, le=2048)
+    """Tokens at most in a chunk of a document."""
+    max_chunks: int = Field(4_000, ge=16)
+    """At most this many chunks are worked with (drawn with the seed): what is searched, mined and asked about."""
+    language: str = "detect"
+    """Where the models do not speak what the texts are written in, the run stops; "any" lets it go on."""
     packages: tuple[str, ...] = ()
     """Installed packages to read besides the standard library (kind "python-docs"). Empty: all of them."""
     test_groups: tuple[str, ...] = ()
@@ -42,16 +58,27 @@ class SourceConfig(Section):
     """At most this many queries are tested with; the corpus they search is never cut."""
 
     @model_validator(mode="after")
-    def _pairs_need_a_path(self) -> "SourceConfig":
-        if self.kind == "pairs" and self.path is None:
-            raise ValueError('kind "pairs" needs path, a JSONL file with "query" and "positive" in each row')
+    def _needs_a_path(self) -> "SourceConfig":
+        if self.path is None and self.dataset is None and self.kind in _PATH_HOLDS:
+            raise ValueError(f'kind "{self.kind}" needs path, {_PATH_HOLDS[self.kind]}')
+        if self.dataset is not None and self.kind != "documents":
+            raise ValueError('dataset is for kind "documents"')
+        if self.queries is not None and not self.has_documents:
+            raise ValueError('queries is for kind "documents" or "beir": pairs and Python docs bring theirs')
+        if self.path is not None and self.dataset is not None:
+            raise ValueError("path and dataset are two places: name one of them")
         return self
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether documents are read and queries written for them."""
+        return self.kind in ("documents", "beir")
 
 
 class LLMConfig(Section):
     """Which LLM writes. A remote one is used only when base_url names it."""
 
-    model: str = "qwen2.5-coder-1.5b"
+    model: str = Field("qwen2.5-coder-1.5b", min_length=1)
     """Catalogue name, .gguf path or Hugging Face id of the embedded LLM; with base_url, the server's model name."""
     base_url: str | None = None
     """An OpenAI-compatible server, e.g. "http://127.0.0.1:8000/v1". None: the embedded LLM, a local process."""
@@ -64,6 +91,32 @@ class LLMConfig(Section):
     """Seconds until a request counts as failed."""
     context: int = Field(4096, ge=512)
     """Tokens of context given to the embedded LLM."""
+    max_tokens: int | None = Field(None, ge=1)
+    """Hard cap on what a remote LLM reads and writes over the run folder's life, in tokens."""
+    max_cost: float | None = Field(None, gt=0)
+    """Hard cap in money, in the currency of the prices. A remote LLM needs this cap or max_tokens."""
+    price_in: float | None = Field(None, ge=0)
+    """What a million tokens cost that a remote LLM reads."""
+    price_out: float | None = Field(None, ge=0)
+    """What a million tokens cost that it writes."""
+
+    @property
+    def host(self) -> str:
+        """Of base_url; empty for the embedded LLM."""
+        return urlsplit(self.base_url or "").hostname or ""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether texts leave this machine."""
+        return self.host not in ("", "127.0.0.1", "localhost", "::1")
+
+    @model_validator(mode="after")
+    def _a_remote_one_has_a_cap(self) -> "LLMConfig":
+        if self.max_cost is not None and (self.price_in is None or self.price_out is None):
+            raise ValueError("max_cost needs price_in and price_out, what a million tokens cost")
+        if self.is_remote and self.max_cost is None and self.max_tokens is None:
+            raise ValueError("a remote LLM needs a cap: max_cost (with price_in and price_out) or max_tokens")
+        return self
 
     @field_validator("base_url")
     @classmethod
@@ -92,6 +145,18 @@ class LLMConfig(Section):
         return value
 
 
+class QueriesConfig(Section):
+    """How queries for documents are written."""
+
+    chunks: int = Field(200, ge=8)
+    """For how many chunks the LLM writes queries; test_share of them to test with."""
+    styles: tuple[Literal["keywords", "question", "symptom"], ...] = Field(
+        ("keywords", "question", "symptom"), min_length=1
+    )
+    """What kinds of query are written for each of them."""
+    temperature: float = Field(0.7, ge=0, le=2)
+
+
 class SynthesisConfig(Section):
     """How negatives are written and mined."""
 
@@ -109,7 +174,7 @@ class SynthesisConfig(Section):
 class VerificationConfig(Section):
     """How negatives are checked."""
 
-    scorer: str = "reranker-en"
+    scorer: str = Field("reranker-en", min_length=1)
     """Catalogue name, local ONNX folder, or Hugging Face id of a cross-encoder."""
     margin: float = Field(0.5, ge=0)
     """A negative is false unless it scores at least this much (logits) below the positive."""
@@ -120,7 +185,7 @@ class VerificationConfig(Section):
 class TrainingConfig(Section):
     """How the model is trained."""
 
-    backbone: str = "all-minilm-l6-v2"
+    backbone: str = Field("all-minilm-l6-v2", min_length=1)
     """Catalogue name, local folder or Hugging Face id."""
     pooling: Literal["anchor", "mean"] = "anchor"
     schedule: str = "coarse-to-fine"
@@ -133,7 +198,7 @@ class TrainingConfig(Section):
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     max_length: int = Field(128, ge=8)
-    """Tokens of a text that the model reads."""
+    """Tokens of a text that the model reads, if its backbone can read as many."""
     scale: float = Field(20.0, gt=0)
     """Cosine similarities are multiplied by this before the softmax (1 / temperature)."""
     bf16: bool | None = None
@@ -154,7 +219,7 @@ class EvaluationConfig(Section):
 
     sts: bool = True
     """Also score STS-B test (English), so that forgetting shows."""
-    sts_data: str = "sts-b"
+    sts_data: str = Field("sts-b", min_length=1)
     """Catalogue name, local folder with sts-test.csv (tab-separated; column 5 score, 6 and 7 sentences), or the Hugging
     Face id of a data set with columns sentence1, sentence2, score."""
     resamples: int = Field(1_000, ge=100)
@@ -166,119 +231,16 @@ class EvaluationConfig(Section):
 class Config(Section):
     """Everything finegrade.toml can say."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     source: SourceConfig
     llm: LLMConfig = LLMConfig()
+    queries: QueriesConfig = QueriesConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verification: VerificationConfig = VerificationConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads and checks a finegrade.toml.
-
-    Args:
-        path: The TOML file. Relative paths in it are taken from its folder.
-        overrides: "section.key=value" strings that win over the file; the value is TOML, or else a bare string.
-
-    Raises:
-        InputError: The file is missing, empty, not UTF-8 or not TOML, or holds an unknown key or a wrong value.
-    """
-    data = _read_toml(path)
-    for override in overrides:
-        _apply(data, override)
-    _resolve_paths(data, path.parent)
-    return parse_config(data, str(path))
-
-
-def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Relative paths are taken from the file's folder; a model's name counts as a path where it leads somewhere."""
-    for section, key in _PATHS:
-        values = data.get(section)
-        if isinstance(values, dict) and isinstance(value := values.get(key), str):
-            found = folder / user_path(value)
-            if section == "source" or ("/" in value and found.exists() and not values.get("base_url")):
-                values[key] = str(found)
-
-
 def user_path(text: str) -> Path:
     """A path as a user writes it: ~ is the home folder."""
     return Path(os.path.expanduser(text))  # noqa: PTH111  (Path.expanduser raises where there is no such user)
-
-
-def parse_config(data: Mapping[str, Any], origin: str) -> Config:
-    """Checks a configuration that is already a mapping.
-
-    Args:
-        data: Sections by name.
-        origin: Where it came from, for the error line.
-    """
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise _explain(error, origin) from None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    wanted, remedy = "a finegrade.toml", "Name it with --config FILE; README shows a short one."
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}", got=error.strerror or error, wanted=wanted, remedy=remedy) from None
-    except UnicodeDecodeError as error:
-        got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
-        raise InputError(f"{path}", got=got, wanted="UTF-8 text", remedy="Save the file as UTF-8.") from None
-    if not text.strip():
-        raise InputError(f"{path}", got="an empty file", wanted=wanted, remedy=remedy)
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}", got=error, wanted="valid TOML", remedy="Mend that line.") from None
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    name, sign, value = override.partition("=")
-    keys = name.strip().split(".")
-    if not sign or not all(keys):
-        got = name.split()[0] if name.split() else "nothing"  # never more: what follows may be a key
-        raise InputError("--set", got=got, wanted="section.key=value", remedy="e.g. --set training.steps=50")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    target: Any = data
-    for key in keys[:-1]:
-        target = target.setdefault(key, {})
-        if not isinstance(target, dict):
-            raise InputError("--set", got=name, wanted="section.key=value", remedy=f"{key} is not a section.")
-    target[keys[-1]] = parsed
-
-
-def _explain(error: ValidationError, origin: str) -> InputError:
-    errors = error.errors(include_url=False, include_input=True)
-    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt section shows as a missing one too
-    location = [str(part) for part in first["loc"]]
-    name = ".".join(location) or "the file"
-    if first["type"] == "extra_forbidden":
-        return _unknown_key(location, origin)
-    if first["type"] == "missing":
-        return InputError(f"{origin}: {name}", got="nothing", wanted="a value", remedy=f"Add {name}.")
-    secret = location[-1:] in (["api_key_env"], ["base_url"])
-    got = "something else" if secret else repr(first["input"])
-    if isinstance(first["input"], dict):
-        got = "the section as it is"
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return InputError(f"{origin}: {name}", got=got, wanted=wanted, remedy=f"Correct {name}.")
-
-
-def _unknown_key(location: list[str], origin: str) -> InputError:
-    model: type[BaseModel] = Config
-    for part in location[:-1]:
-        model = model.model_fields[part].annotation  # type: ignore[assignment]
-    known = sorted(model.model_fields)
-    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    remedy = f"Did you mean {near[0]}?" if near else "Remove it."
-    return InputError(
-        f"{origin}: unknown key", got=".".join(location), wanted=f"one of {', '.join(known)}", remedy=remedy
-    )

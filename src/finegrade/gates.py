@@ -12,7 +12,7 @@ from finegrade.text import content_words, normalised, shingles, words
 MIN_SEQUENCE_RATIO = 0.5
 """A rewrite keeps at least this share of the word sequence, or it is a different text and no near miss."""
 
-_UNFINISHED = {
+UNFINISHED = {
     "length": "cut at the token limit",
     "content_filter": "held back by the server's filter",
     REFUSED: "request refused by the server",
@@ -31,7 +31,7 @@ def refusal(seed: Seed, sibling: str, text: str | None, reply: Reply, config: Sy
         config: Says from how many changed words on a text is no near-copy.
     """
     if reply.finish_reason != "stop":
-        return _UNFINISHED.get(reply.finish_reason, "not finished")
+        return UNFINISHED.get(reply.finish_reason, "not finished")
     if text is None:
         return "not the JSON that was asked for"
     if not text.rstrip("`'\")]*").endswith((".", "!", "?")):

@@ -4,9 +4,24 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from finegrade.config import Config, load_config
+from finegrade.config import Config
+from finegrade.config_file import load_config
 from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder
+
+
+def _documents(config: Config, run: RunFolder) -> None:
+    if config.source.has_documents:
+        from finegrade.importing import import_documents
+
+        import_documents(config, run)
+
+
+def _queries(config: Config, run: RunFolder) -> None:
+    if config.source.has_documents:
+        from finegrade.querying import write_queries
+
+        write_queries(config, run)
 
 
 def _seeds(config: Config, run: RunFolder) -> None:
@@ -46,6 +61,8 @@ def _report(config: Config, run: RunFolder) -> None:
 
 
 STAGES: dict[str, Callable[[Config, RunFolder], None]] = {
+    "documents": _documents,
+    "queries": _queries,
     "seeds": _seeds,
     "synthesize": _synthesize,
     "verify": _verify,
@@ -62,12 +79,13 @@ def run_all(config: Config, run: RunFolder) -> Path:
     Returns:
         The path of the report.
     """
-    fetch_models(config)
-    for name, stage in STAGES.items():
-        stage(config, run)
-        if name == "seeds":
-            _need_a_batch(config, run)
-    return run.path(REPORT)
+    with run.locked():
+        fetch_models(config)
+        for name, stage in STAGES.items():
+            stage(config, run)
+            if name == "seeds":
+                _need_a_batch(config, run)
+        return run.path(REPORT)
 
 
 def run_stage(name: str, config: Config, run: RunFolder) -> None:
@@ -78,10 +96,11 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
         config: Of the whole run.
         run: Where ``only`` is the same name.
     """
-    for other, stage in STAGES.items():
-        stage(config, run)
-        if other == name:
-            break
+    with run.locked():
+        for other, stage in STAGES.items():
+            stage(config, run)
+            if other == name:
+                break
 
 
 def _need_a_batch(config: Config, run: RunFolder) -> None:
@@ -93,18 +112,31 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
 
 
 def fetch_models(config: Config) -> None:
-    """Fetches whatever the run will need, first: a missing model shows before hours of work, not after."""
+    """Fetches whatever the run will need, first: a missing or wrong model shows before hours of work, not after."""
     from finegrade.fetching import model_path
+    from finegrade.scoring import load_scorer
 
     names = [config.verification.scorer, config.training.backbone]
-    if not config.llm.base_url and config.synthesis.llm_samples:
+    if not config.llm.base_url and (config.synthesis.llm_samples or config.source.has_documents):
         names.insert(0, config.llm.model)
     for name in names:
         model_path(name)
+    load_scorer(config.verification.scorer, config.verification.max_length)
+    _need_backbone(config.training.backbone)
     if config.evaluation.sts:
         from finegrade.evaluation.sts import load_stsb
 
         load_stsb(config.evaluation.sts_data)
+
+
+def _need_backbone(name: str) -> None:
+    """Whether it looks like one: whether it can be loaded shows when it is."""
+    from finegrade.fetching import model_path
+
+    path = model_path(name)
+    if path.suffix != ".gguf" and not (path / "config.json").is_file():
+        wanted = "a folder with a config.json, or a .gguf file of a decoder"
+        raise InputError("training.backbone", got=name, wanted=wanted, remedy="Name an encoder or decoder.")
 
 
 def demo_config(overrides: Sequence[str] = ()) -> Config:

@@ -87,9 +87,9 @@ def parse_passage(reply: str) -> str | None:
 
 
 def _sibling_turn(query: str, passage: str, sibling: str) -> str:
-    return f"query A: {_plain(query)}\npassage: {_plain(passage)}\nquery B: {_plain(sibling)}"
+    return f"query A: {plain(query)}\npassage: {plain(passage)}\nquery B: {plain(sibling)}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """At an inner quote or backslash a small model closes the JSON string and the passage is cut."""
     return text.replace('"', "'").replace("\\", "")

@@ -6,6 +6,7 @@ Whatever a model or a file wrote is escaped by the template; the page's policy f
 import json
 import platform
 import random
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib import resources
@@ -16,6 +17,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from finegrade.cards import CARD, write_card
 from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
 from finegrade.records import Sample, Verdict
@@ -44,11 +46,12 @@ _VERSIONS = (
     "onnxruntime",
     "xllamacpp",
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SAMPLES_SHOWN, _SET_ASIDE_SHOWN, _TEXT_SHOWN = 12, 12, 900
 
 
 def write_report(config: Config, run: RunFolder) -> None:
-    """Writes ``report.html``.
+    """Writes ``report.html``, and ``README.md`` into the model's folder.
 
     Raises:
         InputError: The evaluate stage has not run.
@@ -59,15 +62,23 @@ def write_report(config: Config, run: RunFolder) -> None:
         html = render(_facts(config, run))
         with replacing(run.path(REPORT)) as path:
             path.write_text(html, encoding="utf-8")
-        stage.finish([run.path(REPORT)], {})
+        write_card(run)
+        stage.finish([run.path(REPORT), run.path(CARD)], {})
 
 
 def render(facts: dict[str, Any]) -> str:
     """Fills the template; every text is escaped, the charts alone are ours and go in as they are."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_without_control_signs)
     environment.filters["cut"] = lambda text: text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "…"
     template = resources.files("finegrade").joinpath("templates", "report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(facts)
+
+
+def _without_control_signs(value: Any) -> Any:
+    """What a terminal would obey and HTML forbids becomes a replacement sign."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _CONTROL.sub("\ufffd", value)
+    return value
 
 
 def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
@@ -82,6 +93,7 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
         "loss_chart": Markup(loss_chart(training["steps"])),
         "verification": run.record("verify")["details"],
         "synthesis": run.record("synthesize")["details"],
+        "source_counts": _source_counts(config, run),
         "seeds": run.record("seeds")["details"],
         "stages": _stages(config, run),
         "samples": _samples(run, verdicts, config.seed),
@@ -99,6 +111,19 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
     }
 
 
+def _source_counts(config: Config, run: RunFolder) -> dict[str, dict[str, int]]:
+    """What was read and written before there were seeds, and what of it was left out."""
+    if not config.source.has_documents:
+        return {}
+    documents, queries = run.record("documents")["details"], run.record("queries")["details"]
+    return {
+        "documents": documents["counts"],
+        "files of other formats": documents["passed_over"],
+        "queries set aside": queries["set_aside"],
+        "queries kept": queries["styles"],
+    }
+
+
 def _levels_chart(verdicts: Sequence[Verdict]) -> str:
     before: defaultdict[int, list[float]] = defaultdict(list)
     after: defaultdict[int, list[float]] = defaultdict(list)
@@ -113,14 +138,14 @@ def _levels_chart(verdicts: Sequence[Verdict]) -> str:
 def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
     """Seconds and tokens of every stage; the control rows apart."""
     trained = [row for row in TRAINED_ROWS if config.training.controls or not row.is_control]
-    names = ["seeds", "synthesize", "verify", *(row.stage for row in trained)]
+    names = ["documents", "queries"] if config.source.has_documents else []
+    names += ["seeds", "synthesize", "verify", *(row.stage for row in trained)]
     names += ["score-bm25", "score-base", *(f"score-{row.name}" for row in trained), "evaluate"]
-    usage = run.record("synthesize")["details"]["usage"]
-    stages = []
-    for name in names:
-        tokens = usage if name == "synthesize" else {}
-        stages.append({"name": name, "seconds": run.record(name)["seconds"], "usage": tokens})
-    return stages
+    records = {name: run.record(name) for name in names}
+    return [
+        {"name": name, "seconds": record["seconds"], "usage": record["details"].get("usage", {})}
+        for name, record in records.items()
+    ]
 
 
 def _samples(run: RunFolder, verdicts: Sequence[Verdict], seed: int) -> list[dict[str, Any]]:

@@ -36,13 +36,16 @@ class SetAside(Record):
     reply: str
 
 
-def find_rewrites(seeds: Sequence[Seed], config: SynthesisConfig, seed: int) -> list[Rewrite]:
+def find_rewrites(
+    seeds: Sequence[Seed], config: SynthesisConfig, seed: int, within_groups: bool = True
+) -> list[Rewrite]:
     """Seeds worth rewriting, each with its sibling, in the order to ask for them.
 
     The positive must hold words that belong to the query and not to the sibling: else there is
     nothing in it to change, and a small model copies. Those that hold most come first.
     """
-    siblings = Siblings(seeds)
+    seeds = [seed for seed in seeds if seed.query]
+    siblings = Siblings(seeds, within_groups)
     order = random.Random(seed).sample(list(seeds), len(seeds))
     found = []
     for one in order:

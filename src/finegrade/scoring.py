@@ -119,10 +119,25 @@ def load_scorer(name: str, max_length: int) -> Scorer:
         InputError: There is no such model, or it is no cross-encoder.
     """
     folder = model_path(name)
+    scorer: Scorer
     if (folder / "model.onnx").is_file():
-        return OnnxCrossEncoder(folder, max_length)
-    _need_cross_encoder(folder)
-    return TorchCrossEncoder(folder, max_length)
+        scorer = OnnxCrossEncoder(folder, max_length)
+    else:
+        _need_cross_encoder(folder)
+        scorer = TorchCrossEncoder(folder, max_length)
+    _need_room(scorer, max_length)
+    return scorer
+
+
+def _need_room(scorer: Scorer, max_length: int) -> None:
+    """Whether the model has as many positions shows here, not in the middle of the work."""
+    long = "a " * max_length
+    try:
+        next(iter(scorer.scores([(long, long)])))
+    except Exception as error:  # whatever ONNX Runtime and torch raise
+        got = f"{max_length}: {(str(error).splitlines() or [''])[0]}"
+        wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
+        raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None
 
 
 def _need_cross_encoder(folder: Path) -> None:

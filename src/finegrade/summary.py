@@ -10,6 +10,12 @@ from rich.text import Text
 from finegrade.rows import FINEGRADE
 from finegrade.store import MODEL, REPORT, SCORES, RunFolder, read_json
 
+TEST_QUERIES = {
+    "synthetic": "Scores on synthetic queries: an LLM wrote them for chunks of documents that were held out.",
+    "labelled": "Scores on your own labelled queries, for documents that were held out.",
+}
+"""Where test queries come from, if this is not the source itself: told with every score."""
+
 RE_EMBED = "Re-embed your index: old and new vectors do not mix."
 SMALL_RUN_ROWS = 20_000
 """Training rows below which a run shows that the road works, not what the method is worth."""
@@ -47,8 +53,9 @@ def shares(run: RunFolder) -> dict[str, Any]:
 
 def findings(run: RunFolder) -> list[str]:
     """One sentence each: what share an LLM wrote, what the run can prove, and how finegrade stands to every control."""
-    share = shares(run)
-    lines = [
+    share, scores = shares(run), read_json(run.path(SCORES))
+    lines = [TEST_QUERIES[scores["test_queries"]]] if scores["test_queries"] else []
+    lines += [
         f"An LLM wrote {share['accepted']} of the {share['negatives']:,} verified negatives ({share['share']:.1%}); "
         f"{share['rows_llm']} of the {share['rows']:,} training rows use one. The others come from the corpus."
     ]
@@ -57,7 +64,6 @@ def findings(run: RunFolder) -> list[str]:
             f"A run of {share['rows']:,} training rows proves that the road works from end to end; it is too small to "
             "judge the method."
         )
-    scores = read_json(run.path(SCORES))
     lines.append("One training seed: the intervals below cover the choice of test queries, not that of the seed.")
     lines.append(f"Every model reads the first {scores['max_length']} tokens of a text, BM25 all of it.")
     for difference in scores["differences"]:
@@ -75,18 +81,25 @@ def _told(difference: dict[str, Any], confidence: float) -> str:
     else:
         verdict = "finegrade cannot be told from"
     interval = f"nDCG@10 {found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
-    return f"{verdict} {other}: {interval} ({confidence:.0%} interval)."
+    return f"{verdict} {other}: {interval} ({100 * confidence:g}% interval)."
 
 
 def print_summary(run: RunFolder) -> None:
     """Prints the score table, the findings, and what to do next."""
     console = Console(stderr=True, highlight=False)
     scores = read_json(run.path(SCORES))
-    table = Table("row", *scores["metrics"])
+    title = f"{scores['test_queries']} queries" if scores["test_queries"] else None
+    table = Table("row", *scores["metrics"], title=title)
     for row in scores["rows"]:
         cells = [f"{row['scores'][m]['value']:.3f}" if m in row["scores"] else "–" for m in scores["metrics"]]
         table.add_row(Text(row["title"]), *cells)
     console.print(table)
+    if scores["own"]:
+        own = Table("row", "judged nDCG@10")
+        for row in scores["own"]["rows"]:
+            own.add_row(Text(row["title"]), *(f"{found['value']:.3f}" for found in row["scores"].values()))
+        console.print(f"{scores['own']['answered']} of your own queries, judged by the scorer:")
+        console.print(own)
     for line in findings(run):
         console.print(Text(line), soft_wrap=True)
     console.print()

@@ -11,12 +11,12 @@ from typing import Any
 
 from finegrade.config import Config
 from finegrade.console import progress, say
-from finegrade.llm.asking import model_name
+from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.mining import Miner
 from finegrade.records import HARDEST, Negative, Sample, Seed
 from finegrade.rewriting import Rewrite, SetAside, find_rewrites, write_rewrites
-from finegrade.store import LEDGER, SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows, replacing, write_rows
+from finegrade.store import LEDGER, SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows, write_lines, write_rows
 from finegrade.text import content_hash
 
 
@@ -29,10 +29,8 @@ def synthesize(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The seeds stage has not run, or the LLM cannot be had.
     """
-    llm = config.llm.model_dump(mode="json", exclude={"concurrency", "timeout", "api_key_env", "context"})
     settings = {
-        "llm": llm,
-        "model": model_name(config.llm),
+        "llm": reply_settings(config.llm),
         "synthesis": config.synthesis.model_dump(mode="json"),
         "seed": config.seed,
     }
@@ -40,20 +38,20 @@ def synthesize(config: Config, run: RunFolder) -> None:
         if stage.done:
             return
         seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
-        rewrites = find_rewrites(seeds, config.synthesis, config.seed)
+        within_groups = not config.source.has_documents  # a document is too small to find siblings in
+        rewrites = find_rewrites(seeds, config.synthesis, config.seed, within_groups)
         written, set_aside, usage = _write(rewrites, config, run)
         miner = Miner(seeds, config.seed)
-        samples = _samples(seeds, written, miner)
+        samples = _samples([seed for seed in seeds if seed.query], written, miner)
         write_rows(run.path(SAMPLES), samples)
-        with replacing(run.path(SET_ASIDE)) as path:
-            path.write_text("".join(row.model_dump_json() + "\n" for row in set_aside), encoding="utf-8")
+        write_lines(run.path(SET_ASIDE), set_aside)
         reasons = Counter(f"llm: {row.reason}" for row in set_aside) + miner.set_aside
         details = {"set_aside": dict(reasons.most_common()), "usage": usage, **_count(samples)}
-        stage.finish([run.path(SAMPLES)], details)
+        stage.finish([run.path(SAMPLES), run.path(SET_ASIDE)], details)
         if len(written) < min(config.synthesis.llm_samples, len(rewrites)):
             say(
-                f"synthesize: {len(written)} rewrites instead of {config.synthesis.llm_samples}: the others did not "
-                "pass, or synthesis.max_requests was reached"
+                f"synthesize: {len(written)} rewrites instead of {config.synthesis.llm_samples}: "
+                f"{_most_frequent(set_aside)}synthesis.max_requests is {config.synthesis.max_requests}"
             )
         say(f"synthesize: {len(samples):,} samples, {len(written)} of them with a negative that the LLM wrote")
 
@@ -70,7 +68,7 @@ def _write(
         )
     if not wanted:
         return {}, [], {}
-    with Ledger(run.path(LEDGER)) as ledger:
+    with Ledger(run.path(LEDGER), "synthesize") as ledger:
         before = int(ledger.totals()["replies"])
         if before:
             say(f"synthesize: continues, the ledger holds {before} replies; what it holds is not asked again")
@@ -102,6 +100,11 @@ def _sample(seed: Seed, positive: str, written: Negative | None, mined: Sequence
         group=seed.group,
         hardest_mined=max(mined, key=lambda n: n.level).text if mined else "",
     )
+
+
+def _most_frequent(set_aside: Sequence[SetAside]) -> str:
+    reasons = Counter(row.reason for row in set_aside).most_common(3)
+    return "".join(f"{number} {reason}, " for reason, number in reasons)
 
 
 def _count(samples: Sequence[Sample]) -> dict[str, Any]:

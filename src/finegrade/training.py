@@ -3,6 +3,7 @@
 sentence-transformers' Trainer does the work; the plan reaches it as its batch sampler.
 """
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -89,9 +90,10 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
             "rows_llm": sum(r.negative.source == "llm" for r in plan.rows) if row.negatives == "graded" else 0,
             "rows": len(plan.rows),
             "batch_size": plan.batch_size,
+            "max_length": model.max_seq_length,
             "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
         }
-        stage.finish([folder / "model.safetensors", folder / "modules.json"], details)
+        stage.finish(sorted(path for path in folder.rglob("*") if path.is_file()), details)
         shutil.rmtree(run.path("checkpoints", row.name), ignore_errors=True)
 
 
@@ -213,6 +215,9 @@ class _Steps(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs.get("logs") or {}
         if "loss" in logs:
+            if not math.isfinite(float(logs["loss"])):
+                got, remedy = f"a loss of {logs['loss']} at step {state.global_step}", "Lower training.learning_rate."
+                raise InputError("training", got=got, wanted="a finite loss", remedy=remedy)
             level = self._plan.levels[state.global_step - 1]
             self._meter.note(f"level {level or 'mixed'}, loss {float(logs['loss']):.3f}")
             self._meter.advance()

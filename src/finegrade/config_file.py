@@ -1,0 +1,128 @@
+"""Reads finegrade.toml and --set, and says in one line what is wrong with them."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from finegrade.config import Config, user_path
+from finegrade.errors import InputError
+
+_PATHS = (
+    ("source", "path"), ("source", "queries"), ("llm", "model"), ("verification", "scorer"), ("training", "backbone"),
+    ("evaluation", "sts_data"),
+)  # fmt: skip
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads and checks a finegrade.toml.
+
+    Args:
+        path: The TOML file. Relative paths in it are taken from its folder.
+        overrides: "section.key=value" strings that win over the file; the value is TOML, or else a bare string.
+
+    Raises:
+        InputError: The file is missing, empty, not UTF-8 or not TOML, or holds an unknown key or a wrong value.
+    """
+    data = _read_toml(path)
+    for override in overrides:
+        _apply(data, override)
+    _resolve_paths(data, path.parent)
+    return parse_config(data, str(path))
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    """Relative paths are taken from the file's folder; a model's name counts as a path where it leads somewhere."""
+    for section, key in _PATHS:
+        values = data.get(section)
+        if isinstance(values, dict) and isinstance(value := values.get(key), str):
+            found = folder / user_path(value)
+            if section == "source" or ("/" in value and found.exists() and not values.get("base_url")):
+                values[key] = str(found)
+
+
+def parse_config(data: Mapping[str, Any], origin: str) -> Config:
+    """Checks a configuration that is already a mapping.
+
+    Args:
+        data: Sections by name.
+        origin: Where it came from, for the error line.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, origin) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    wanted, remedy = "a finegrade.toml", "Name it with --config FILE; README shows a short one."
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}", got=error.strerror or error, wanted=wanted, remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise InputError(f"{path}", got=got, wanted="UTF-8 text", remedy="Save the file as UTF-8.") from None
+    if not text.strip():
+        raise InputError(f"{path}", got="an empty file", wanted=wanted, remedy=remedy)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}", got=error, wanted="valid TOML", remedy="Mend that line.") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    name, sign, value = override.partition("=")
+    keys = name.strip().split(".")
+    if not sign or not all(keys) or "\n" in override:
+        got = name.split()[0] if name.split() else "nothing"  # never more: what follows may be a key
+        raise InputError("--set", got=got, wanted="section.key=value", remedy="e.g. --set training.steps=50")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    target: Any = data
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise InputError("--set", got=name, wanted="section.key=value", remedy=f"{key} is not a section.")
+    target[keys[-1]] = parsed
+
+
+_WANTED = {
+    "tuple_type": 'a list like ["a", "b"]',
+    "model_type": "a section with keys, like [training]",
+    "model_attributes_type": "a section with keys, like [training]",
+}
+
+
+def _explain(error: ValidationError, origin: str) -> InputError:
+    errors = error.errors(include_url=False, include_input=True)
+    first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt section shows as a missing one too
+    location = [str(part) for part in first["loc"]]
+    name = ".".join(location) or "the file"
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(location, origin)
+    if first["type"] == "missing":
+        return InputError(f"{origin}: {name}", got="nothing", wanted="a value", remedy=f"Add {name}.")
+    secret = location[-1:] in (["api_key_env"], ["base_url"])
+    got = "something else" if secret else repr(first["input"])
+    if isinstance(first["input"], dict):
+        got = "the section as it is"
+    wanted = _WANTED.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return InputError(f"{origin}: {name}", got=got, wanted=wanted, remedy=f"Correct {name}.")
+
+
+def _unknown_key(location: list[str], origin: str) -> InputError:
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation  # type: ignore[assignment]
+    known = sorted(model.model_fields)
+    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    remedy = f"Did you mean {near[0]}?" if near else "Remove it."
+    return InputError(
+        f"{origin}: unknown key", got=".".join(location), wanted=f"one of {', '.join(known)}", remedy=remedy
+    )

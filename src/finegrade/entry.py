@@ -1,0 +1,15 @@
+"""The command's door: Ctrl-C ends it in order also while it is still loading."""
+
+import sys
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Loads the command line and runs it."""
+    try:
+        from finegrade.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
