@@ -71,7 +71,7 @@ def step_rows(plan: Plan) -> list[list[PlanRow]]:
     return [list(plan.rows[start : start + size]) for start in range(0, len(plan.rows), size)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     samples=samples(),
     schedule=st.sampled_from(SCHEDULES),

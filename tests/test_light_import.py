@@ -39,6 +39,7 @@ def test_data_half_imports_no_torch():
     assert not loaded & set(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["synthesize", "--help"], ["models", "list"]])
 def test_cheap_commands_import_no_torch(arguments, tmp_path):
     code = (

@@ -75,6 +75,7 @@ def interval_of(values: np.ndarray, seed: int = 0, confidence: float = 0.95) -> 
     return found.value, found.low, found.high
 
 
+@pytest.mark.slow
 def test_95_percent_intervals_cover_the_true_mean_about_that_often() -> None:
     generator = np.random.default_rng(0)
     covered = 0

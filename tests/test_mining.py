@@ -44,6 +44,7 @@ def test_levels_are_drawn_from_their_rank_bands_and_the_easiest_from_another_gro
     assert groups[found[3].text] == "b"
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_negatives_and_others_give_others():
     seeds = graded_corpus()
     draws = [[Miner(seeds, number).negatives(s) for s in seeds[:5]] for number in (0, 0, 1)]
@@ -113,3 +114,14 @@ def test_queries_without_a_word_of_the_corpus_get_negatives(query):
 def test_texts_without_a_word_do_no_harm():
     seeds = [seed(0, "a", "!!!"), seed(1, "b", "→"), seed(2, "c", "???", group="h")]
     assert isinstance(Miner(seeds, 0).negatives(seeds[0]), list)
+
+
+def test_what_stands_in_the_positive_s_own_section_is_no_negative():
+    seeds = [seed(i, f"query {i}", f"common words and unique{i}") for i in range(40)]
+    own = [one.model_copy(update={"section": "doc > A" if i < 20 else "doc > B"}) for i, one in enumerate(seeds)]
+    miner = Miner(own, 0)
+    drawn = {negative.text for negative in miner.negatives(own[0])}
+    assert drawn
+    assert drawn <= {one.positives[0] for one in own[20:]}
+    assert miner.set_aside["mined: from the positive's own section"] > 0
+    assert {n.text for n in Miner(seeds, 0).negatives(seeds[0])} - drawn  # without sections any of them may be drawn

@@ -91,6 +91,7 @@ def test_reply_that_is_not_what_was_asked_for_is_none(reply):
     assert parse_passage(reply) is None
 
 
+@pytest.mark.slow
 def test_ten_megabytes_are_read():
     assert len(parse_passage(json.dumps({"passage": "ab\u0007 " * 2_500_000}))) > 5_000_000
 

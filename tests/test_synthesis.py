@@ -245,6 +245,7 @@ def test_continues_after_the_server_broke_down(config, new_run, fake_llm, whole,
     continues_as(whole, config, run, fake_llm, answered)
 
 
+@pytest.mark.slow
 def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     answered = 4
     waiting, over = threading.Event(), threading.Event()

@@ -206,6 +206,7 @@ def test_an_interrupted_run_continues_and_ends_with_identical_weights(
     assert not run.path("checkpoints", FINEGRADE.name).exists()
 
 
+@pytest.mark.slow
 def test_a_kill_after_the_last_checkpoint_costs_no_step(
     uninterrupted: RunFolder, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     seen: list[list[dict[str, str]]],

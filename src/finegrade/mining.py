@@ -27,15 +27,16 @@ class Miner:
     """
 
     def __init__(self, seeds: Sequence[Seed], seed: int) -> None:
-        self._texts = [(text, seed_.group, normalised(seed_.query)) for seed_ in seeds for text in seed_.positives]
+        self._texts = [(text, one.group, normalised(one.query), one.section) for one in seeds for text in one.positives]
         self._random = random.Random(seed)
-        self._index = BM25([text for text, _, _ in self._texts])
+        self._index = BM25([text for text, *_ in self._texts])
         self.set_aside: Counter[str] = Counter()
 
     def negatives(self, seed: Seed) -> list[Negative]:
         """One negative a level, where the corpus has one: levels 4 to 2 mined in rank bands, level 1 random.
 
-        A text of the same query, or nearly equal to one of the query's positives, is never drawn.
+        A text of the same query, of the positive's own section of a document, or nearly equal to one of the query's
+        positives, is never drawn.
         """
         (ranked,) = self._index.rank([seed.query], RANK_BANDS[2][1])
         own = [shingles(text) for text in seed.positives]
@@ -61,8 +62,11 @@ class Miner:
         """The first of the texts that is no positive, no copy of one, and not taken by another level."""
         query = normalised(seed.query)
         for number in numbers:
-            text, _, answers = self._texts[number]
+            text, _, answers, section = self._texts[number]
             if answers == query or text in taken:
+                continue
+            if section and section == seed.section:
+                self.set_aside["mined: from the positive's own section"] += 1
                 continue
             if any(jaccard(shingles(text), positive) >= NEAR_COPY for positive in own):
                 self.set_aside["mined: near-copy of the positive"] += 1

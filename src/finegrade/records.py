@@ -42,6 +42,11 @@ class Chunk(Record):
     group: str
     side: Literal["train", "test"]
 
+    @property
+    def section(self) -> str:
+        """Names what stands under the same heading of the same document."""
+        return f"{self.path} > {self.heading}" if self.heading else ""
+
 
 class WrittenQuery(Record):
     """A query that an LLM wrote, and the chunk that answers it.
@@ -65,12 +70,15 @@ class Seed(Record):
         query: What a user would type; empty for texts that nobody asks for but that are searched and mined, too.
         positives: Texts that answer the query, at least one.
         group: The unit that train and test are split by (a Python package, a document, a product).
+        section: The part of a document that the first positive is from; empty where there are no documents. What
+            stands beside an answer under the same heading often answers, too, and is no negative.
     """
 
     id: str
     query: str
     positives: tuple[str, ...] = Field(min_length=1)
     group: str
+    section: str = ""
 
 
 class Negative(Record):

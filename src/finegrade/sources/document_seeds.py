@@ -42,7 +42,7 @@ def seeds_from_documents(
     for query in written:
         chunk = by_id[query.chunk]
         if chunk.side == "train" or not own_tests:
-            pairs[chunk.side].append(Pair(query=query.query, positive=chunk.text, group=chunk.group))
+            pairs[chunk.side].append(_pair(query.query, chunk))
     test, train = merge(pairs["test"]), merge(pairs["train"])
     asked = {normalised(query.query) for query in test} | {normalised(one.query) for one in own if not one.labelled}
     kept = [one for one in train if normalised(one.query) not in asked]
@@ -63,10 +63,16 @@ def seeds_from_documents(
 def _only_searched(chunks: Iterable[Chunk], seeds: Sequence[Seed]) -> list[Seed]:
     there = {text for seed in seeds for text in seed.positives}
     return [
-        Seed(id=content_hash("", chunk.text), query="", positives=(chunk.text,), group=chunk.group)
+        Seed(
+            id=content_hash("", chunk.text), query="", positives=(chunk.text,), group=chunk.group, section=chunk.section
+        )
         for chunk in chunks
         if chunk.text not in there
     ]
+
+
+def _pair(query: str, chunk: Chunk) -> Pair:
+    return Pair(query=query, positive=chunk.text, group=chunk.group, section=chunk.section)
 
 
 def labelled_pairs(
@@ -92,7 +98,7 @@ def labelled_pairs(
         if answers:
             # one answer that is held out holds the query out
             side: Side = one.side or ("test" if any(chunk.side == "test" for chunk in answers) else "train")
-            pairs += [(side, Pair(query=one.query, positive=c.text, group=c.group)) for c in answers if c.side == side]
+            pairs += [(side, _pair(one.query, chunk)) for chunk in answers if chunk.side == side]
         elif one.positive:
             drawn = int(content_hash(str(seed), one.query), 16) / 16**16
             side = one.side or ("test" if drawn < test_share else "train")

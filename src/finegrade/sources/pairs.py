@@ -12,11 +12,12 @@ MAX_LINE_BYTES = 4_000_000
 
 
 class Pair(Record):
-    """A query, a text that answers it, and the group that train and test are split by."""
+    """A query, a text that answers it, the group that train and test are split by, and the text's section if any."""
 
     query: str
     positive: str
     group: str
+    section: str = ""
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:

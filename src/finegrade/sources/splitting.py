@@ -124,7 +124,8 @@ def merge(pairs: Sequence[Pair]) -> list[Seed]:
     seeds = []
     for first, positives in merged.values():
         texts = tuple(positives.values())
-        seeds.append(Seed(id=content_hash(first.query, *texts), query=first.query, positives=texts, group=first.group))
+        number = content_hash(first.query, *texts)
+        seeds.append(Seed(id=number, query=first.query, positives=texts, group=first.group, section=first.section))
     return sorted(seeds, key=lambda s: s.id)
 
 
