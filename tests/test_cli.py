@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from conftest import FakeLLM
+from test_importing import write_documents
+from test_querying import answer as queries_of
 
 COMMAND = [sys.executable, "-c", "from finegrade.cli import main; main()"]
 TRAINING_ALONE = [
@@ -161,6 +163,56 @@ def test_a_full_disk_in_training_is_told_and_training_goes_on_when_there_is_spac
     filler.unlink()
     assert finegrade("train", "--run", str(run), command=TRAINING_ALONE)[0] == 0
     assert (run / "model" / "model.safetensors").is_file()
+
+
+def documents(fake_llm: FakeLLM, tiny_encoder: Path) -> str:
+    """Writes documents, and gives the configuration for them."""
+    write_documents(Path("docs"), 16)
+    fake_llm.answer = queries_of
+    return (
+        '[source]\nkind = "documents"\npath = "docs"\nchunk_tokens = 80\nlanguage = "any"\ntest_share = 0.3\n'
+        f'[llm]\nbase_url = "{fake_llm.base_url}"\nmodel = "m"\n[queries]\nchunks = 40\n'
+        f'[training]\nbackbone = "{tiny_encoder}"\nmax_length = 32\n'
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leave", [0, 8_192, 40_960])
+def test_a_full_disk_under_documents_and_queries_is_told_and_nothing_is_asked_twice(
+    place: Path, small_disk: Path, leave: int, fake_llm: FakeLLM, tiny_encoder: Path
+) -> None:
+    configure(source=documents(fake_llm, tiny_encoder))
+    filler = fill(small_disk, leave)
+    run = str(small_disk / "run")
+    failed = finegrade("documents", "--run", run)
+    if failed[0] == 0:
+        failed = finegrade("queries", "--run", run)
+    assert failed[0] == 2, failed[1][-1]
+    assert "Free some space" in failed[1][-1]
+    assert "Traceback" not in "\n".join(failed[1])
+    filler.unlink()
+    assert finegrade("documents", "--run", run)[0] == 0
+    assert finegrade("queries", "--run", run)[0] == 0
+    asked = [str(body["messages"]) for body in fake_llm.requests]
+    assert len(asked) - len(set(asked)) <= 1  # the one whose reply found no space
+
+
+@pytest.mark.slow
+def test_documents_and_queries_in_a_folder_that_cannot_be_written_to(
+    place: Path, small_disk: Path, fake_llm: FakeLLM, tiny_encoder: Path
+) -> None:
+    configure(source=documents(fake_llm, tiny_encoder))
+    run = str(small_disk / "run")
+    assert finegrade("documents", "--run", run)[0] == 0
+    before = snapshot(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, capture_output=True)
+    for arguments in (["documents", "--set", "source.chunk_tokens=60"], ["queries"]):
+        code, lines = finegrade(*arguments, "--run", run)
+        assert code == 2
+        assert "Name another run folder with --run" in lines[-1]
+        assert "Traceback" not in "\n".join(lines)
+    assert snapshot(small_disk) == before
+    assert fake_llm.requests == []
 
 
 @pytest.mark.slow
