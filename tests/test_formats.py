@@ -125,6 +125,8 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
     [
         ("<p>One<p>Two", [("", "One"), ("", "Two")]),
         ("<title>T</title><p>One</p>", [("T", "One")]),
+        ("<title>T</title><h2>A</h2><p>x</p>", [("T > A", "x")]),
+        ("<title>T</title><h1>A</h1><p>x</p>", [("A", "x")]),
         ("<h1>A</h1><h3>B</h3><p>x</p><h2>C</h2><p>y</p>", [("A > B", "x"), ("A > C", "y")]),
         ("<h1>A<a class=headerlink href=x>¶</a></h1><p>x</p>", [("A", "x")]),
         ("<pre>a\n  b</pre>", [("", "a\n  b")]),

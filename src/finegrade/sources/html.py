@@ -104,6 +104,8 @@ class _Reader:
         told = "".join(self._gathered).strip()
         self._gathered.clear()
         if told:
-            heading = " > ".join(heading for _, heading in self._headings) or self._title
-            self._blocks.append(Block(heading, told, self._offset))
+            above = [told for _, told in self._headings]
+            if self._title and not any(level == 1 for level, _ in self._headings):
+                above.insert(0, self._title)  # a page without a first heading is named by its title
+            self._blocks.append(Block(" > ".join(above), told, self._offset))
             self._offset += len(told) + 1
