@@ -77,6 +77,14 @@ def test_a_saved_data_set_is_read(tmp_path: Path, split: str | None) -> None:
     assert [d.blocks[0].heading for d in found if isinstance(d, Document)] == [f"Valve {i}" for i in range(5)]
 
 
+def test_a_saved_data_set_that_changes_is_another_one(tmp_path: Path) -> None:
+    source = SourceConfig(kind="documents", path=saved(tmp_path / "data", None))
+    before = open_documents(source, 0).identity()
+    assert open_documents(source, 0).identity() == before
+    (tmp_path / "data" / "state.json").write_text((tmp_path / "data" / "state.json").read_text() + " ")
+    assert open_documents(source, 0).identity() != before
+
+
 def test_an_unknown_split_lists_what_there_is(tmp_path: Path) -> None:
     documents = open_documents(SourceConfig(kind="documents", path=saved(tmp_path / "data", "validation")), 0)
     with pytest.raises(InputError, match=r"source.split: got train; wanted one of validation"):

@@ -14,7 +14,7 @@ from finegrade.errors import InputError
 from finegrade.importing import import_documents
 from finegrade.records import Chunk
 from finegrade.sources import working_set
-from finegrade.sources.languages import check_language
+from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.store import CHUNKS, UNUSED, RunFolder, read_rows
 from finegrade.text import normalised
 
@@ -207,7 +207,6 @@ def test_the_settings_to_change_are_named(changes, mute):
 
 
 def test_english_texts_pass():
-    check_language(
-        ["The valve opens when the pressure rises above two bar, and closes again."] * 20,
-        parse_config({"source": {"kind": "python-docs"}}, "test"),
-    )
+    texts = ["The valve opens when the pressure rises above two bar, and closes again."] * 20
+    check_language(texts, parse_config({"source": {"kind": "python-docs"}}, "test"))
+    assert frequent_languages(texts) == {"en": 1.0}

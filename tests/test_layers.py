@@ -15,7 +15,7 @@ RANKS: dict[str, int] = {
         (
             # what uses nothing but other people's libraries
             "errors text machine records console portable portable.received_attention portable.anchor_pooling llm "
-            "sources llm.embedded_child sources.document sources.decoding evaluation evaluation.metrics",
+            "sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation evaluation.metrics",
             # words of the configuration, formats, the run folder
             "config catalogue store hub gguf lexical charts curriculum siblings portable.anchor_transformer "
             "llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "

@@ -8,6 +8,7 @@ import pytest
 from finegrade.config import SourceConfig
 from finegrade.errors import InputError
 from finegrade.records import Chunk, WrittenQuery
+from finegrade.seeding import _content
 from finegrade.sources.document_seeds import labelled_pairs, seeds_from_documents
 from finegrade.sources.own_queries import OwnQuery, read_own_queries
 
@@ -156,3 +157,19 @@ def test_a_damaged_judgement_is_named_by_its_line(tmp_path):
         file.write("q1 d1 1\n")
     with pytest.raises(InputError, match="line 4"):
         read_own_queries(SourceConfig(kind="beir", path=folder))
+
+
+def test_another_label_is_another_source_for_the_seeds(tmp_path):
+    folder = beir(tmp_path / "b", "train", "test")
+    before = _content(SourceConfig(kind="beir", path=folder))
+    assert _content(SourceConfig(kind="beir", path=folder)) == before
+    with (folder / "qrels" / "test.tsv").open("a") as file:
+        file.write("q2\td2\t1\n")
+    assert _content(SourceConfig(kind="beir", path=folder)) != before
+
+
+def test_a_line_that_is_too_long_is_named_and_not_read_as_two(tmp_path, monkeypatch):
+    monkeypatch.setattr("finegrade.sources.jsonl.MAX_ROW_BYTES", 60)
+    rows = [{"query": "short"}, {"query": "x" * 200}]
+    with pytest.raises(InputError, match="line 2: got row of more than 60 bytes"):
+        read_own_queries(source(tmp_path, *rows))

@@ -12,7 +12,7 @@ from finegrade.errors import InputError
 from finegrade.importing import import_documents
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import STYLES, parse_queries, query_request
-from finegrade.querying import choose_asked, write_queries
+from finegrade.querying import choose_asked, own_queries_test, write_queries
 from finegrade.records import Chunk, WrittenQuery
 from finegrade.store import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder, read_rows
 from test_importing import write_documents
@@ -130,7 +130,7 @@ def test_nothing_of_use_is_told_and_what_was_said_is_kept(config, run, fake_llm)
 
 def test_asked_chunks_are_of_both_sides_from_the_beginning(config, run):
     chunks = read_rows(run.path(CHUNKS), Chunk)
-    asked = choose_asked(chunks, config(chunks=40))
+    asked = choose_asked(chunks, config(chunks=40), False)
     assert len(asked) == 40 == len({chunk.id for chunk in asked})
     assert Counter(chunk.side for chunk in asked)["test"] == 8
     assert {chunk.side for chunk in asked[:6]} == {"train", "test"}
@@ -140,7 +140,9 @@ def test_own_queries_that_test_leave_the_llm_to_train(config, run, tmp_path):
     chunks = read_rows(run.path(CHUNKS), Chunk)
     path = next(chunk.path for chunk in chunks if chunk.side == "test")
     (tmp_path / "own.jsonl").write_text(json.dumps({"query": "my own", "path": path}) + "\n")
-    asked = choose_asked(chunks, config(queries=str(tmp_path / "own.jsonl")))
+    own = config(queries=str(tmp_path / "own.jsonl"))
+    assert own_queries_test(chunks, own)
+    asked = choose_asked(chunks, own, own_queries_test(chunks, own))
     assert {chunk.side for chunk in asked} == {"train"}
 
 

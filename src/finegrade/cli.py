@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ import typer
 from finegrade import __version__
 from finegrade.config import Config
 from finegrade.config_file import load_config
-from finegrade.consent import need_consent
 from finegrade.console import say
 from finegrade.errors import InputError, no_space
 from finegrade.pipeline import demo_config, run_all, run_stage
@@ -67,7 +65,7 @@ def run_command(
         from finegrade.previewing import show_preview
 
         folder = RunFolder(run)
-        need_consent(checked, folder, yes, _ask())
+        _need_consent(checked, folder, yes)
         show_preview(checked, folder, preview)
     else:
         _run(checked, run, yes)
@@ -77,13 +75,15 @@ def _overrides(settings: list[str] | None, force: bool) -> list[str]:
     return [*(settings or ()), *(["source.language=any"] if force else [])]
 
 
-def _ask() -> Callable[[str], bool] | None:
-    return typer.confirm if sys.stdin.isatty() else None
+def _need_consent(config: Config, run: RunFolder, yes: bool) -> None:
+    from finegrade.consent import need_consent
+
+    need_consent(config, run, yes, typer.confirm if sys.stdin.isatty() else None)
 
 
 def _run(config: Config, folder: Path, yes: bool = False) -> None:
     run = RunFolder(folder)
-    need_consent(config, run, yes, _ask())
+    _need_consent(config, run, yes)
     report = run_all(config, run)
     _print_end(run)
     typer.echo(report)
@@ -127,7 +127,7 @@ def _stage_command(name: str, does: str) -> None:
         folder = RunFolder(run, only=name)
         checked = load_config(config, _overrides(settings, force))
         if name in ("queries", "synthesize"):
-            need_consent(checked, folder, yes, _ask())
+            _need_consent(checked, folder, yes)
         run_stage(name, checked, folder)
         if name == "report":
             _print_end(folder)

@@ -13,7 +13,7 @@ from finegrade.config import user_path
 from finegrade.console import say
 from finegrade.errors import InputError, no_space
 from finegrade.hub import download_file, download_model, is_reachable
-from finegrade.store import file_hash
+from finegrade.store import file_hash, files_identity
 from finegrade.wheels import download_wheels
 
 _SPARE = 1 << 20  # bytes
@@ -64,8 +64,7 @@ def model_identity(name: str) -> str:
     if not path.exists():
         return name
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    seen = [f"{p.relative_to(path)}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files]
-    return f"{path.name}-{hashlib.sha256('|'.join(seen).encode()).hexdigest()[:12]}"
+    return f"{path.name}-{files_identity(files, path)[:12]}"
 
 
 def fetch(name: str, check: bool = False) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,41 +11,20 @@ from finegrade.config import Config, SourceConfig
 from finegrade.config_file import parse_config
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.estimating import QUERIES_KEPT, Estimate, estimate
+from finegrade.estimating import CHARS_PER_TOKEN, QUERIES_KEPT, Estimate, estimate
 from finegrade.sources.chunking import chunk_document
 from finegrade.sources.document import Document
 from finegrade.sources.documents import open_documents
-from finegrade.sources.languages import languages
+from finegrade.sources.languages import frequent_languages
 from finegrade.sources.pairs import read_pairs
+from finegrade.sources.tokens import by_characters
 from finegrade.store import replacing
 
 _LOOKED_AT = 200  # documents
-_CHUNK_TOKENS, _CHARS_PER_TOKEN = 150, 4.2
+_CHUNK_TOKENS = 150
 _ASKED = (
-    5000,
-    3000,
-    2000,
-    1500,
-    1000,
-    800,
-    600,
-    500,
-    400,
-    300,
-    250,
-    200,
-    160,
-    130,
-    100,
-    80,
-    60,
-    50,
-    40,
-    30,
-    25,
-    20,
-    16,
-)
+    5000, 3000, 2000, 1500, 1000, 800, 600, 500, 400, 300, 250, 200, 160, 130, 100, 80, 60, 50, 40, 30, 25, 20, 16,
+)  # fmt: skip
 """How many chunks the LLM may be asked about: the first that fits the time is taken."""
 
 _MARGIN = 0.85  # of the time: the estimate is one
@@ -107,7 +85,7 @@ def look_at(path: Path) -> Found:
     if path.is_file() and path.suffix in (".jsonl", ".ndjson") and _holds_pairs(path):
         number = sum(1 for _ in read_pairs(path))
         texts = [pair.positive for pair in islice(read_pairs(path), _LOOKED_AT)]
-        return Found("pairs", f"{number:,} pairs", number, _spoken(texts))
+        return Found("pairs", f"{number:,} pairs", number, list(frequent_languages(texts)))
     return _look_at_documents(SourceConfig(kind="documents", path=path))
 
 
@@ -125,9 +103,7 @@ def _look_at_documents(source: SourceConfig) -> Found:
     behind, number, pieces = 1, 0, 0
     texts: list[str] = []
 
-    def count(parts: Sequence[str]) -> list[int]:
-        return [round(len(part) / _CHARS_PER_TOKEN + 0.5) for part in parts]
-
+    count = by_characters(CHARS_PER_TOKEN)
     for place, found in islice(documents.read(lambda *_: None), _LOOKED_AT):
         if isinstance(found, Document):
             cut = list(chunk_document(found, _CHUNK_TOKENS, count))
@@ -142,12 +118,12 @@ def _look_at_documents(source: SourceConfig) -> Found:
     told = (
         f"{about}{number * share:,.0f} documents, {documents.size / 1e6:,.1f} MB, {about}{pieces * share:,.0f} chunks"
     )
-    return Found(source.kind, told + (f"; not read: {passed}" if passed else ""), round(pieces * share), _spoken(texts))
-
-
-def _spoken(texts: Sequence[str]) -> list[str]:
-    found = languages(texts)
-    return [language for language, number in found.most_common(3) if number >= 0.2 * found.total()]
+    return Found(
+        source.kind,
+        told + (f"; not read: {passed}" if passed else ""),
+        round(pieces * share),
+        list(frequent_languages(texts)),
+    )
 
 
 def _estimate(config: Config, found: Found) -> Estimate:

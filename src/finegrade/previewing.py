@@ -6,7 +6,7 @@ from finegrade.config import Config
 from finegrade.console import say
 from finegrade.llm.ledger import Ledger
 from finegrade.pipeline import fetch_models, run_stage
-from finegrade.querying import ask_for_queries, choose_asked
+from finegrade.querying import ask_for_queries, choose_asked, own_queries_test
 from finegrade.records import Chunk, Seed
 from finegrade.rewriting import find_rewrites, write_rewrites
 from finegrade.store import CHUNKS, LEDGER, TRAIN_SEEDS, RunFolder, read_rows
@@ -29,7 +29,8 @@ def show_preview(config: Config, run: RunFolder, number: int) -> None:
 
 
 def _show_queries(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
-    chunks = choose_asked(read_rows(run.path(CHUNKS), Chunk), config)[:number]
+    there = read_rows(run.path(CHUNKS), Chunk)
+    chunks = choose_asked(there, config, own_queries_test(there, config))[:number]
     written, set_aside = asyncio.run(ask_for_queries(chunks, config, run, ledger))
     for chunk in chunks:
         say(f"\n{chunk.path}, from character {chunk.offset:,}:\n  {chunk.text}")

@@ -16,7 +16,7 @@ from finegrade.query_gates import query_refusal, reply_refusal
 from finegrade.query_prompts import parse_queries, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
 from finegrade.sources.document_seeds import labelled_pairs
-from finegrade.sources.own_queries import read_own_queries
+from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.store import (
     CHUNKS,
     LEDGER,
@@ -49,9 +49,8 @@ def write_queries(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The documents stage has not run, the LLM cannot be had, or nothing that it wrote is of use.
     """
-    own = read_own_queries(config.source)
     settings = {
-        "own": [[query.query, query.positive, query.side, *sorted(query.paths)] for query in own if query.labelled],
+        "own": labels_identity(read_own_queries(config.source)),
         "llm": reply_settings(config.llm),
         "queries": config.queries.model_dump(mode="json"),
         "test_share": config.source.test_share,
@@ -63,7 +62,7 @@ def write_queries(config: Config, run: RunFolder) -> None:
             return
         chunks = read_rows(run.path(CHUNKS), Chunk)
         tested_by_own = own_queries_test(chunks, config)
-        asked = choose_asked(chunks, config)
+        asked = choose_asked(chunks, config, tested_by_own)
         with Ledger(run.path(LEDGER), stage.name) as ledger:
             written, set_aside = asyncio.run(ask_for_queries(asked, config, run, ledger))
             usage = ledger.totals()
@@ -76,11 +75,10 @@ def write_queries(config: Config, run: RunFolder) -> None:
         kept = [query for query, is_found in zip(written, found, strict=True) if is_found]
         sides = {chunk.id: chunk.side for chunk in chunks}
         counts = Counter(sides[query.chunk] for query in kept)
+        write_lines(run.path(QUERIES_SET_ASIDE), set_aside)
         if not counts["train"] or not (counts["test"] or tested_by_own):
             remedy = f"See {run.path(LEDGER).name} and {QUERIES_SET_ASIDE}; raise queries.chunks, or name another LLM."
-            write_lines(run.path(QUERIES_SET_ASIDE), set_aside)
             raise InputError("queries", got=dict(counts), wanted="some to train and some to test", remedy=remedy)
-        write_lines(run.path(QUERIES_SET_ASIDE), set_aside)
         write_rows(run.path(QUERIES), kept)
         reasons = Counter(row.reason for row in set_aside)
         details = {
@@ -97,12 +95,12 @@ def write_queries(config: Config, run: RunFolder) -> None:
         )
 
 
-def choose_asked(chunks: Sequence[Chunk], config: Config) -> list[Chunk]:
+def choose_asked(chunks: Sequence[Chunk], config: Config, tested_by_own: bool) -> list[Chunk]:
     """The chunks to write queries for: ``test_share`` of them on the test side, none there where own queries test.
 
     Chunks stand in the file in the order in which they were drawn, so the first ones are a random sample.
     """
-    share = 0.0 if own_queries_test(chunks, config) else config.source.test_share
+    share = 0.0 if tested_by_own else config.source.test_share
     number = config.queries.chunks
     test = [chunk for chunk in chunks if chunk.side == "test"][: round(number * share)]
     train = [chunk for chunk in chunks if chunk.side == "train"][: number - len(test)]

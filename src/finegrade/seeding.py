@@ -1,5 +1,6 @@
 """The seeds stage: queries and the texts that answer them, on their two sides."""
 
+import json
 import random
 from typing import Any
 
@@ -8,11 +9,12 @@ from finegrade.console import say
 from finegrade.records import Chunk, Seed, WrittenQuery
 from finegrade.sources.document_seeds import seeds_from_documents
 from finegrade.sources.languages import check_language
-from finegrade.sources.own_queries import read_own_queries
+from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.sources.pairs import Pair, read_pairs
 from finegrade.sources.python_docs import installed_versions, read_python_docs
 from finegrade.sources.splitting import Split, split_pairs
 from finegrade.store import CHUNKS, QUERIES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, file_hash, read_rows, write_rows
+from finegrade.text import content_hash
 
 
 def make_seeds(config: Config, run: RunFolder) -> None:
@@ -56,7 +58,8 @@ def _split(config: Config, run: RunFolder) -> Split:
 def _content(source: SourceConfig) -> str:
     """What the source holds now, so that an edited file makes the stage run again."""
     if source.has_documents:
-        return file_hash(source.queries) if source.queries else "in the chunks and queries"
+        own = read_own_queries(source)
+        return content_hash(json.dumps(labels_identity(own)), *(one.query for one in own if not one.labelled))
     if source.path is None:
         return installed_versions()
     try:

@@ -100,6 +100,12 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def files_identity(files: Iterable[Path], root: Path) -> str:
+    """Names the content of files by path, size and time of change: as cheap to get as it is stable."""
+    seen = [f"{path.relative_to(root)}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
+    return hashlib.sha256("|".join(seen).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def fingerprint(*values: Any) -> str:
     """Hash of settings and inputs: what decides whether a stage's result still holds."""
     return hashlib.sha256(json.dumps([FORMAT, *values], sort_keys=True, default=str).encode()).hexdigest()
@@ -112,12 +118,11 @@ class Stage:
         done: Whether a finished result with the same fingerprint is there.
     """
 
-    def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str) -> None:
-        self.run, self.name, self.fingerprint = run, name, wanted_fingerprint
+    def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str, done: bool) -> None:
+        self.run, self.name, self.fingerprint, self.done = run, name, wanted_fingerprint, done
         self._record_path = run.path("stages", f"{name}.json")
         self._clock_path = run.path("stages", f".{name}.clock.json")
         record = _read_record(self._record_path)
-        self.done = holds(run, name, wanted_fingerprint)
         if self.done and record:
             say(f"{name}: kept from {record['finished']}, nothing it reads has changed")
         elif record:
@@ -229,13 +234,14 @@ class RunFolder:
         """
         inputs = {stage: self.record(stage)["outputs"] for stage in after}
         wanted_fingerprint = fingerprint(name, settings, inputs)
-        if self._only not in (None, command_of(name)) and not holds(self, name, wanted_fingerprint):
+        done = _holds(self, name, wanted_fingerprint)
+        if not done and self._only not in (None, command_of(name)):
             known = self.path("stages", f"{name}.json").is_file()
             got = "other settings or inputs than it was made with" if known else "none"
             remedy = f"Run `finegrade {command_of(name)}` first, or `finegrade run`."
             raise InputError(f"{self.root}: {name}", got=got, wanted="a finished stage that holds", remedy=remedy)
         self.path("stages").mkdir(parents=True, exist_ok=True)
-        return Stage(self, name, wanted_fingerprint)
+        return Stage(self, name, wanted_fingerprint, done)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -252,7 +258,7 @@ def command_of(stage: str) -> str:
     return {"train": "train", "score": "evaluate"}.get(stage.partition("-")[0], stage)
 
 
-def holds(run: RunFolder, stage: str, wanted_fingerprint: str) -> bool:
+def _holds(run: RunFolder, stage: str, wanted_fingerprint: str) -> bool:
     """Whether a finished result with this fingerprint is there, whole."""
     record = _read_record(run.path("stages", f"{stage}.json"))
     if record is None or not record.keys() >= {"finished", "outputs", "details"}:

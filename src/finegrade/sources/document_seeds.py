@@ -86,7 +86,7 @@ def labelled_pairs(
     by_path: defaultdict[str, list[Chunk]] = defaultdict(list)
     for chunk in chunks:
         by_path[chunk.path].append(chunk)
-    index = NearDuplicates(chunk.text for chunk in chunks)
+    index = NearDuplicates(chunk.text for chunk in chunks if any(one.positive for one in own))
     pairs: list[tuple[Side, Pair]] = []
     lost = 0
     for one in own:

@@ -1,6 +1,5 @@
 """Where documents come from, behind one Protocol: files, a saved data set, the hub."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,7 @@ from finegrade.sources.document import Document, Unread
 from finegrade.sources.files import Guessed, list_files, read_files
 from finegrade.sources.hub import hub_rows, is_saved_dataset, saved_rows
 from finegrade.sources.tables import row_documents
+from finegrade.store import files_identity
 
 
 class DocumentSource(Protocol):
@@ -54,8 +54,7 @@ class _Files:
         self.size = sum(self._sizes.values())
 
     def identity(self) -> str:
-        seen = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in self._files]
-        return hashlib.sha256("|".join(seen).encode("utf-8", "surrogateescape")).hexdigest()
+        return files_identity(self._files, self._root)
 
     def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
         fields = self._source.text_field, self._source.title_field
@@ -78,7 +77,9 @@ class _DataSet:
         self.passed_over: dict[str, int] = {}
 
     def identity(self) -> str:
-        return f"{self.name}:{self._source.split}"
+        path = self._source.path
+        content = files_identity(sorted(p for p in path.rglob("*") if p.is_file()), path) if path else ""
+        return f"{self.name}:{self._source.split}:{content}"
 
     def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
         source = self._source

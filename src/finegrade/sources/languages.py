@@ -21,6 +21,13 @@ def languages(texts: Sequence[str]) -> Counter[str]:
     return Counter(py3langid.classify(text)[0] for text in long_enough[:SAMPLE])
 
 
+def frequent_languages(texts: Sequence[str]) -> dict[str, float]:
+    """The languages that count, with their shares, most frequent first."""
+    found = languages(texts)
+    shares = {language: number / found.total() for language, number in found.most_common()}
+    return {language: share for language, share in shares.items() if share >= SHARE}
+
+
 def check_language(texts: Sequence[str], config: Config) -> None:
     """Stops where a part of the texts is in a language that an embedded model does not speak.
 
@@ -31,15 +38,15 @@ def check_language(texts: Sequence[str], config: Config) -> None:
     """
     if config.source.language == "any":
         return
-    found = languages(texts)
+    found = frequent_languages(texts)
     mute: dict[str, list[str]] = {}
     for setting, name in _models(config).items():
         spoken = CATALOGUE[name].languages if name in CATALOGUE else ()
-        for language, number in found.items():
-            if spoken and language not in spoken and number >= SHARE * found.total():
+        for language in found:
+            if spoken and language not in spoken:
                 mute.setdefault(language, []).append(f'{setting} ("{name}")')
     if mute:
-        shares = ", ".join(f"{language} in {found[language] / found.total():.0%} of the texts" for language in mute)
+        shares = ", ".join(f"{language} in {found[language]:.0%} of the texts" for language in mute)
         settings = ", ".join(dict.fromkeys(setting for settings in mute.values() for setting in settings))
         remedy = f"Name models that speak it: {settings}. Or go on as it is with --force."
         raise InputError("the language", got=shares, wanted="a language that the models speak", remedy=remedy)

@@ -1,6 +1,5 @@
 """The user's own queries: with what answers them, for training and testing; without, for testing only."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Literal
 
 from finegrade.config import SourceConfig
 from finegrade.errors import InputError
+from finegrade.sources.jsonl import jsonl_rows
 
 Side = Literal["train", "test"]
 
 _ROW = '{"query": "..."}, with "path" (a document) or "positive" (a text) where you know what answers it'
-_MAX_LINE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,11 @@ class OwnQuery:
     def labelled(self) -> bool:
         """Whether it is known what answers it."""
         return bool(self.paths or self.positive)
+
+
+def labels_identity(own: Iterable[OwnQuery]) -> list[list[str | None]]:
+    """The labelled queries as fingerprints take them."""
+    return [[one.query, one.positive, one.side, *sorted(one.paths)] for one in own if one.labelled]
 
 
 def read_own_queries(source: SourceConfig) -> list[OwnQuery]:
@@ -100,21 +104,11 @@ def _judgements(path: Path) -> Iterable[tuple[str, str]]:
 
 def _rows(path: Path, form: str) -> Iterable[tuple[str, Mapping[str, object]]]:
     try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(_MAX_LINE):
-                number += 1
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line.decode("utf-8-sig"))
-                except (ValueError, RecursionError):
-                    row = None
-                where = f"{path}, line {number}"
-                if not isinstance(row, dict):
-                    wanted = f"a JSON object {form}".strip()
-                    raise InputError(where, got="something else", wanted=wanted, remedy="Correct the row.")
-                yield where, row
+        for number, row in jsonl_rows(path):
+            where = f"{path}, line {number}"
+            if isinstance(row, str):
+                raise InputError(where, got=row, wanted=f"a JSON object {form}".strip(), remedy="Correct the row.")
+            yield where, row
     except OSError as error:
         got = error.strerror or error
         raise InputError(str(path), got=got, wanted="a JSONL file of queries", remedy="Correct the path.") from None

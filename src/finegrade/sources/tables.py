@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import pyarrow.parquet as pq
 from finegrade.errors import InputError
 from finegrade.sources.decoding import decode
 from finegrade.sources.document import Document, Unread, paragraphs
+from finegrade.sources.jsonl import jsonl_rows
 
-MAX_ROW_BYTES = 4_000_000
 _TEXT = ("text", "content", "contents", "body", "passage", "document", "positive", "answer", "description", "abstract")
 _TITLE = ("title", "heading", "subject", "headline")
 _ID = ("_id", "id", "doc_id", "docid", "document_id", "url", "path")
@@ -22,24 +21,7 @@ _ID = ("_id", "id", "doc_id", "docid", "document_id", "url", "path")
 
 def read_jsonl(path: Path) -> Iterator[Mapping[str, Any] | str]:
     """Rows of a JSONL file; a string in place of a row says why it is none."""
-    with path.open("rb") as file:
-        while line := file.readline(MAX_ROW_BYTES + 1):
-            if len(line) > MAX_ROW_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_ROW_BYTES)
-                yield f"row of more than {MAX_ROW_BYTES:,} bytes"
-            elif line.strip():
-                yield _json_row(line)
-
-
-def _json_row(line: bytes) -> Mapping[str, Any] | str:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    except (ValueError, RecursionError):
-        return "no JSON"
-    return row if isinstance(row, dict) else "no JSON object"
+    return (row for _, row in jsonl_rows(path))
 
 
 def read_csv(path: Path) -> Iterator[Mapping[str, Any] | str]:

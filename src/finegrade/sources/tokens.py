@@ -23,10 +23,19 @@ def token_counter(backbone: str) -> CountTokens:
     path = Path(model_path(backbone)) / "tokenizer.json"
     if not path.is_file():
         say(f"{path} is not there: a token is taken for {_CHARS_PER_TOKEN:.0f} characters")
-        return lambda texts: [round(len(text) / _CHARS_PER_TOKEN + 0.5) for text in texts]
+        return by_characters(_CHARS_PER_TOKEN)
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return lambda texts: [
         len(found.ids) for found in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     ]
+
+
+def by_characters(per_token: float) -> CountTokens:
+    """A counter that needs no tokenizer.
+
+    Args:
+        per_token: Characters that are taken for one token.
+    """
+    return lambda texts: [round(len(text) / per_token + 0.5) for text in texts]

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ SECTION_PIECES = 20
 """Where there are no sections either, so many pieces in a row are one."""
 
 
+_NO_TEXT = ["path", "heading"]  # columns that say how pieces fall into groups
 _BATCH = 2_000
 
 
@@ -32,11 +33,11 @@ _BATCH = 2_000
 class Piece:
     """One row of the file of pieces, with its group."""
 
-    text: str
     path: str
     heading: str
-    offset: int
     group: str
+    text: str = ""
+    offset: int = 0
 
 
 def choose_chunks(
@@ -57,9 +58,9 @@ def choose_chunks(
         InputError: One side is left empty.
     """
     sections = _sections(pieces)
-    sizes = Counter(piece.group for piece in _read(pieces, sections))
+    sizes = Counter(piece.group for piece in _read(pieces, sections, _NO_TEXT))
     if held_out:
-        test_groups = {piece.group for piece in _read(pieces, sections) if piece.path in held_out}
+        test_groups = {piece.group for piece in _read(pieces, sections, _NO_TEXT) if piece.path in held_out}
     else:
         test_groups = choose_groups(sizes, source.test_groups, source.test_share, seed)
 
@@ -99,7 +100,7 @@ def _chunk(piece: Piece, side: Literal["train", "test"]) -> Chunk:
 def _sections(pieces: Path) -> dict[str, int] | None:
     """Document -> how many levels of headings name its groups (0: none does); None where whole documents are groups."""
     headings: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for batch in pq.ParquetFile(pieces).iter_batches(_BATCH, columns=["path", "heading"]):
+    for batch in pq.ParquetFile(pieces).iter_batches(_BATCH, columns=_NO_TEXT):
         for row in batch.to_pylist():
             headings[row["path"]][row["heading"]] = None
             if len(headings) >= FEW_DOCUMENTS:
@@ -118,9 +119,10 @@ def _top(heading: str, depth: int) -> str:
     return " > ".join(heading.split(" > ")[:depth])
 
 
-def _read(pieces: Path, sections: Mapping[str, int] | None) -> Iterator[Piece]:
+def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[str] | None = None) -> Iterator[Piece]:
+    """The pieces with their groups; where only some columns are wanted the others stay empty."""
     before, number = "", 0
-    for batch in pq.ParquetFile(pieces).iter_batches(_BATCH):
+    for batch in pq.ParquetFile(pieces).iter_batches(_BATCH, columns=columns):
         for row in batch.to_pylist():
             path = row["path"]
             number = number + 1 if path == before else 0
