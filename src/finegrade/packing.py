@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from finegrade.catalogue import CATALOGUE, Entry, is_complete
+from finegrade.catalogue import CATALOGUE
 from finegrade.console import progress, say
+from finegrade.entries import Entry, is_complete
 from finegrade.errors import InputError
 from finegrade.fetching import cache_folder, entry_folder, fetch
 from finegrade.store import file_hash, replacing

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from finegrade.catalogue import Archive, Entry, File, Part, all_parts, carried_files
 from finegrade.console import Meter, progress
+from finegrade.entries import Archive, Entry, File, Part, all_parts, carried_files
 from finegrade.errors import InputError
 from finegrade.store import read_json, write_json
 
