@@ -15,7 +15,8 @@ RANKS: dict[str, int] = {
         (
             # what uses nothing but other people's libraries
             "errors text machine entries records console portable portable.received_attention portable.anchor_pooling "
-            "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation evaluation.metrics",
+            "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
+            "evaluation.metrics",
             # words of the configuration, formats, the run folder
             "config catalogue store hub gguf lexical charts curriculum siblings portable.anchor_transformer "
             "llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "
@@ -35,7 +36,6 @@ RANKS: dict[str, int] = {
             "pipeline consent initialising",
             "previewing",
             "cli",
-            "entry",
             "entry",
         )
     )
