@@ -79,7 +79,9 @@ def test_what_was_spent_before_counts(tmp_path):
 def test_the_client_stops_at_the_cap_and_keeps_what_it_has(fake_llm, tmp_path):
     async def go():
         with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-            client = LLMClient(fake_llm.base_url, "none", ledger, 10, Budget(LLMConfig(max_tokens=200), ledger))
+            client = LLMClient(
+                fake_llm.base_url, "none", ledger, 10, Budget(LLMConfig(max_tokens=200), ledger), "Start it."
+            )
             try:
                 for number in range(50):
                     await client.complete(request(f"{number}", 50))

@@ -34,7 +34,9 @@ def ask(fake_llm, path, no_retries):
     def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY):
         async def go():
             with Ledger(path, "test") as ledger:
-                client = LLMClient(base_url, key, ledger, timeout, Budget(LLMConfig(), ledger))
+                client = LLMClient(
+                    base_url, key, ledger, timeout, Budget(LLMConfig(), ledger), "Start it, or correct llm.base_url."
+                )
                 try:
                     return [await client.complete(one) for one in requests]
                 finally:
@@ -235,7 +237,9 @@ def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monke
 
     async def go():
         with Ledger(path, "test") as ledger:
-            client = LLMClient(fake_llm.base_url, KEY, ledger, 10, Budget(LLMConfig(), ledger))
+            client = LLMClient(
+                fake_llm.base_url, KEY, ledger, 10, Budget(LLMConfig(), ledger), "Start it, or correct llm.base_url."
+            )
             try:
                 return await client.complete(request())
             finally:

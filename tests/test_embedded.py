@@ -170,7 +170,7 @@ def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, t
 
     async def ask(server):
         with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-            client = LLMClient(server.base_url, server.api_key, ledger, 120, Budget(LLMConfig(), ledger))
+            client = LLMClient(server.base_url, server.api_key, ledger, 120, Budget(LLMConfig(), ledger), "Start it.")
             try:
                 return await client.complete(asked)
             finally:

@@ -10,7 +10,8 @@ from finegrade.query_prompts import query_request
 from finegrade.rows import TRAINED_ROWS
 
 # On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
-READ_PER_SECOND, WRITTEN_PER_SECOND = 75.0, 30.0  # tokens, by the embedded LLM
+READ_PER_SECOND, WRITTEN_PER_SECOND = 45.0, 24.0  # tokens, by the embedded LLM
+REQUEST_SECONDS, START_SECONDS = 0.7, 15.0  # of the embedded LLM, besides reading and writing
 TRAINED_PER_SECOND, EMBEDDED_PER_SECOND = 34.0, 86.0  # texts of 80 tokens
 SCORED_PER_SECOND = 85.0  # pairs, by the cross-encoder
 STS_SECONDS = 12.0  # a row
@@ -20,8 +21,11 @@ CHARS_PER_TOKEN = 4.2
 QUERIES_KEPT = 2.2
 """Of three that are written for a chunk."""
 
-REWRITES_ACCEPTED = 0.45
-"""Of the rewrites that are asked for, by the gates (LOG.md)."""
+REWRITES_ACCEPTED, REWRITES_OF_CHUNKS_ACCEPTED = 0.45, 0.15
+"""Of the rewrites that are asked for, by the gates (LOG.md); chunks of documents are harder to rewrite."""
+
+_CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
+_QUERY_TOKENS = 13
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,24 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
 
 
 def _queries(config: Config) -> Asked:
-    length = round(config.source.chunk_tokens * CHARS_PER_TOKEN * 0.8)  # few chunks are full
+    length = _chunk_length(config)
     request = query_request("x" * length, config.queries.styles, model="", temperature=0, seed=0)
-    return _asked("queries", request, length, config.queries.chunks, 18 * len(config.queries.styles))
+    return _asked("queries", request, length, config.queries.chunks, _QUERY_TOKENS * len(config.queries.styles))
 
 
 def _rewrites(config: Config) -> Asked:
-    length = min(config.synthesis.max_passage_chars, round(config.source.chunk_tokens * CHARS_PER_TOKEN * 0.8))
+    length = min(
+        config.synthesis.max_passage_chars, round(config.source.chunk_tokens * CHARS_PER_TOKEN * _CHUNK_FILLED)
+    )
+    accepted = REWRITES_OF_CHUNKS_ACCEPTED if config.source.has_documents else REWRITES_ACCEPTED
     request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
-    number = min(round(config.synthesis.llm_samples / REWRITES_ACCEPTED), config.synthesis.max_requests)
+    number = min(round(config.synthesis.llm_samples / accepted), config.synthesis.max_requests)
     return _asked("rewrites", request, length + 120, number, round(length / CHARS_PER_TOKEN) + 8)
+
+
+def _chunk_length(config: Config) -> int:
+    """Of most chunks, in characters."""
+    return round(config.source.chunk_tokens * CHARS_PER_TOKEN * _CHUNK_FILLED)
 
 
 def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, written: int) -> Asked:
@@ -114,7 +126,8 @@ def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, writt
 def _llm_seconds(asked: Asked, config: Config) -> float:
     if config.llm.base_url:
         return asked.requests * 5.0 / config.llm.concurrency  # a guess: servers differ by far more
-    return asked.tokens_fresh / READ_PER_SECOND + asked.tokens_out / WRITTEN_PER_SECOND
+    read, written = asked.tokens_fresh / READ_PER_SECOND, asked.tokens_out / WRITTEN_PER_SECOND
+    return START_SECONDS + asked.requests * REQUEST_SECONDS + read + written
 
 
 def _model_seconds(config: Config, train: int, test: int, chunks: int) -> dict[str, float]:
@@ -125,7 +138,8 @@ def _model_seconds(config: Config, train: int, test: int, chunks: int) -> dict[s
     read = sum(training.steps * training.batch_size * texts[row.negatives] for row in rows)
     embedded = (len(rows) + 1) * (chunks + test) * longer / EMBEDDED_PER_SECOND
     sts = STS_SECONDS * (len(rows) + 1) if config.evaluation.sts else 0.0
-    return {
+    found_again = {"queries found again": chunks * longer / EMBEDDED_PER_SECOND} if config.source.has_documents else {}
+    return found_again | {
         "verify": 5 * train / SCORED_PER_SECOND,
         "train": read * longer / TRAINED_PER_SECOND,
         "evaluate": embedded + sts,

@@ -10,7 +10,8 @@ from finegrade.console import progress, say
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity
 from finegrade.finding import FOUND_WITHIN, find_again
-from finegrade.llm.asking import model_name, open_llm, replies_in_order, reply_settings
+from finegrade.llm.asking import ask_each, model_name, reply_settings
+from finegrade.llm.client import ChatRequest
 from finegrade.llm.ledger import Ledger
 from finegrade.query_gates import query_refusal, reply_refusal
 from finegrade.query_prompts import parse_queries, query_request
@@ -130,28 +131,10 @@ async def ask_for_queries(
     set_aside: list[QuerySetAside] = []
     seen: set[str] = set()
     styles = config.queries.styles
-    model = model_name(config.llm)
-    requests = (
-        query_request(
-            chunk.text,
-            styles,
-            model=model,
-            server=config.llm.base_url or "",
-            temperature=config.queries.temperature,
-            seed=config.seed,
-        )
-        for chunk in asked
-    )
-    if before := int(ledger.totals()["replies"]):
-        say(f"queries: continues, the ledger holds {before} replies; what it holds is not asked again")
+    asking = ask_each(asked, lambda chunk: _request(chunk, config), config.llm, ledger, run.path(LLM_LOG))
     with progress("the LLM writes queries", len(asked)) as meter:
-        async with (
-            open_llm(config.llm, ledger, run.path(LLM_LOG)) as client,
-            aclosing(replies_in_order(client, requests, config.llm.concurrency)) as replies,
-        ):
-            waiting = iter(asked)
-            async for reply in replies:
-                chunk = next(waiting)
+        async with aclosing(asking) as replies:
+            async for chunk, reply in replies:
                 queries = parse_queries(reply.text, styles)
                 reason = reply_refusal(reply, queries)
                 if reason or queries is None:
@@ -167,6 +150,17 @@ async def ask_for_queries(
                 meter.advance()
                 meter.note(f"{len(written)} queries, {len(set_aside)} set aside")
     return written, set_aside
+
+
+def _request(chunk: Chunk, config: Config) -> ChatRequest:
+    return query_request(
+        chunk.text,
+        config.queries.styles,
+        model=model_name(config.llm),
+        server=config.llm.base_url or "",
+        temperature=config.queries.temperature,
+        seed=config.seed,
+    )
 
 
 def _aside(chunk: str, path: str, style: str, reason: str, text: str) -> QuerySetAside:

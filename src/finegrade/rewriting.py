@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from finegrade.config import Config, SynthesisConfig
 from finegrade.console import progress
 from finegrade.gates import refusal
-from finegrade.llm.asking import model_name, open_llm, replies_in_order
+from finegrade.llm.asking import ask_each, model_name
 from finegrade.llm.client import ChatRequest
 from finegrade.llm.ledger import Ledger
 from finegrade.prompts import parse_passage, sibling_request
@@ -77,15 +77,10 @@ async def write_rewrites(
     written: dict[str, Negative] = {}
     set_aside: list[SetAside] = []
     rewrites = rewrites[: config.synthesis.max_requests]
-    requests = (_request(rewrite, config) for rewrite in rewrites)
-    left = iter(rewrites)
+    asking = ask_each(rewrites, lambda rewrite: _request(rewrite, config), config.llm, ledger, run.path(LLM_LOG))
     with progress("the LLM writes negatives", wanted) as meter:
-        async with (
-            open_llm(config.llm, ledger, run.path(LLM_LOG)) as client,
-            aclosing(replies_in_order(client, requests, config.llm.concurrency)) as replies,
-        ):
-            async for reply in replies:
-                rewrite = next(left)
+        async with aclosing(asking) as replies:
+            async for rewrite, reply in replies:
                 seed = rewrite.seed
                 text = parse_passage(reply.text)
                 reason = refusal(seed, rewrite.sibling, text, reply, config.synthesis)

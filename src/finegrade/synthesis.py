@@ -69,9 +69,6 @@ def _write(
     if not wanted:
         return {}, [], {}
     with Ledger(run.path(LEDGER), "synthesize") as ledger:
-        before = int(ledger.totals()["replies"])
-        if before:
-            say(f"synthesize: continues, the ledger holds {before} replies; what it holds is not asked again")
         written, set_aside = asyncio.run(write_rewrites(rewrites, wanted, config, run, ledger))
         return written, set_aside, ledger.totals()
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import openai
@@ -63,13 +63,6 @@ class ChatRequest(Record):
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
-class ChatClient(Protocol):
-    """Whatever answers a chat request."""
-
-    async def complete(self, request: ChatRequest) -> Reply:
-        """The reply, from the ledger where it is there."""
-
-
 class LLMClient:
     """Asks an OpenAI-compatible server, through the ledger.
 
@@ -79,16 +72,13 @@ class LLMClient:
         ledger: Where requests and replies are kept.
         timeout: Seconds until a request counts as failed.
         budget: Says when it is enough.
-        lost: What to do when the server cannot be reached.
+        lost: For the user: what to do when the server cannot be reached.
 
     Raises:
         InputError: The key cannot be sent in a header.
     """
 
-    def __init__(
-        self, base_url: str, api_key: str, ledger: Ledger, timeout: float, budget: Budget,
-        lost: str = "Start the server, or correct llm.base_url.",
-    ) -> None:  # fmt: skip
+    def __init__(self, base_url: str, api_key: str, ledger: Ledger, timeout: float, budget: Budget, lost: str) -> None:
         self.host = urlsplit(base_url).hostname or "?"
         if not (api_key.isascii() and api_key.isprintable()):
             remedy = "Set the environment variable that llm.api_key_env names."

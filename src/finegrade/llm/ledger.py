@@ -63,7 +63,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, purpose: str) -> None:
-        self._path, self._purpose = path, purpose
+        self._path, self.purpose = path, purpose
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -108,7 +108,7 @@ class Ledger:
         self._execute(
             "INSERT INTO requests (key, purpose, request, asked) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked",
-            (key, self._purpose, json.dumps(request), time.time()),
+            (key, self.purpose, json.dumps(request), time.time()),
         )
 
     def replied(self, key: str, reply: Reply) -> None:
@@ -131,6 +131,6 @@ class Ledger:
         row = self._execute(
             "SELECT COUNT(*), COUNT(reply), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
             " COALESCE(SUM(seconds), 0) FROM requests WHERE ? OR purpose = ?",
-            (every_purpose, self._purpose),
+            (every_purpose, self.purpose),
         ).fetchone()
         return dict(zip(("requests", "replies", "prompt_tokens", "completion_tokens", "seconds"), row, strict=True))
