@@ -14,6 +14,7 @@ from finegrade.llm.client import REFUSED, ChatRequest, LLMClient, Message
 from finegrade.llm.ledger import Ledger, Reply
 
 KEY = "sk-secret-KEY-123"
+LOST = "Correct llm.base_url."
 SCHEMA = {"type": "object", "properties": {"passage": {"type": "string"}}}
 
 
@@ -34,9 +35,7 @@ def ask(fake_llm, path, no_retries):
     def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY):
         async def go():
             with Ledger(path, "test") as ledger:
-                client = LLMClient(
-                    base_url, key, ledger, timeout, Budget(LLMConfig(), ledger), "Start it, or correct llm.base_url."
-                )
+                client = LLMClient(base_url, key, ledger, timeout, Budget(LLMConfig(), ledger), LOST)
                 try:
                     return [await client.complete(one) for one in requests]
                 finally:
@@ -237,9 +236,7 @@ def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monke
 
     async def go():
         with Ledger(path, "test") as ledger:
-            client = LLMClient(
-                fake_llm.base_url, KEY, ledger, 10, Budget(LLMConfig(), ledger), "Start it, or correct llm.base_url."
-            )
+            client = LLMClient(fake_llm.base_url, KEY, ledger, 10, Budget(LLMConfig(), ledger), LOST)
             try:
                 return await client.complete(request())
             finally:

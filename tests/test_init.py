@@ -1,20 +1,23 @@
 """`finegrade init` and `estimate`: what is found, what fits, and that the file that is written can be run."""
 
 import json
+import os
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from finegrade.config_file import load_config, parse_config
 from finegrade.errors import InputError
 from finegrade.estimating import estimate, told_estimate
-from finegrade.initialising import look_at, write_config
+from finegrade.initialising import write_config
+from finegrade.sources.looking import look_at
 from test_importing import write_documents
 from test_own_queries import beir
 
 
-def written(path, output, minutes=30.0, queries=None):
-    write_config(path, minutes, output, queries)
+def written(path, output, minutes=30.0, queries=None, settings=()):
+    write_config(path, minutes, output, queries, settings)
     return load_config(output)
 
 
@@ -79,9 +82,64 @@ def test_nothing_to_read_writes_nothing(tmp_path, content):
 
 
 def test_odd_names_of_folders_are_quoted(tmp_path):
-    write_documents(tmp_path / 'do"cs \\ é', 12)
-    config = written(tmp_path / 'do"cs \\ é', tmp_path / "finegrade.toml")
-    assert config.source.path == tmp_path / 'do"cs \\ é'
+    name = 'do"cs \\ é \U0001f600 \x7f \n [x]'
+    write_documents(tmp_path / name, 12)
+    config = written(tmp_path / name, tmp_path / "finegrade.toml")
+    assert config.source.path == tmp_path / name
+
+
+def test_a_name_that_no_toml_can_hold_is_told(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/do\xffcs")
+    write_documents(Path(folder), 12)
+    with pytest.raises(InputError, match="not Unicode"):
+        write_config(Path(folder), 30, tmp_path / "finegrade.toml", None)
+
+
+REMOTE = (
+    "llm.base_url=https://h.example/v1",
+    "llm.model=some-model",
+    "llm.price_in=1",
+    "llm.price_out=4",
+    "llm.concurrency=64",
+)
+
+
+def test_more_money_is_a_larger_run_that_fits_it(tmp_path):
+    write_documents(tmp_path / "docs", 300)
+    asked = []
+    for money in (0.05, 0.5, 100.0):
+        config = written(
+            tmp_path / "docs", tmp_path / f"{money}.toml", 600, settings=[*REMOTE, f"llm.max_cost={money}"]
+        )
+        assert config.llm.max_cost == money
+        assert estimate(config).cost <= money
+        asked.append(config.queries.chunks)
+    assert asked[0] < asked[1] < asked[2]
+
+
+def test_minutes_bind_where_money_does_not_and_a_cap_in_tokens_binds_too(tmp_path):
+    write_documents(tmp_path / "docs", 300)
+    rich = written(tmp_path / "docs", tmp_path / "a.toml", 10, settings=[*REMOTE, "llm.max_cost=100"])
+    assert sum(estimate(rich).minutes.values()) <= 10
+    capped = written(tmp_path / "docs", tmp_path / "b.toml", 600, settings=[*REMOTE, "llm.max_tokens=40000"])
+    assert estimate(capped).tokens <= 40_000
+
+
+def test_what_the_user_sets_wins_and_is_written(tmp_path):
+    write_documents(tmp_path / "docs", 30)
+    settings = ["seed=7", "training.steps=3", 'training.backbone="my/model"', "evaluation.sts=false"]
+    written(tmp_path / "docs", tmp_path / "finegrade.toml", settings=settings)
+    data = tomllib.loads((tmp_path / "finegrade.toml").read_text())
+    assert (data["seed"], data["training"]["steps"], data["evaluation"]["sts"]) == (7, 3, False)
+    assert data["training"]["backbone"] == "my/model"
+
+
+@pytest.mark.parametrize("setting", ["training.step=3", "training.steps=x", "no", "llm.base_url=https://h.example/v1"])
+def test_a_wrong_setting_writes_nothing(tmp_path, setting):
+    write_documents(tmp_path / "docs", 30)
+    with pytest.raises(InputError):
+        write_config(tmp_path / "docs", 30, tmp_path / "finegrade.toml", None, [setting])
+    assert not (tmp_path / "finegrade.toml").exists()
 
 
 def documents(**llm):

@@ -22,16 +22,16 @@ RANKS: dict[str, int] = {
             "llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "
             "sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
-            "config_file wheels rows mining llm.budget sources.files sources.languages sources.own_queries "
-            "sources.python_docs sources.splitting",
+            "config_file config_writing wheels rows mining llm.budget sources.files sources.languages "
+            "sources.own_queries sources.python_docs sources.splitting",
             "fetching summary llm.client sources.documents sources.document_seeds sources.working_set "
             "evaluation.test_set",
             # what stages are made of
             "cards encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
             "finding gates query_prompts score_book sources.chunking evaluation.intervals",
-            "estimating query_gates rewriting sources.pieces evaluation.own evaluation.row_scores",
+            "estimating query_gates rewriting sources.pieces sources.looking evaluation.own evaluation.row_scores",
             # the stages: never one another
-            "importing querying seeding synthesis verification training evaluation.stage reporting",
+            "fitting importing querying seeding synthesis verification training evaluation.stage reporting",
             # the road, and its door
             "pipeline consent initialising",
             "previewing",

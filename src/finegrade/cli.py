@@ -101,11 +101,12 @@ def init(
     minutes: Annotated[float, typer.Option(min=5, help="What a run may take, on two cores.")] = 30,
     output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write.")] = DEFAULT_CONFIG,
     queries: Annotated[Path | None, typer.Option(help="Your own queries, JSONL.")] = None,
+    settings: SetOption = None,
 ) -> None:
-    """Looks at your data and writes a configuration for it."""
+    """Looks at your data and writes a configuration for it, fitted to the minutes and to llm.max_cost if you set it."""
     from finegrade.initialising import write_config
 
-    write_config(path, minutes, output, queries)
+    write_config(path, minutes, output, queries, settings or ())
 
 
 @app.command(name="estimate")

@@ -29,7 +29,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     data = _read_toml(path)
     for override in overrides:
-        _apply(data, override)
+        apply_setting(data, override)
     _resolve_paths(data, path.parent)
     return parse_config(data, str(path))
 
@@ -74,7 +74,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}", got=error, wanted="valid TOML", remedy="Mend that line.") from None
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def apply_setting(data: dict[str, Any], override: str) -> None:
+    """Puts "section.key=value" into a mapping; the value is TOML, or else a bare string.
+
+    Raises:
+        InputError: It has another form.
+    """
     name, sign, value = override.partition("=")
     keys = name.strip().split(".")
     if not sign or not all(keys) or "\n" in override:

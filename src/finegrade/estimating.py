@@ -8,6 +8,7 @@ from finegrade.llm.client import ChatRequest
 from finegrade.prompts import sibling_request
 from finegrade.query_prompts import query_request
 from finegrade.rows import TRAINED_ROWS
+from finegrade.sources.tokens import CHARS_PER_TOKEN
 
 # On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
 READ_PER_SECOND, WRITTEN_PER_SECOND = 45.0, 24.0  # tokens, by the embedded LLM
@@ -17,7 +18,6 @@ SCORED_PER_SECOND = 85.0  # pairs, by the cross-encoder
 STS_SECONDS = 12.0  # a row
 _TOKENS_OF_REFERENCE = 80
 
-CHARS_PER_TOKEN = 4.2
 QUERIES_KEPT = 2.2
 """Of three that are written for a chunk."""
 
@@ -150,13 +150,14 @@ def told_estimate(config: Config) -> str:
     """The estimate for people."""
     found = estimate(config)
     lines = [f"{a.what}: {a.requests:,} requests, {a.tokens_in:,} tokens in, {a.tokens_out:,} out" for a in found.asked]
-    lines.append(f"LLM: {config.llm.host or 'embedded, on this machine'}; {_money(found.cost)}")
+    lines.append(f"LLM: {config.llm.host or 'embedded, on this machine'}; {told_money(found.cost)}")
     lines += [f"{name}: {minutes:.1f} minutes" for name, minutes in found.minutes.items()]
     lines.append(f"in all: about {sum(found.minutes.values()):.0f} minutes on two cores without a GPU")
     return "\n".join(lines)
 
 
-def _money(money: float | None) -> str:
+def told_money(money: float | None) -> str:
+    """A cost for people."""
     if money is None:
         return "cost unknown: name llm.price_in and llm.price_out"
     return f"about {money:.2f} by the prices you named" if money else "no cost"

@@ -1,0 +1,87 @@
+"""What lies at a path: kind, number and language of the texts, from the names of all files and a look into some."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from finegrade.config import SourceConfig
+from finegrade.errors import InputError
+from finegrade.sources.chunking import chunk_document
+from finegrade.sources.document import Document
+from finegrade.sources.documents import open_documents
+from finegrade.sources.languages import frequent_languages
+from finegrade.sources.pairs import read_pairs
+from finegrade.sources.tokens import CHARS_PER_TOKEN, by_characters
+
+_LOOKED_AT = 200  # documents, or pairs
+_CHUNK_TOKENS = 150
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies there.
+
+    Attributes:
+        kind: As source.kind.
+        told: For people.
+        texts: Chunks, or pairs, as far as can be told from looking at some.
+        spoken: Languages, most frequent first.
+    """
+
+    kind: str
+    told: str
+    texts: int
+    spoken: list[str] = field(default_factory=list)
+
+
+def look_at(path: Path) -> Found:
+    """What lies there.
+
+    Args:
+        path: A folder or file of documents, a BEIR folder, or a JSONL file of pairs.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    if (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file():
+        return _look_at_documents(SourceConfig(kind="beir", path=path))
+    if path.is_file() and path.suffix in (".jsonl", ".ndjson") and _holds_pairs(path):
+        number = sum(1 for _ in read_pairs(path))
+        texts = [pair.positive for pair in islice(read_pairs(path), _LOOKED_AT)]
+        return Found("pairs", f"{number:,} pairs", number, list(frequent_languages(texts)))
+    return _look_at_documents(SourceConfig(kind="documents", path=path))
+
+
+def _holds_pairs(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            row = json.loads(file.readline())
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(row, dict) and {"query", "positive"} <= row.keys()
+
+
+def _look_at_documents(source: SourceConfig) -> Found:
+    documents = open_documents(source, 0)
+    behind, number, pieces = 1, 0, 0
+    texts: list[str] = []
+    count = by_characters(CHARS_PER_TOKEN)
+    for place, found in islice(documents.read(lambda *_: None), _LOOKED_AT):
+        if isinstance(found, Document):
+            cut = list(chunk_document(found, _CHUNK_TOKENS, count))
+            behind, number, pieces = max(behind, place), number + 1, pieces + len(cut)
+            texts += [piece.text for piece in cut[:3]]
+    if not pieces:
+        remedy = "Name a folder with text in it."
+        raise InputError(documents.name, got="no text", wanted="documents", remedy=remedy)
+    share = max(1.0, documents.size / behind) if number >= _LOOKED_AT else 1.0
+    about = "about " if share > 1 else ""
+    told = (
+        f"{about}{number * share:,.0f} documents, {documents.size / 1e6:,.1f} MB, {about}{pieces * share:,.0f} chunks"
+    )
+    if documents.passed_over:
+        endings = Counter(documents.passed_over).most_common(4)
+        told += "; not read: " + ", ".join(f"{number} {ending}" for ending, number in endings)
+    return Found(source.kind, told, round(pieces * share), list(frequent_languages(texts)))
