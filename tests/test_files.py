@@ -11,6 +11,8 @@ import pytest
 from finegrade.errors import InputError
 from finegrade.sources.document import Document, Unread
 from finegrade.sources.files import list_files, read_files
+from finegrade.sources.tables import read_parquet
+from finegrade.store import RunFolder
 
 TEXT = "The valve opens when the pressure rises above two bar. It closes again below one."
 
@@ -156,3 +158,76 @@ def test_nothing_to_read_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"Endings that are read: .*\.md"):
         list_files(tmp_path / name)
+
+
+def test_a_table_without_a_text_does_not_stop_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "numbers.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "notes.md").write_text("# Valves\n\nThey open.")
+    found, _ = read(tmp_path)
+    assert [one.path for one in found if isinstance(one, Document)] == ["notes.md"]
+    (unread,) = (one for one in found if isinstance(one, Unread))
+    assert unread.path == "numbers.csv"
+    assert "columns a, b" in unread.reason
+
+
+def test_the_first_rows_need_not_hold_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": null, "id": 0}\n{"id": 0, "text": "Valves open."}\n')
+    found, _ = read(tmp_path)
+    assert found[1] == Unread("a.jsonl#1", "no text in 'text'")
+    assert found[0].path == "a.jsonl#0"
+
+
+def test_tables_with_other_columns_are_read_together(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "Valves open."}\n')
+    (tmp_path / "b.jsonl").write_text('{"body": "Pipes leak."}\n')
+    found, _ = read(tmp_path, text_field="body")
+    assert [one.path for one in found if isinstance(one, Document)] == ["b.jsonl#1"]
+    assert [one.path for one in found if isinstance(one, Unread)] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("before", [0, 50_000])
+def test_the_encoding_of_a_table_is_guessed_and_told(tmp_path: Path, before: int) -> None:
+    rows = "text,x\n" + "Pipes leak.,1\n" * before + "Das Ventil öffnet für die Spülung; größer als üblich.,1\n" * 20
+    (tmp_path / "a.csv").write_bytes(rows.encode("latin-1"))
+    found, told = read(tmp_path)
+    assert [path for path, _ in told] == ["a.csv"]
+    assert len(found) == before + 20
+    last = next(document for document in found if document.path == f"a.csv#{before + 20}")
+    assert texts(last)[0][1] == "Das Ventil öffnet für die Spülung; größer als üblich."
+
+
+def test_a_table_with_a_byte_order_mark_is_read_by_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("title;text\nVentil;Es öffnet.\n".encode("utf-16"))
+    assert texts(one(tmp_path)) == [("Ventil", "Es öffnet.")]
+
+
+@pytest.mark.parametrize("rows", ["text\n" + "x" * 500_000 + "\n", 'text\n"' + "x" * 500_000 + '"\n'])
+def test_long_cells_are_read(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "a.csv").write_text(rows)
+    assert len(texts(one(tmp_path))[0][1]) == 500_000
+
+
+@pytest.mark.parametrize("rows", ["text\nfirst\n" + "x" * 3000 + "\nlast\n", 'text\nfirst\n"' + "x\n" * 1500 + '"\n'])
+def test_cells_without_an_end_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str) -> None:
+    monkeypatch.setattr("finegrade.sources.tables.MAX_ROW_BYTES", 1000)
+    (tmp_path / "a.csv").write_text(rows)
+    (first, rest), _ = read(tmp_path)
+    assert texts(first) == [("", "first")]
+    assert rest.reason.startswith("no CSV from line ")
+
+
+def test_of_parquet_only_columns_of_text_and_numbers_are_read(tmp_path: Path) -> None:
+    table = pa.table({"id": [7], "text": ["Valves open."], "vector": [[0.5] * 1000], "image": [b"x" * 1000]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (row,) = read_parquet(tmp_path / "a.parquet", str)
+    assert row == {"id": 7, "text": "Valves open."}
+
+
+def test_run_folders_and_the_users_queries_are_no_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("Valves open.")
+    (tmp_path / "real.jsonl").write_text('{"query": "valve"}\n')
+    run = RunFolder(tmp_path / "runs" / "run")
+    with run.locked(), run.stage("documents", {}):
+        run.path("queries_set_aside.jsonl").write_text('{"text": "no document"}\n')
+    files, _ = list_files(tmp_path, tmp_path / "real.jsonl")
+    assert files == [tmp_path / "a.md"]

@@ -54,6 +54,18 @@ def test_a_damaged_pdf_says_so(tmp_path: Path, content: bytes) -> None:
         pdf_blocks(tmp_path / "a.pdf")
 
 
+def test_a_pdf_without_an_end_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finegrade.sources.pdf.MAX_PAGES", 2)
+    assert len(pdf_blocks(write_pdf(tmp_path / "a.pdf", [TEXT] * 2))) == 2
+    with pytest.raises(ValueError, match="more than 2 pages"):
+        pdf_blocks(write_pdf(tmp_path / "a.pdf", [TEXT] * 3))
+
+
+def test_offsets_of_markdown_count_as_markdown_does() -> None:
+    text = "# A\n\nfirst\x0cpage\u2028more\n\nsecond\n"
+    assert [text[block.offset :].split()[0] for block in markdown_blocks(text)] == ["first", "second"]
+
+
 def test_pdf_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pypdf", None)
     with pytest.raises(InputError, match=r"pip install .finegrade\[pdf\]"):
@@ -140,7 +152,15 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
         ("<pre>a\n  b</pre>", [("", "a\n  b")]),
         ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", [("", "a b"), ("", "c")]),
         ("<p>a<b>b</b>c<br>d</p>tail", [("", "abc\nd"), ("", "tail")]),
-        ("<div role=navigation>n</div><article><p>x</p></article><p>outside</p>", [("", "x")]),
+        ("<div role=navigation>n</div><article><p>xxxxxxx</p></article><p>out</p>", [("", "xxxxxxx")]),
+        ("<article><p>x</p></article><p>most of the page</p>", [("", "x"), ("", "most of the page")]),
+        ("<main><p>a</p></main><p>b</p><main><p>c</p></main>", [("", "a"), ("", "c")]),
+        ("<p>Costs <!-- -->5<!-- --> a <b>month</b><!-- x --> in all.</p>", [("", "Costs 5 a month in all.")]),
+        ("<p>a<?pi x?>b</p>", [("", "ab")]),
+        ("<section id=cookies><h2>Cookies</h2><p>x</p></section>", [("Cookies", "x")]),
+        ("<section id=skip-locked><h2>S</h2><p>x</p></section><div id=footer>f</div>", [("S", "x")]),
+        ("<div class='content has-sidebar no-menu'><p>x</p></div>", [("", "x")]),
+        ("<div class='a main-menu'>n</div><div class=sphinxsidebar><h3>T</h3></div><p>x</p>", [("", "x")]),
         ('<?xml version="1.0" encoding="latin-1"?><html><body><p>é</p></body></html>', [("", "é")]),
         ("<p>x</p><!-- no --><?pi no?>", [("", "x")]),
         ("<div class='page-sidebar'>n</div><p class='abstract'>x</p>", [("", "x")]),

@@ -1,20 +1,25 @@
 """The documents stage: chunks on two sides, nothing twice, boilerplate gone, little memory."""
 
 import json
+import os
 import random
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import WORDS
-from finegrade.config import Config
+from finegrade.config import Config, SourceConfig
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.importing import import_documents
 from finegrade.records import Chunk
 from finegrade.sources import working_set
+from finegrade.sources.documents import open_documents
 from finegrade.sources.languages import check_language, frequent_languages
+from finegrade.sources.pieces import write_pieces
+from finegrade.sources.tokens import by_characters
 from finegrade.store import CHUNKS, UNUSED, RunFolder, read_rows
 from finegrade.text import normalised
 
@@ -210,3 +215,38 @@ def test_english_texts_pass():
     texts = ["The valve opens when the pressure rises above two bar, and closes again."] * 20
     check_language(texts, parse_config({"source": {"kind": "python-docs"}}, "test"))
     assert frequent_languages(texts) == {"en": 1.0}
+
+
+def test_lone_surrogates_in_texts_and_names_stop_nothing(config, tmp_path):
+    write_documents(tmp_path / "docs", 12)
+    text = "A broken sign \\ud83d stands in this text, which is long enough to be kept as a piece of its own."
+    (tmp_path / "docs" / "rows.jsonl").write_text(f'{{"text": "{text}"}}\n')
+    name = os.fsdecode(b"do\xffcs.md")
+    (tmp_path / "docs" / name).write_text(
+        "# Odd\n\nThis file has a name that is not Unicode, and yet it is read with all the others."
+    )
+    chunks, _ = imported(config(), tmp_path)
+    assert [chunk.path for chunk in chunks if "not Unicode" in chunk.text] == ["do?cs.md"]
+    assert [chunk.text for chunk in chunks if chunk.path.startswith("rows")] == [text.replace("\\ud83d", "?")]
+
+
+def test_pieces_that_somebody_judged_are_kept_as_they_are(tmp_path):
+    (tmp_path / "docs").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "docs" / name).write_text(
+            "This very text stands in two documents, of which only one has been judged so far."
+        )
+    (tmp_path / "docs" / "c.txt").write_text("Yes.")
+    documents = open_documents(SourceConfig(kind="documents", path=tmp_path / "docs"), 0)
+    for required, all_of_it, kept in (
+        ((), False, 1),
+        (("a.txt", "b.txt"), False, 2),
+        (("c.txt",), False, 2),
+        ((), True, 2),
+    ):
+        counts = write_pieces(
+            documents, tmp_path / "p.parquet", tmp_path / "u.jsonl", 80, by_characters(4), required, all_of_it
+        )
+        assert counts["pieces"] == kept
+        paths = pq.read_table(tmp_path / "p.parquet").column("path").to_pylist()
+        assert set(required) <= set(paths)

@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from finegrade.text import without_control_signs
+
 _console = Console(stderr=True, highlight=False)
 _PLAIN_SECONDS = 15.0
 _SPEED_SECONDS = 1_800.0  # one unit may take a minute
@@ -34,8 +36,8 @@ class Meter(Protocol):
 
 
 def say(text: str) -> None:
-    """Prints one line for the user; text from models or files is shown as it is, never as markup."""
-    _console.print(escape(text), soft_wrap=True)
+    """Prints one line for the user; text from models or files is never taken as markup or for a terminal's commands."""
+    _console.print(without_control_signs(text), markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager

@@ -48,7 +48,9 @@ def import_documents(config: Config, run: RunFolder) -> None:
         try:
             with replacing(run.path(UNUSED)) as unused:
                 count = token_counter(config.training.backbone)
-                counts = write_pieces(documents, pieces, unused, source.chunk_tokens, count)
+                counts = write_pieces(
+                    documents, pieces, unused, source.chunk_tokens, count, labelled, all_of_it=source.kind == "beir"
+                )
             chunks = choose_chunks(pieces, source, held_out, labelled, config.seed, counts)
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -6,7 +6,6 @@ Whatever a model or a file wrote is escaped by the template; the page's policy f
 import json
 import platform
 import random
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib import resources
@@ -35,6 +34,7 @@ from finegrade.store import (
     replacing,
 )
 from finegrade.summary import RE_EMBED, findings, load_snippet
+from finegrade.text import without_control_signs
 
 _VERSIONS = (
     "finegrade",
@@ -46,7 +46,6 @@ _VERSIONS = (
     "onnxruntime",
     "xllamacpp",
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SAMPLES_SHOWN, _SET_ASIDE_SHOWN, _TEXT_SHOWN = 12, 12, 900
 
 
@@ -75,9 +74,8 @@ def render(facts: dict[str, Any]) -> str:
 
 
 def _without_control_signs(value: Any) -> Any:
-    """What a terminal would obey and HTML forbids becomes a replacement sign."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _CONTROL.sub("\ufffd", value)
+        return without_control_signs(value)
     return value
 
 

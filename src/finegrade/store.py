@@ -29,6 +29,7 @@ CHUNKS, UNUSED = "documents/chunks.parquet", "documents/set_aside.jsonl"
 QUERIES, QUERIES_SET_ASIDE = "queries.parquet", "queries_set_aside.jsonl"
 TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
 SAMPLES, SET_ASIDE = "samples.parquet", "set_aside.jsonl"
+LOCK, STAGES = ".lock", "stages"
 LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
@@ -120,8 +121,8 @@ class Stage:
 
     def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str, done: bool) -> None:
         self.run, self.name, self.fingerprint, self.done = run, name, wanted_fingerprint, done
-        self._record_path = run.path("stages", f"{name}.json")
-        self._clock_path = run.path("stages", f".{name}.clock.json")
+        self._record_path = run.path(STAGES, f"{name}.json")
+        self._clock_path = run.path(STAGES, f".{name}.clock.json")
         record = _read_record(self._record_path)
         if self.done and record:
             say(f"{name}: kept from {record['finished']}, nothing it reads has changed")
@@ -170,6 +171,11 @@ class Stage:
         self.done = True
 
 
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is one that a run has worked in."""
+    return (folder / LOCK).is_file() and (folder / STAGES).is_dir()
+
+
 class RunFolder:
     """Everything one run made. Stages never import each other: they meet only here.
 
@@ -191,7 +197,7 @@ class RunFolder:
             InputError: Another process is at work in the folder.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path(".lock"))
+        lock = FileLock(self.path(LOCK))
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -213,7 +219,7 @@ class RunFolder:
         Raises:
             InputError: The stage has not finished in this folder.
         """
-        path = self.path("stages", f"{stage}.json")
+        path = self.path(STAGES, f"{stage}.json")
         record = _read_record(path)
         if record is None or "outputs" not in record:
             wanted = f"a finished {stage} stage"
@@ -236,11 +242,11 @@ class RunFolder:
         wanted_fingerprint = fingerprint(name, settings, inputs)
         done = _holds(self, name, wanted_fingerprint)
         if not done and self._only not in (None, command_of(name)):
-            known = self.path("stages", f"{name}.json").is_file()
+            known = self.path(STAGES, f"{name}.json").is_file()
             got = "other settings or inputs than it was made with" if known else "none"
             remedy = f"Run `finegrade {command_of(name)}` first, or `finegrade run`."
             raise InputError(f"{self.root}: {name}", got=got, wanted="a finished stage that holds", remedy=remedy)
-        self.path("stages").mkdir(parents=True, exist_ok=True)
+        self.path(STAGES).mkdir(parents=True, exist_ok=True)
         return Stage(self, name, wanted_fingerprint, done)
 
 
@@ -260,7 +266,7 @@ def command_of(stage: str) -> str:
 
 def _holds(run: RunFolder, stage: str, wanted_fingerprint: str) -> bool:
     """Whether a finished result with this fingerprint is there, whole."""
-    record = _read_record(run.path("stages", f"{stage}.json"))
+    record = _read_record(run.path(STAGES, f"{stage}.json"))
     if record is None or not record.keys() >= {"finished", "outputs", "details"}:
         return False
     return bool(record["fingerprint"] == wanted_fingerprint) and _whole(run, record)

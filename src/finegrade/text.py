@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Hashable
 
 _WORD = re.compile(r"\w+(?:\+\+|#)?")  # C, C++ and C# are three words
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STOPWORDS = frozenset(
     word
     for line in (
@@ -43,6 +44,16 @@ def jaccard(left: Collection[Hashable], right: Collection[Hashable]) -> float:
 def normalised(text: str) -> str:
     """The text as compared for equality: lower-case words joined by single spaces; signs where there are no words."""
     return " ".join(words(text)) or " ".join(text.split())
+
+
+def encodable(text: str) -> str:
+    """The text without lone surrogates, which come out of JSON and file names and which no file takes: "?" instead."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def without_control_signs(text: str) -> str:
+    """The text with what a terminal would obey and HTML forbids replaced; line ends and tabs stay."""
+    return _CONTROL.sub("\ufffd", text)
 
 
 def content_hash(*parts: str) -> str:

@@ -15,6 +15,7 @@ from pydantic import field_validator
 
 from finegrade.errors import InputError, no_space
 from finegrade.records import Record
+from finegrade.text import encodable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -51,7 +52,7 @@ class Reply(Record):
     @field_validator("text")
     @classmethod
     def _as_utf8_can_hold_it(cls, value: str) -> str:
-        return value.encode("utf-8", "replace").decode("utf-8")  # lone surrogates, which no file takes, become "?"
+        return encodable(value)
 
 
 class Ledger:

@@ -1,10 +1,13 @@
 """Bytes to text: UTF-8 where it is UTF-8, else a guess that is told."""
 
 import codecs
+from collections.abc import Iterable
+from pathlib import Path
 
 from charset_normalizer import from_bytes
 
 _SAMPLE = 1 << 16
+_BLOCK = 1 << 20
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -14,16 +17,44 @@ def decode(data: bytes) -> tuple[str, str | None]:
     Raises:
         ValueError: It is no text in any encoding.
     """
-    for mark, encoding in _MARKS.items():
-        if data.startswith(mark):
-            return data.decode(encoding, "replace"), None
-    if b"\0" in data[:_SAMPLE]:
-        raise ValueError("binary")
-    try:
-        return data.decode("utf-8"), None
-    except UnicodeDecodeError as error:
-        around = max(0, error.start - _SAMPLE // 2)  # where the signs are that tell encodings apart
-        best = from_bytes(data[around : around + _SAMPLE]).best()
+    encoding, is_guess = _encoding([data])
+    return data.decode(encoding, "replace"), encoding if is_guess else None
+
+
+def file_encoding(path: Path) -> tuple[str, bool]:
+    """The encoding of a file that is too large to be held, and whether it had to be guessed.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no text in any encoding.
+    """
+    with path.open("rb") as file:
+        return _encoding(iter(lambda: file.read(_BLOCK), b""))
+
+
+def _encoding(blocks: Iterable[bytes]) -> tuple[str, bool]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    before = b""
+    for block in blocks:
+        if not before:
+            for mark, encoding in _MARKS.items():
+                if block.startswith(mark):
+                    return encoding, False
+            if b"\0" in block[:_SAMPLE]:
+                raise ValueError("binary")
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError as error:
+            return _guessed(before[-_SAMPLE // 2 :] + block, error.start + len(before[-_SAMPLE // 2 :])), True
+        before = block
+    return "utf-8", False
+
+
+def _guessed(data: bytes, place: int) -> str:
+    """From the lines around the place where it is not UTF-8 that hold signs which tell encodings apart."""
+    around = max(0, place - _SAMPLE // 2)
+    lines = [line for line in data[around : around + _SAMPLE].split(b"\n") if not line.isascii()]
+    best = from_bytes(b"\n".join(lines)).best()
     if best is None:
         raise ValueError("no known encoding")
-    return data.decode(best.encoding, "replace"), best.encoding
+    return best.encoding

@@ -49,7 +49,7 @@ class _Files:
         self._source, self._seed = source, seed
         self._root = source.path / "corpus.jsonl" if source.kind == "beir" else source.path
         self.name = str(self._root)
-        self._files, self.passed_over = list_files(self._root)
+        self._files, self.passed_over = list_files(self._root, source.queries)
         self._sizes = {path: path.stat().st_size for path in self._files}
         self.size = sum(self._sizes.values())
 

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from finegrade.errors import InputError
@@ -11,7 +12,8 @@ from finegrade.sources.document import Block, Document, Unread, paragraphs
 from finegrade.sources.html import html_blocks
 from finegrade.sources.markdown import markdown_blocks
 from finegrade.sources.pdf import pdf_blocks
-from finegrade.sources.tables import read_csv, read_jsonl, read_parquet, row_documents
+from finegrade.sources.tables import NoTextColumnError, read_csv, read_jsonl, read_parquet, row_documents
+from finegrade.store import is_run_folder
 
 MAX_FILE_BYTES = 50_000_000
 
@@ -39,8 +41,14 @@ Guessed = Callable[[str, str], None]
 """Called with a path and the encoding that was guessed for it."""
 
 
-def list_files(root: Path) -> tuple[list[Path], dict[str, int]]:
-    """The files that are read, sorted, and how many others there are by ending; hidden ones and links are passed over.
+def list_files(root: Path, without: Path | None = None) -> tuple[list[Path], dict[str, int]]:
+    """The files that are read, sorted, and how many others there are by ending.
+
+    Hidden files, links and run folders are passed over.
+
+    Args:
+        root: A folder, or one file.
+        without: A file that is no document: the user's queries may lie beside what they are about.
 
     Raises:
         InputError: There is nothing to read.
@@ -52,6 +60,8 @@ def list_files(root: Path) -> tuple[list[Path], dict[str, int]]:
     others: dict[str, int] = {}
     for path in _walk(root):
         ending = path.suffix.lower()
+        if without is not None and path.samefile(without):
+            continue
         if ending in FORMATS:
             found.append(path)
         else:
@@ -67,6 +77,9 @@ def _walk(root: Path) -> Iterator[Path]:
         yield root
         return
     for folder, folders, names in os.walk(root):
+        if is_run_folder(Path(folder)):
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder) / name
@@ -92,10 +105,15 @@ def read_files(
         ending = path.suffix.lower()
         try:
             if ending in _ROWS:
-                for document in row_documents(name, _ROWS[ending](path), text_field, title_field):
+                rows = _ROWS[ending](path, partial(guessed, name))
+                for document in row_documents(name, rows, text_field, title_field):
                     yield path, document
             else:
                 yield path, Document(name, _blocks(path, ending, name, guessed))
+        except NoTextColumnError as error:
+            if len(files) == 1:
+                raise
+            yield path, Unread(name, f"a table with {error.got}")  # the other files of the folder are read
         except (OSError, ValueError) as error:
             yield path, Unread(name, str(getattr(error, "strerror", None) or error))
 

@@ -9,15 +9,14 @@ from finegrade.sources.document import Block
 
 _DROPPED = {"head", "script", "style", "noscript", "template", "nav", "aside", "footer", "form", "button", "svg"}
 _ROLES = {"navigation", "banner", "contentinfo", "search", "complementary"}
-_NAMES = {
-    name
-    for line in (
-        "nav navbar navheader navfooter navigation breadcrumb breadcrumbs sidebar sphinxsidebar menu footer toc cookie",
-        "cookies pagination headerlink related skip",
-    )
-    for name in line.split()
-}
-"""Parts of class names and ids that say: this is no content."""
+_NOT_CONTENT = re.compile(
+    r"(?!has|with|no)([a-z]+[-_]+)?(nav|navbar|navheader|navfooter|navigation|breadcrumbs?|sidebar|sphinxsidebar|menu"
+    r"|footer|toc|cookies?|cookie-banner|pagination|headerlink|related|skip|skip-link|skip-to-content)"
+)
+"""Classes and ids that say: this is no content. "has-sidebar" says something else."""
+
+CONTENT_SHARE = 0.5
+"""<main>, or else the <article>s, are the content where they hold at least this share of a page's text."""
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = {
@@ -28,11 +27,10 @@ _BLOCKS = {
     )
     for tag in line.split()
 }
-_SPLIT = re.compile(r"[\s_-]+")
 
 
 def html_blocks(text: str) -> list[Block]:
-    """Blocks under their headings; of a page with a <main> or <article> that part alone.
+    """Blocks under their headings; of a page whose text stands in <main> or <article>s those alone.
 
     Raises:
         ValueError: There is no page in it.
@@ -42,9 +40,22 @@ def html_blocks(text: str) -> list[Block]:
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise ValueError(f"no HTML ({error})") from None
     title = " ".join((page.findtext(".//title") or "").split())
-    content = next((found for path in (".//main", ".//article") for found in page.iterfind(path)), page)
-    _drop(content)
-    return _Reader(title).read(content)
+    etree.strip_tags(page, etree.Comment, etree.ProcessingInstruction)  # else what stands behind them is lost
+    _drop(page)
+    reader = _Reader(title)
+    for content in _contents(page):
+        reader.read(content)
+    return reader.blocks
+
+
+def _contents(page: lxml.html.HtmlElement) -> list[lxml.html.HtmlElement]:
+    """The outermost elements that hold what the page is about."""
+    whole = len("".join(page.itertext()))
+    for tag in ("main", "article"):
+        found = [one for one in page.iter(tag) if next(one.iterancestors(tag), None) is None]
+        if sum(len("".join(one.itertext())) for one in found) >= CONTENT_SHARE * whole:
+            return found
+    return [page]
 
 
 def _without_declaration(text: str) -> str:
@@ -52,17 +63,20 @@ def _without_declaration(text: str) -> str:
     return re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1)
 
 
-def _drop(content: lxml.html.HtmlElement) -> None:
-    for element in list(content.iter()):
-        if element is content or not isinstance(element.tag, str):
-            continue
+def _drop(page: lxml.html.HtmlElement) -> None:
+    for element in list(page.iter(etree.Element)):
         if element.tag in _DROPPED or element.get("role") in _ROLES or _is_named_so(element):
             element.drop_tree()
 
 
 def _is_named_so(element: lxml.html.HtmlElement) -> bool:
-    names = _SPLIT.split(f"{element.get('class', '')} {element.get('id', '')}".lower())
-    return not _NAMES.isdisjoint(names) and element.tag not in ("body", "html")
+    """By its class, or by its id where no heading stands in it: a section about cookies has that id, too."""
+    if element.tag in ("html", "body", "main") or element.tag in _HEADINGS:
+        return False
+    if any(_NOT_CONTENT.fullmatch(name) for name in element.get("class", "").lower().split()):
+        return True
+    named_so = _NOT_CONTENT.fullmatch(element.get("id", "").lower())
+    return named_so is not None and next(element.iter(*_HEADINGS), None) is None
 
 
 class _Reader:
@@ -73,9 +87,9 @@ class _Reader:
         self._headings: list[tuple[int, str]] = []
         self._gathered: list[str] = []
         self._offset = 0
-        self._blocks: list[Block] = []
+        self.blocks: list[Block] = []
 
-    def read(self, content: lxml.html.HtmlElement) -> list[Block]:
+    def read(self, content: lxml.html.HtmlElement) -> None:
         for event, element in etree.iterwalk(content, events=("start", "end")):
             tag = element.tag if isinstance(element.tag, str) else ""
             if event == "start":
@@ -92,7 +106,6 @@ class _Reader:
                 if element is not content:
                     self._gathered.append(element.tail or "")
         self._flush()
-        return self._blocks
 
     def _head(self, level: int) -> None:
         told = " ".join("".join(self._gathered).replace("¶", "").split())
@@ -107,5 +120,5 @@ class _Reader:
             above = [told for _, told in self._headings]
             if self._title and not any(level == 1 for level, _ in self._headings):
                 above.insert(0, self._title)  # a page without a first heading is named by its title
-            self._blocks.append(Block(" > ".join(above), told, self._offset))
+            self.blocks.append(Block(" > ".join(above), told, self._offset))
             self._offset += len(told) + 1

@@ -8,6 +8,8 @@ from typing import Literal
 from finegrade.config import SourceConfig
 from finegrade.errors import InputError
 from finegrade.sources.jsonl import jsonl_rows
+from finegrade.sources.tables import row_path
+from finegrade.text import encodable
 
 Side = Literal["train", "test"]
 
@@ -80,7 +82,7 @@ def _from_beir(folder: Path) -> list[OwnQuery]:
         if path.is_file():
             answers: dict[str, set[str]] = {}
             for query, document in _judgements(path):
-                answers.setdefault(query, set()).add(f"corpus.jsonl#{document}")
+                answers.setdefault(query, set()).add(row_path("corpus.jsonl", document))
             found += [OwnQuery(texts[q], frozenset(d), side=side) for q, d in answers.items() if q in texts]
     if not any(own.side == "test" for own in found):
         wanted = "judgements to test with (qrels/test.tsv or qrels/dev.tsv)"
@@ -90,7 +92,14 @@ def _from_beir(folder: Path) -> list[OwnQuery]:
 
 
 def _judgements(path: Path) -> Iterable[tuple[str, str]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise InputError(str(path), got=got, wanted="UTF-8", remedy="Save the file as UTF-8.") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         cells = line.split("\t")
         try:
             query, document, grade = cells
@@ -118,10 +127,6 @@ def _text(row: Mapping[str, object], key: str, where: str) -> str:
     value = row.get(key)
     if isinstance(value, int) and key == "_id":
         value = str(value)
-    if not isinstance(value, str) or not value.strip() or (not value.isascii() and _broken(value)):
+    if not isinstance(value, str) or not value.strip() or encodable(value) != value:
         raise InputError(f'{where}: "{key}"', got=repr(value)[:60], wanted="a text", remedy="Correct the row.")
     return " ".join(value.split())
-
-
-def _broken(value: str) -> bool:
-    return value.encode("utf-8", "replace").decode() != value  # a lone surrogate, which no file takes

@@ -5,7 +5,7 @@ from pathlib import Path
 from finegrade.errors import InputError
 from finegrade.sources.document import Block, paragraphs
 
-_MAX_PAGES = 3_000
+MAX_PAGES = 5_000
 
 
 def pdf_blocks(path: Path) -> list[Block]:
@@ -20,13 +20,16 @@ def pdf_blocks(path: Path) -> list[Block]:
     except ImportError:
         remedy = 'Install it: pip install "finegrade[pdf]". Or leave the PDF files out of the folder.'
         raise InputError(str(path), got="no pypdf", wanted="pypdf to read PDF files", remedy=remedy) from None
-    blocks: list[Block] = []
-    begin = 0
     try:
-        for number, page in enumerate(pypdf.PdfReader(path).pages[:_MAX_PAGES], start=1):
-            text = page.extract_text()
-            blocks += [b._replace(offset=b.offset + begin) for b in paragraphs(text, f"page {number}")]
-            begin += len(text) + 1
+        pages = pypdf.PdfReader(path).pages
+        texts = [page.extract_text() for page in pages] if len(pages) <= MAX_PAGES else None
     except Exception as error:  # a damaged or hostile file makes pypdf raise nearly anything
         raise ValueError(f"no PDF that can be read ({type(error).__name__})") from None
+    if texts is None:
+        raise ValueError(f"more than {MAX_PAGES:,} pages")
+    blocks: list[Block] = []
+    begin = 0
+    for number, text in enumerate(texts, start=1):
+        blocks += [b._replace(offset=b.offset + begin) for b in paragraphs(text, f"page {number}")]
+        begin += len(text) + 1
     return blocks

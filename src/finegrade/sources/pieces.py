@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
@@ -14,10 +14,10 @@ from finegrade.console import progress, say
 from finegrade.errors import InputError
 from finegrade.sources.boilerplate import SAMPLE, repeated_lines, without_lines
 from finegrade.sources.chunking import chunk_document
-from finegrade.sources.document import Document, Unread
+from finegrade.sources.document import Block, Document, Unread
 from finegrade.sources.documents import DocumentSource
 from finegrade.sources.tokens import CountTokens
-from finegrade.text import content_hash, normalised
+from finegrade.text import content_hash, encodable, normalised
 
 PIECES = pa.schema([("text", pa.string()), ("path", pa.string()), ("heading", pa.string()), ("offset", pa.int64())])
 """Columns of the file of pieces; the text begins with the heading."""
@@ -26,9 +26,14 @@ MIN_LETTERS, MIN_LETTER_SHARE = 60, 0.5
 """A piece with fewer letters, or a smaller share of letters among its signs, holds no prose to search for."""
 
 _BATCH = 5_000
+_LEARNT_FROM = 20_000_000  # characters
+_WIDE = "\u2e80"  # from here on a sign is worth about three letters: Chinese, Japanese, Korean
 
 
-def write_pieces(documents: DocumentSource, pieces: Path, unused: Path, limit: int, count: CountTokens) -> Counter[str]:
+def write_pieces(
+    documents: DocumentSource, pieces: Path, unused: Path, limit: int, count: CountTokens,
+    required: Collection[str] = (), all_of_it: bool = False,
+) -> Counter[str]:  # fmt: skip
     """Reads everything once.
 
     Args:
@@ -37,6 +42,8 @@ def write_pieces(documents: DocumentSource, pieces: Path, unused: Path, limit: i
         unused: JSONL file to write: what gave no document, and why.
         limit: Tokens at most in a piece.
         count: Counts tokens.
+        required: Paths of documents of which every piece is kept: somebody has judged them.
+        all_of_it: Whether short pieces and those with little prose are kept, too: a judged corpus is searched whole.
 
     Returns:
         How many documents and pieces there are, and what was left out, by reason.
@@ -52,7 +59,10 @@ def write_pieces(documents: DocumentSource, pieces: Path, unused: Path, limit: i
             counts["documents"] += 1
             for piece in chunk_document(document, limit, count):
                 text = f"{piece.heading}: {piece.text}" if piece.heading else piece.text
-                reason = _no_use(piece.text, seen)
+                is_repeat = _is_repeat(piece.text, seen)
+                reason = None
+                if document.path not in required:
+                    reason = "same as another piece" if is_repeat else None if all_of_it else _too_little(piece.text)
                 counts[reason or "pieces"] += 1
                 if not reason:
                     rows.append({"text": text, "path": document.path, "heading": piece.heading, "offset": piece.offset})
@@ -80,7 +90,8 @@ def _read(documents: DocumentSource, aside: IO[str], counts: Counter[str]) -> It
                 counts["not read"] += 1
                 aside.write(json.dumps({"path": found.path, "reason": found.reason}) + "\n")
             else:
-                yield found
+                blocks = [Block(encodable(b.heading), encodable(b.text), b.offset) for b in found.blocks]
+                yield Document(encodable(found.path), blocks)
         meter.advance((documents.size - behind) / 1e6)
     if guessed:
         counts["encoding guessed"] = len(guessed)
@@ -90,7 +101,7 @@ def _read(documents: DocumentSource, aside: IO[str], counts: Counter[str]) -> It
 
 def _cleaned(documents: Iterator[Document], counts: Counter[str]) -> Iterator[Document]:
     """Without the lines that repeat, which are learnt from the first documents."""
-    first = list(islice(documents, SAMPLE))
+    first = _first(documents)
     repeated = repeated_lines(first)
     for document in chain(first, documents):
         cleaned, gone = without_lines(document, repeated)
@@ -98,15 +109,31 @@ def _cleaned(documents: Iterator[Document], counts: Counter[str]) -> Iterator[Do
         yield cleaned
 
 
-def _no_use(text: str, seen: set[int]) -> str | None:
+def _first(documents: Iterator[Document]) -> list[Document]:
+    """The documents to learn from: not so many that they fill the memory."""
+    first: list[Document] = []
+    size = 0
+    for document in islice(documents, SAMPLE):
+        first.append(document)
+        size += sum(len(block.text) for block in document.blocks)
+        if size > _LEARNT_FROM:
+            break
+    return first
+
+
+def _too_little(text: str) -> str | None:
     """Why a piece is left out, or None."""
     letters = sum(map(str.isalpha, text))
-    if letters < MIN_LETTERS:
+    if letters + 2 * sum(sign >= _WIDE for sign in text) < MIN_LETTERS:
         return "too short"
     if letters < MIN_LETTER_SHARE * sum(not sign.isspace() for sign in text):
         return "little prose"
+    return None
+
+
+def _is_repeat(text: str, seen: set[int]) -> bool:
     key = int(content_hash(normalised(text)), 16)
     if key in seen:
-        return "same as another piece"
+        return True
     seen.add(key)
-    return None
+    return False

@@ -145,7 +145,7 @@ def _without_test_data(train: Sequence[Seed], test: Sequence[Seed]) -> tuple[lis
 
 
 class NearDuplicates:
-    """Answers whether a text is nearly one of a set of texts: Jaccard of 5-word shingles, exact.
+    """Answers whether a text is nearly one of a set of texts: Jaccard of 5-word shingles.
 
     Args:
         texts: The set.
@@ -155,7 +155,7 @@ class NearDuplicates:
     def __init__(self, texts: Iterable[str] = (), threshold: float = NEAR_DUPLICATE) -> None:
         self._threshold = threshold
         self._sizes: list[int] = []
-        self._places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._places: defaultdict[int, list[int]] = defaultdict(list)  # by hash: the words would fill the memory
         for text in texts:
             self.add(text)
 
@@ -163,7 +163,7 @@ class NearDuplicates:
         """Puts one more text into the set."""
         own = shingles(text)
         for shingle in own:
-            self._places[shingle].append(len(self._sizes))
+            self._places[hash(shingle)].append(len(self._sizes))
         self._sizes.append(len(own))
 
     def contains(self, text: str) -> bool:
@@ -179,4 +179,4 @@ class NearDuplicates:
 
     def _shared(self, own: Iterable[tuple[str, ...]]) -> Counter[int]:
         """Text -> how many of these shingles it has."""
-        return Counter(number for shingle in own for number in self._places.get(shingle, ()))
+        return Counter(number for shingle in own for number in self._places.get(hash(shingle), ()))

@@ -1,59 +1,87 @@
 """Tables whose rows are documents: JSONL, CSV and Parquet, read a piece at a time."""
 
 import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.errors import InputError
-from finegrade.sources.decoding import decode
+from finegrade.sources.decoding import file_encoding
 from finegrade.sources.document import Document, Unread, paragraphs
-from finegrade.sources.jsonl import jsonl_rows
+from finegrade.sources.jsonl import MAX_ROW_BYTES, jsonl_rows
 
 _TEXT = ("text", "content", "contents", "body", "passage", "document", "positive", "answer", "description", "abstract")
 _TITLE = ("title", "heading", "subject", "headline")
 _ID = ("_id", "id", "doc_id", "docid", "document_id", "url", "path")
+_LOOKED_AT = 100  # rows, for one with a text
+_PARQUET_ROWS = 200  # read at once
+
+Guessed = Callable[[str], None]
+"""Called with the encoding where it had to be guessed."""
 
 
-def read_jsonl(path: Path) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of a JSONL file; a string in place of a row says why it is none."""
+class NoTextColumnError(InputError):
+    """A table in which no column holds the text."""
+
+
+def read_jsonl(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
+    """Rows of a JSONL file, which is UTF-8; a string in place of a row says why it is none."""
     return (row for _, row in jsonl_rows(path))
 
 
-def read_csv(path: Path) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of a CSV or TSV file with a header; the separator is found by looking at it."""
-    with path.open("rb") as raw:
-        sample = raw.read(1 << 16)
-        raw.seek(0)
-        _, guessed = decode(sample[: sample.rfind(b"\n") + 1] or sample)
-        text = io.TextIOWrapper(raw, encoding=guessed or "utf-8-sig", errors="replace", newline="")
+def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
+    """Rows of a CSV or TSV file with a header; the separator is found by looking at it.
+
+    Raises:
+        ValueError: It is no text in any encoding.
+    """
+    encoding, is_guess = file_encoding(path)
+    if is_guess:
+        guessed(encoding)
+    csv.field_size_limit(MAX_ROW_BYTES)
+    with path.open(encoding=encoding, errors="replace", newline="") as text:
+        sample = text.read(1 << 16)
+        text.seek(0)
         try:
-            dialect: Any = csv.Sniffer().sniff(sample.decode("utf-8", "replace"), delimiters=",;\t|")
+            dialect: Any = csv.Sniffer().sniff(sample, delimiters=",;\t|")
         except csv.Error:
             dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
-        rows = csv.DictReader(text, dialect=dialect)
-        while True:
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                yield f"no CSV: {error}"
-                continue
-            if row is None:
-                return
-            yield {key: value for key, value in row.items() if key is not None}
+        rows = csv.DictReader(_lines(text), dialect=dialect)
+        try:
+            for row in rows:
+                yield {key: value for key, value in row.items() if key is not None}
+        except csv.Error as error:
+            yield f"no CSV from line {rows.line_num} on: {error}"
 
 
-def read_parquet(path: Path) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of a Parquet file, a thousand at a time."""
+def _lines(text: TextIO) -> Iterator[str]:
+    while line := text.readline(MAX_ROW_BYTES + 1):
+        if len(line) > MAX_ROW_BYTES:
+            raise csv.Error(f"a line of more than {MAX_ROW_BYTES:,} characters")
+        yield line
+
+
+def read_parquet(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
+    """Rows of a Parquet file, some at a time: of the columns those with text or numbers."""
     try:
-        for batch in pq.ParquetFile(path).iter_batches(1_000):
+        file = pq.ParquetFile(path)
+        columns = [field.name for field in file.schema_arrow if _is_plain(field.type)]
+        for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
             yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         yield f"no Parquet: {str(error).splitlines()[0]}"
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind))
+
+
+def row_path(name: str, own: str) -> str:
+    """The path of a document that is a row of a table: its id or number behind the table's name."""
+    return f"{name}#{own[:200]}"
 
 
 def row_documents(
@@ -68,37 +96,57 @@ def row_documents(
         title_field: The column that holds a title; None: likewise, and none is no fault.
 
     Raises:
-        InputError: The first row has no such column.
+        NoTextColumnError: None of the first rows has such a column.
     """
-    looked = False
+    waiting: list[tuple[int, Mapping[str, Any] | str]] = []  # rows from before one with a text was seen
+    columns: tuple[str, str | None] | None = None
     for number, row in enumerate(rows, start=1):
-        where = f"{name}#{number}"
-        if isinstance(row, str):
-            yield Unread(where, row)
-            continue
-        if not looked:
-            looked = True
-            text_field, title_field = _columns(name, row, text_field, title_field)
-        assert text_field is not None
-        text, title = row.get(text_field), row.get(title_field or "")
-        own = next((str(row[key]) for key in _ID if row.get(key)), str(number))
-        if not isinstance(text, str) or not text.strip():
-            yield Unread(where, f"no text in {text_field!r}")
-        else:
-            heading = " ".join(title.split()) if isinstance(title, str) else ""
-            yield Document(f"{name}#{own[:200]}", paragraphs(text, heading))
+        waiting.append((number, row))
+        if columns is None and not isinstance(row, str):
+            columns = _columns(row, text_field, title_field)
+        if columns is None and len(waiting) >= _LOOKED_AT:
+            break
+        if columns is not None:
+            yield from (_document(name, n, one, columns) for n, one in waiting)
+            waiting.clear()
+    if columns is None:
+        first = next((one for _, one in waiting if not isinstance(one, str)), None)
+        if first is not None:
+            raise _no_text_column(name, first, text_field, title_field)
+        yield from (Unread(row_path(name, str(n)), str(one)) for n, one in waiting)
 
 
-def _columns(
+def _document(
+    name: str, number: int, row: Mapping[str, Any] | str, columns: tuple[str, str | None]
+) -> Document | Unread:
+    if isinstance(row, str):
+        return Unread(row_path(name, str(number)), row)
+    text_field, title_field = columns
+    text, title = row.get(text_field), row.get(title_field or "")
+    if not isinstance(text, str) or not text.strip():
+        return Unread(row_path(name, str(number)), f"no text in {text_field!r}")
+    own = next((str(row[key]) for key in _ID if row.get(key) not in (None, "")), str(number))
+    heading = " ".join(title.split()) if isinstance(title, str) else ""
+    return Document(row_path(name, own), paragraphs(text, heading))
+
+
+def _columns(row: Mapping[str, Any], text_field: str | None, title_field: str | None) -> tuple[str, str | None] | None:
+    """The columns with the text and the title; None where this row does not tell."""
+    if any(field is not None and field not in row for field in (text_field, title_field)):
+        return None
+    text = text_field or next((key for key in _TEXT if isinstance(row.get(key), str)), None)
+    if text is None:
+        return None
+    return text, title_field or next((key for key in _TITLE if isinstance(row.get(key), str) and key != text), None)
+
+
+def _no_text_column(
     name: str, row: Mapping[str, Any], text_field: str | None, title_field: str | None
-) -> tuple[str, str | None]:
+) -> NoTextColumnError:
     for field, key in ((text_field, "source.text_field"), (title_field, "source.title_field")):
         if field is not None and field not in row:
             got, wanted = f"no column {field!r}", f"one of {', '.join(map(str, row))}"
-            raise InputError(name, got=got, wanted=wanted, remedy=f"Correct {key}.")
-    text = text_field or next((key for key in _TEXT if isinstance(row.get(key), str)), None)
-    if text is None:
-        wanted = f"a column of text ({', '.join(_TEXT[:5])}, …)"
-        got = f"columns {', '.join(map(str, row)) or '(none)'}"
-        raise InputError(name, got=got, wanted=wanted, remedy="Name it with source.text_field.")
-    return text, title_field or next((key for key in _TITLE if isinstance(row.get(key), str) and key != text), None)
+            return NoTextColumnError(name, got=got, wanted=wanted, remedy=f"Correct {key}.")
+    wanted = f"a column of text ({', '.join(_TEXT[:5])}, …)"
+    got = f"columns {', '.join(map(str, row)) or '(none)'}, none of them text by its name"
+    return NoTextColumnError(name, got=got, wanted=wanted, remedy="Name it with source.text_field.")

@@ -30,7 +30,7 @@ _BATCH = 2_000
 
 
 @dataclass(frozen=True)
-class Piece:
+class Grouped:
     """One row of the file of pieces, with its group."""
 
     path: str
@@ -64,7 +64,7 @@ def choose_chunks(
     else:
         test_groups = choose_groups(sizes, source.test_groups, source.test_share, seed)
 
-    def order(piece: Piece) -> tuple[bool, bool, str]:
+    def order(piece: Grouped) -> tuple[bool, bool, str]:
         return piece.path not in held_out, piece.path not in required, content_hash(str(seed), piece.text)
 
     drawn = heapq.nsmallest(source.max_chunks, _read(pieces, sections), key=order)
@@ -85,7 +85,7 @@ def choose_chunks(
     return chunks
 
 
-def _chunk(piece: Piece, side: Literal["train", "test"]) -> Chunk:
+def _chunk(piece: Grouped, side: Literal["train", "test"]) -> Chunk:
     return Chunk(
         id=content_hash(piece.text),
         text=piece.text,
@@ -119,7 +119,7 @@ def _top(heading: str, depth: int) -> str:
     return " > ".join(heading.split(" > ")[:depth])
 
 
-def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[str] | None = None) -> Iterator[Piece]:
+def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[str] | None = None) -> Iterator[Grouped]:
     """The pieces with their groups; where only some columns are wanted the others stay empty."""
     before, number = "", 0
     for batch in pq.ParquetFile(pieces).iter_batches(_BATCH, columns=columns):
@@ -133,4 +133,4 @@ def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[st
                 group = f"{path} > {_top(row['heading'], sections[path])}"
             else:
                 group = f"{path}, part {number // SECTION_PIECES + 1}"
-            yield Piece(**row, group=group)
+            yield Grouped(**row, group=group)
