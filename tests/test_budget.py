@@ -14,8 +14,9 @@ from finegrade.config_file import parse_config
 from finegrade.consent import need_consent
 from finegrade.errors import InputError
 from finegrade.llm.budget import Budget
-from finegrade.llm.client import ChatRequest, LLMClient, Message
+from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.request import ChatRequest, Message
 from finegrade.store import RunFolder
 
 REMOTE = {"base_url": "https://llm.example.org/v1", "model": "m", "max_tokens": 1000}
@@ -73,6 +74,17 @@ def test_what_was_spent_before_counts(tmp_path):
         Ledger(tmp_path / "ledger.sqlite", "synthesize") as ledger,
         pytest.raises(InputError, match="950 tokens spent"),
     ):
+        Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+
+
+def test_a_request_whose_reply_was_lost_counts_with_the_most_that_it_can_cost(tmp_path):
+    lost = request("x" * 884, 50)
+    with Ledger(tmp_path / "ledger.sqlite", "queries") as ledger:
+        ledger.asked(lost.key(), lost.model_dump(mode="json"))
+    with Ledger(tmp_path / "ledger.sqlite", "synthesize") as ledger:
+        with pytest.raises(InputError, match="950 tokens spent or under way"):
+            Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+        ledger.replied(lost.key(), reply(10, 5))
         Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
 
 

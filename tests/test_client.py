@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+import time
 
 import openai
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm.budget import Budget
-from finegrade.llm.client import REFUSED, ChatRequest, LLMClient, Message
+from finegrade.llm.client import REFUSED, LLMClient
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.request import ChatRequest, Message
 
 KEY = "sk-secret-KEY-123"
 LOST = "Correct llm.base_url."
@@ -196,15 +198,32 @@ def test_answer_that_is_no_json_is_one_line(ask, monkeypatch, kind, body):
     assert "llm.base_url" in refused(ask)
 
 
-def test_missing_content_and_usage_are_empty(ask, fake_llm):
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": 0}])
+def test_without_a_sensible_count_a_reply_costs_the_most_that_it_can(ask, fake_llm, usage):
     status, body = fake_llm.reply("x")
     body["choices"][0]["message"]["content"] = None
-    del body["usage"]
+    body["usage"] = usage
     fake_llm.answer = lambda _: (status, body)
-    replies = ask(request())
-    assert replies[0].model_copy(update={"seconds": 0}) == Reply(
-        text="", finish_reason="stop", prompt_tokens=0, completion_tokens=0, seconds=0
-    )
+    (reply,) = ask(request())
+    assert (reply.text, reply.finish_reason) == ("", "stop")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (request().size(), request().max_tokens)
+
+
+def test_a_request_that_was_refused_or_never_arrived_costs_nothing(ask, fake_llm, tmp_path):
+    fake_llm.answer = lambda _: (400, {})
+    assert ask(request())[0].finish_reason == "refused"
+    with pytest.raises(InputError):
+        ask(request(), base_url="http://127.0.0.1:1/v1")
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        assert ledger.unanswered() == []
+
+
+def test_a_request_without_an_answer_in_time_may_have_been_paid_for(ask, fake_llm, tmp_path):
+    fake_llm.answer = lambda body: (time.sleep(0.5), fake_llm.reply("x"))[1]
+    with pytest.raises(InputError, match="no answer in time"):
+        ask(request(), timeout=0.1)
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        assert [one["messages"] for one in ledger.unanswered()] == [request().model_dump(mode="json")["messages"]]
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b", "x" * 3_000_000, "\u2028\x1b[31m"], ids=ascii)

@@ -115,7 +115,7 @@ def test_bad_rows_are_named_and_the_others_read(tmp_path: Path) -> None:
     found, _ = read(tmp_path)
     assert [d for d in found if isinstance(d, Unread)] == [
         ("a.jsonl#2", "no JSON"), ("a.jsonl#3", "no JSON object"), ("a.jsonl#4", "no text in 'text'"),
-        ("a.jsonl#5", "not UTF-8"), ("a.jsonl#6", "no text in 'text'"),
+        ("a.jsonl#5", "byte 0xff, which is not UTF-8"), ("a.jsonl#6", "no text in 'text'"),
     ]  # fmt: skip
     assert len(found) == 6
 

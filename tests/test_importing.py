@@ -164,6 +164,15 @@ def test_an_unchanged_folder_is_kept_and_a_changed_one_read_again(config, tmp_pa
     assert "documents: its settings or inputs have changed" in capsys.readouterr().err
 
 
+def test_another_way_to_write_the_path_is_the_same_source(config, tmp_path, capsys, monkeypatch):
+    write_documents(tmp_path / "docs", 12)
+    run = RunFolder(tmp_path / "run")
+    import_documents(config(), run)
+    monkeypatch.chdir(tmp_path)
+    import_documents(config(path="docs"), run)
+    assert "documents: kept from" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ["", "x", "1 2 3 4 5"])
 def test_documents_without_prose_are_told(config, tmp_path, content):
     (tmp_path / "docs").mkdir()
@@ -179,14 +188,18 @@ def test_one_small_document_cannot_be_split_and_this_is_told(config, tmp_path):
         imported(config(), tmp_path)
 
 
-def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config):
+def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config, capsys):
     (tmp_path / "docs").mkdir()
     for i in range(12):
         text = " ".join(random.Random(i).choices(GERMAN.split(), k=40))
         (tmp_path / "docs" / f"{i}.txt").write_text(f"Seite {i}: {text}.")
-    with pytest.raises(InputError, match=r"de in .* verification.scorer"):
-        imported(config(language="detect"), tmp_path)
-    assert imported(config(), tmp_path)  # language = "any"
+    run = RunFolder(tmp_path / "run")
+    for _ in range(2):  # what was read is kept, and the question is asked again
+        with pytest.raises(InputError, match=r"de in .* verification.scorer"):
+            import_documents(config(language="detect"), run)
+    capsys.readouterr()
+    import_documents(config(), run)  # language = "any"
+    assert "documents: kept from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -200,12 +213,12 @@ def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config)
 )
 def test_the_settings_to_change_are_named(changes, mute):
     config = parse_config({"source": {"kind": "python-docs"}} | changes, "test")
-    texts = ["Das Ventil öffnet sich, sobald der Druck über zwei Bar steigt, und schließt sich dann wieder."] * 20
     if not mute:
-        check_language(texts, config)
+        check_language({"de": 1.0}, config)
         return
     with pytest.raises(InputError) as error:
-        check_language(texts, config)
+        check_language({"de": 0.7, "en": 0.3}, config)
+    assert "de in 70%" in str(error.value)
     for setting in ("training.backbone", "verification.scorer", "llm.model"):
         assert (setting in str(error.value)) == (setting in mute)
     assert "--force" in str(error.value)
@@ -213,8 +226,8 @@ def test_the_settings_to_change_are_named(changes, mute):
 
 def test_english_texts_pass():
     texts = ["The valve opens when the pressure rises above two bar, and closes again."] * 20
-    check_language(texts, parse_config({"source": {"kind": "python-docs"}}, "test"))
     assert frequent_languages(texts) == {"en": 1.0}
+    check_language({"en": 1.0}, parse_config({"source": {"kind": "python-docs"}}, "test"))
 
 
 def test_lone_surrogates_in_texts_and_names_stop_nothing(config, tmp_path):

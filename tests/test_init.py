@@ -163,3 +163,44 @@ def test_the_estimate_in_words():
         assert part in told
     unknown = documents(base_url="https://h.example/v1", max_tokens=5)
     assert "cost unknown: name llm.price_in and llm.price_out" in told_estimate(unknown)
+
+
+@pytest.mark.parametrize("setting", ["llm=5", "synthesis=3", "source=x"])
+def test_a_section_that_is_no_section_is_told(tmp_path, setting):
+    write_documents(tmp_path / "docs", 30)
+    with pytest.raises(InputError):
+        written(tmp_path / "docs", tmp_path / "finegrade.toml", settings=[setting])
+
+
+def test_odd_endings_do_not_spoil_the_file(tmp_path):
+    write_documents(tmp_path / "docs", 30)
+    (tmp_path / "docs" / "x.a\x1bb\nc").write_text("x")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/docs/x.\xff")).write_text("x")
+    written(tmp_path / "docs", tmp_path / "finegrade.toml")
+    assert "not read: 1 " in (tmp_path / "finegrade.toml").read_text()
+
+
+def test_a_cap_that_nothing_fits_is_told(tmp_path, capsys):
+    write_documents(tmp_path / "docs", 30)
+    written(tmp_path / "docs", tmp_path / "finegrade.toml", settings=[*REMOTE, "llm.max_cost=0.000001"])
+    assert "less is not worth a run" in capsys.readouterr().err
+
+
+def test_missing_queries_are_told_at_once(tmp_path):
+    write_documents(tmp_path / "docs", 30)
+    with pytest.raises(InputError, match="queries"):
+        written(tmp_path / "docs", tmp_path / "finegrade.toml", queries=tmp_path / "nowhere.jsonl")
+
+
+def test_a_saved_data_set_is_sized_as_a_whole(tmp_path):
+    from datasets import Dataset
+
+    rows = [{"text": f"The valve number {i} opens when the pressure rises above {i} bar."} for i in range(1000)]
+    Dataset.from_list(rows).save_to_disk(str(tmp_path / "data"))
+    assert "1,000 documents" in look_at(tmp_path / "data").told
+
+
+def test_the_most_requests_are_told_too():
+    found = estimate(documents())
+    assert found.most_requests == 200 + 1000 > found.requests
+    assert "(at most 1,000)" in told_estimate(documents())

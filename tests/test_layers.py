@@ -19,7 +19,7 @@ RANKS: dict[str, int] = {
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
-            "config catalogue store hub gguf lexical charts curriculum siblings portable.anchor_transformer "
+            "config catalogue store hub lexical llm.request charts curriculum siblings portable.anchor_transformer "
             "llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "
             "sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
@@ -27,6 +27,7 @@ RANKS: dict[str, int] = {
             "sources.own_queries sources.python_docs sources.splitting",
             "fetching summary llm.client sources.documents sources.document_seeds sources.working_set "
             "evaluation.test_set",
+            "gguf",
             # what stages are made of
             "cards encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
             "finding gates query_prompts score_book sources.chunking evaluation.intervals",

@@ -173,3 +173,42 @@ def test_a_line_that_is_too_long_is_named_and_not_read_as_two(tmp_path, monkeypa
     rows = [{"query": "short"}, {"query": "x" * 200}]
     with pytest.raises(InputError, match="line 2: got row of more than 60 bytes"):
         read_own_queries(source(tmp_path, *rows))
+
+
+def test_a_text_label_over_two_chunks_has_the_side_of_its_document():
+    texts = ["One of the pumps is old and loud and leaks.", "It was bought in spring by the owner of the mill."]
+    parts = [CHUNKS[2].model_copy(update={"text": text}) for text in texts]
+    across = "old and loud and leaks. It was bought in spring by the owner"
+    for number in range(8):
+        ((side, pair),), _ = labelled_pairs([OwnQuery(f"q{number}", positive=across)], [*CHUNKS, *parts], 0.9, number)
+        assert (side, pair.positive) == ("train", across)
+
+
+def test_queries_with_one_answer_are_on_one_side():
+    text = "Something quite different stands here, and eight people ask for it."
+    own = [OwnQuery(f"q{number}", positive=text) for number in range(8)]
+    sides = {seed: {side for side, _ in labelled_pairs(own, CHUNKS, 0.5, seed)[0]} for seed in range(10)}
+    assert all(len(found) == 1 for found in sides.values())
+    assert set().union(*sides.values()) == {"train", "test"}
+
+
+def test_all_answers_of_a_test_query_are_right_and_none_is_trained_on():
+    own = [OwnQuery("on both sides", frozenset({"doc0.md", "doc3.md"}))]
+    split = seeds_from_documents(CHUNKS, WRITTEN, own, SOURCE, 0)
+    (asked,) = (seed for seed in split.test if seed.query)
+    assert set(asked.positives) == {TEXTS[0], TEXTS[3]}
+    assert TEXTS[3] not in {text for seed in split.train for text in seed.positives}
+    assert split.counts["text nearly in test"] == 1
+
+
+def test_a_train_query_whose_answer_is_held_out_is_counted():
+    own = [OwnQuery("for training", frozenset({"doc0.md"}), side="train")]
+    assert labelled_pairs(own, CHUNKS, 0.2, 0) == ([], 1)
+
+
+@pytest.mark.parametrize(("data", "told"), [(b"q\td\t1\n\xff\td\t1\n", "byte 0xff")])
+def test_judgements_that_are_not_utf8_are_told(tmp_path, data, told):
+    folder = beir(tmp_path, "test")
+    (folder / "qrels" / "test.tsv").write_bytes(data)
+    with pytest.raises(InputError, match=told):
+        read_own_queries(SourceConfig(kind="beir", path=folder))

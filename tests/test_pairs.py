@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finegrade.errors import InputError
-from finegrade.sources.pairs import MAX_LINE_BYTES, Pair, read_pairs
+from finegrade.sources.jsonl import MAX_ROW_BYTES
+from finegrade.sources.pairs import Pair, read_pairs
 
 GOOD = b'{"query": "How?", "positive": "So."}\n'
 
@@ -51,16 +52,16 @@ BAD_ROWS = [
     (b'{"query": ["a"], "positive": "a"}', "\"query\": got list ['a']; wanted a text"),
     (b'{"query": "a", "positive": {}}', '"positive": got dict {}; wanted a text'),
     (b'{"query": "\\ud800", "positive": "a"}', '"query": got a lone surrogate; wanted a text'),
-    (b'["a", "b"]', "got list; wanted a JSON object"),
-    (b'"a"', "got str; wanted a JSON object"),
-    (b"null", "got NoneType; wanted a JSON object"),
-    (b"query,positive", "got something else; wanted a JSON object"),
-    (b'{"query": "a", "positive": ', "got something else; wanted a JSON object"),
-    (b"\x00\x01", "got something else; wanted a JSON object"),
-    (b"[" * 100_000, "got something else; wanted a JSON object"),
-    (b'{"query": ' + b"9" * 5_000 + b"}", "got something else; wanted a JSON object"),
-    (b'{"query": "\xfcber", "positive": "a"}', "got byte 0xfc; wanted UTF-8"),
-    (b'{"query": "a' + b"x" * MAX_LINE_BYTES, "got a longer line; wanted at most 4,000,000 bytes"),
+    (b'["a", "b"]', "got no JSON object; wanted a JSON object"),
+    (b'"a"', "got no JSON object; wanted"),
+    (b"null", "got no JSON object;"),
+    (b"query,positive", "got no JSON; wanted a JSON object"),
+    (b'{"query": "a", "positive": ', "got no JSON; wanted a JSON object"),
+    (b"\x00\x01", "got no JSON; wanted a JSON object"),
+    (b"[" * 100_000, "got no JSON; wanted a JSON object"),
+    (b'{"query": ' + b"9" * 5_000 + b"}", "got no JSON; wanted a JSON object"),
+    (b'{"query": "\xfcber", "positive": "a"}', "got byte 0xfc, which is not UTF-8"),
+    (b'{"query": "a' + b"x" * MAX_ROW_BYTES, "got row of more than 4,000,000 bytes"),
 ]
 
 

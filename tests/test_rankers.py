@@ -52,3 +52,8 @@ def test_bm25_finds_the_obvious() -> None:
 
 def test_bm25_takes_queries_without_any_known_word() -> None:
     assert sorted(BM25(["one text", "two texts"]).rank(["zzz", "?"], 10)[0]) == [0, 1]
+
+
+def test_a_text_that_shares_no_word_is_no_match():
+    index = BM25(["the valve opens", "the pump leaks"])
+    assert index.rank(["valve", "zebra"], 10, matching=True) == [[0], []]

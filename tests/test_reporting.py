@@ -258,6 +258,15 @@ def test_an_unchanged_report_is_kept(run: RunFolder, config: Config) -> None:
     assert "</html>" in run.path(REPORT).read_text(encoding="utf-8")
 
 
+def test_other_counts_of_an_earlier_stage_are_another_report(run: RunFolder, config: Config) -> None:
+    write_report(config, run)
+    record = json.loads(run.path("stages", "synthesize.json").read_text())
+    record["details"]["set_aside"] = {"a reason that was not there": 12345}
+    run.path("stages", "synthesize.json").write_text(json.dumps(record))
+    write_report(config, run)
+    assert "a reason that was not there" in run.path(REPORT).read_text(encoding="utf-8")
+
+
 def synthetic(run: RunFolder) -> Config:
     """Makes the run one of documents, tested with queries that an LLM wrote; gives its configuration."""
     counts = {hostile("documentcount"): 7}

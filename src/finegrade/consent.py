@@ -6,7 +6,7 @@ from typing import Any
 from finegrade.config import Config, LLMConfig
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.estimating import estimate
+from finegrade.estimating import estimate, told_money
 from finegrade.store import CONSENT, RunFolder, read_json, write_json
 
 
@@ -39,10 +39,9 @@ def need_consent(config: Config, run: RunFolder, yes: bool, ask: Callable[[str],
 def told(config: Config) -> str:
     """What is going to be sent, in one line."""
     found, llm = estimate(config), config.llm
-    money = f", about {found.cost:.2f} by the prices you named" if found.cost is not None else ""
     return (
-        f"Your texts go to {llm.host} (model {llm.model}): up to {found.requests:,} requests, "
-        f"about {found.tokens:,} tokens{money}; {_cap(llm)}."
+        f"Your texts go to {llm.host} (model {llm.model}): about {found.requests:,} requests, at most "
+        f"{found.most_requests:,}; about {found.tokens:,} tokens, {told_money(found.cost)}; {_cap(llm)}."
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from finegrade.config import Config
 from finegrade.llm.budget import cost
-from finegrade.llm.client import ChatRequest
+from finegrade.llm.request import ChatRequest
 from finegrade.prompts import sibling_request
 from finegrade.query_prompts import query_request
 from finegrade.rows import TRAINED_ROWS
@@ -34,7 +34,8 @@ class Asked:
 
     Attributes:
         what: For people.
-        requests: How many, at most.
+        requests: How many there will be, as far as can be told.
+        most: Never more than so many.
         tokens_in: Read in all.
         tokens_fresh: Of these, what is not the same in every request: the rest comes out of the server's cache.
         tokens_out: Written in all.
@@ -42,6 +43,7 @@ class Asked:
 
     what: str
     requests: int
+    most: int
     tokens_in: int
     tokens_fresh: int
     tokens_out: int
@@ -65,6 +67,11 @@ class Estimate:
     def requests(self) -> int:
         """All requests to the LLM."""
         return sum(asked.requests for asked in self.asked)
+
+    @property
+    def most_requests(self) -> int:
+        """Never more than so many."""
+        return sum(asked.most for asked in self.asked)
 
     @property
     def tokens(self) -> int:
@@ -99,7 +106,8 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
 def _queries(config: Config) -> Asked:
     length = _chunk_length(config)
     request = query_request("x" * length, config.queries.styles, model="", temperature=0, seed=0)
-    return _asked("queries", request, length, config.queries.chunks, _QUERY_TOKENS * len(config.queries.styles))
+    number = config.queries.chunks
+    return _asked("queries", request, length, number, number, _QUERY_TOKENS * len(config.queries.styles))
 
 
 def _rewrites(config: Config) -> Asked:
@@ -108,8 +116,9 @@ def _rewrites(config: Config) -> Asked:
     )
     accepted = REWRITES_OF_CHUNKS_ACCEPTED if config.source.has_documents else REWRITES_ACCEPTED
     request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
-    number = min(round(config.synthesis.llm_samples / accepted), config.synthesis.max_requests)
-    return _asked("rewrites", request, length + 120, number, round(length / CHARS_PER_TOKEN) + 8)
+    most = config.synthesis.max_requests
+    number = min(round(config.synthesis.llm_samples / accepted), most)
+    return _asked("rewrites", request, length + 120, number, most, round(length / CHARS_PER_TOKEN) + 8)
 
 
 def _chunk_length(config: Config) -> int:
@@ -117,10 +126,10 @@ def _chunk_length(config: Config) -> int:
     return round(config.source.chunk_tokens * CHARS_PER_TOKEN * _CHUNK_FILLED)
 
 
-def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, written: int) -> Asked:
+def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, most: int, written: int) -> Asked:
     read = round(sum(len(message.content) for message in request.messages) / CHARS_PER_TOKEN)
     fresh = round(fresh_chars / CHARS_PER_TOKEN)
-    return Asked(what, number, read * number, fresh * number, written * number)
+    return Asked(what, number, most, read * number, fresh * number, written * number)
 
 
 def _llm_seconds(asked: Asked, config: Config) -> float:
@@ -149,11 +158,18 @@ def _model_seconds(config: Config, train: int, test: int, chunks: int) -> dict[s
 def told_estimate(config: Config) -> str:
     """The estimate for people."""
     found = estimate(config)
-    lines = [f"{a.what}: {a.requests:,} requests, {a.tokens_in:,} tokens in, {a.tokens_out:,} out" for a in found.asked]
+    lines = [
+        f"{a.what}: {a.requests:,} requests{_at_most(a)}, {a.tokens_in:,} tokens in, {a.tokens_out:,} out"
+        for a in found.asked
+    ]
     lines.append(f"LLM: {config.llm.host or 'embedded, on this machine'}; {told_money(found.cost)}")
     lines += [f"{name}: {minutes:.1f} minutes" for name, minutes in found.minutes.items()]
     lines.append(f"in all: about {sum(found.minutes.values()):.0f} minutes on two cores without a GPU")
     return "\n".join(lines)
+
+
+def _at_most(asked: Asked) -> str:
+    return f" (at most {asked.most:,})" if asked.most > asked.requests else ""
 
 
 def told_money(money: float | None) -> str:

@@ -31,7 +31,7 @@ def fitted(found: Found, path: Path, minutes: float, queries: Path | None, setti
     config = None
     for asked in _ASKED:
         config = _configured(found, path, min(asked, found.texts), queries, settings)
-        if _fits(config, expected(config, found), minutes):
+        if fits(config, expected(config, found), minutes):
             break
     assert config is not None
     return config
@@ -42,11 +42,12 @@ def expected(config: Config, found: Found) -> Estimate:
     return estimate(config, queries=found.texts) if found.kind == "pairs" else estimate(config, chunks=found.texts)
 
 
-def _fits(config: Config, run: Estimate, minutes: float) -> bool:
+def fits(config: Config, run: Estimate, minutes: float, share: float = _SHARE) -> bool:
+    """Whether a run stays below this share of the minutes and of the caps."""
     return (
-        sum(run.minutes.values()) <= _SHARE * minutes
-        and (config.llm.max_cost is None or (run.cost or 0.0) <= _SHARE * config.llm.max_cost)
-        and (config.llm.max_tokens is None or run.tokens <= _SHARE * config.llm.max_tokens)
+        sum(run.minutes.values()) <= share * minutes
+        and (config.llm.max_cost is None or (run.cost or 0.0) <= share * config.llm.max_cost)
+        and (config.llm.max_tokens is None or run.tokens <= share * config.llm.max_tokens)
     )
 
 
@@ -66,13 +67,15 @@ def _configured(found: Found, path: Path, asked: int, queries: Path | None, sett
     data["training"] = {"steps": max(8, 4 * round(2 * train / batch / 4)), "batch_size": batch, "max_length": 160}
     for setting in settings:
         apply_setting(data, setting)
-    data["synthesis"] = _near_misses(train, data) | data.get("synthesis", {})
+    for key, value in _near_misses(train, data.get("llm")).items():
+        if isinstance(chosen := data.setdefault("synthesis", {}), dict):
+            chosen.setdefault(key, value)
     return parse_config(data, "init")
 
 
-def _near_misses(train: int, data: dict[str, Any]) -> dict[str, int]:
+def _near_misses(train: int, llm: Any) -> dict[str, int]:
     """A small model on two cores writes few rewrites that pass, and takes long over them; a server is there for it."""
-    samples, requests = (2, 1) if data.get("llm", {}).get("base_url") else (12, 4)
+    samples, requests = (2, 1) if isinstance(llm, dict) and llm.get("base_url") else (12, 4)
     return {
         "llm_samples": max(1, train // samples), "max_requests": max(2, train // requests), "max_passage_chars": 800,
     }  # fmt: skip

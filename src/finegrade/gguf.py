@@ -1,17 +1,18 @@
 """A decoder in a .gguf file as a folder that sentence-transformers loads."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
+from filelock import FileLock
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from finegrade.console import say
 from finegrade.errors import InputError
+from finegrade.fetching import cache_folder, model_identity
 
 
 def as_folder(path: Path) -> Path:
-    """The model of a .gguf file in float32 safetensors, written beside it once.
+    """The model of a .gguf file in float32 safetensors, written once into the cache.
 
     Args:
         path: The .gguf file.
@@ -19,17 +20,20 @@ def as_folder(path: Path) -> Path:
     Raises:
         InputError: transformers cannot read it.
     """
-    folder = path.with_name(f"{path.stem}-safetensors")
-    if not (folder / "model.safetensors").is_file():
-        say(f"{path.name}: its weights are written as safetensors, once")
-        with tempfile.TemporaryDirectory(prefix=".gguf-", dir=path.parent) as work:
+    folder = cache_folder() / f"{model_identity(str(path))}-safetensors"  # another file is another folder
+    work = folder.with_name(f".{folder.name}.partial")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(work.with_suffix(".lock")):
+        if not folder.is_dir():
+            say(f"{path.name}: its weights are written as safetensors, once")
+            shutil.rmtree(work, ignore_errors=True)  # what a kill left
             try:
-                _convert(path, Path(work) / "model")
+                _convert(path, work)
             except (ValueError, OSError, KeyError, NotImplementedError) as error:
+                shutil.rmtree(work, ignore_errors=True)
                 got, wanted = (str(error).splitlines() or [""])[0], "a .gguf file of a decoder that transformers knows"
                 raise InputError(str(path), got=got, wanted=wanted, remedy="Name another backbone.") from None
-            shutil.rmtree(folder, ignore_errors=True)
-            (Path(work) / "model").replace(folder)
+            work.replace(folder)
     return folder
 
 

@@ -6,15 +6,16 @@ from collections import Counter
 from finegrade.config import Config
 from finegrade.console import say
 from finegrade.fetching import model_identity
-from finegrade.sources.documents import open_documents
-from finegrade.sources.languages import check_language
+from finegrade.sources.documents import DocumentSource, open_documents
+from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import read_own_queries
 from finegrade.sources.pieces import write_pieces
 from finegrade.sources.tokens import token_counter
 from finegrade.sources.working_set import choose_chunks
-from finegrade.store import CHUNKS, UNUSED, RunFolder, replacing, write_rows
+from finegrade.store import CHUNKS, UNUSED, RunFolder, Stage, replacing, write_rows
 
-_READ_LATER = {"packages", "max_train", "max_test", "queries"}
+_READ_LATER = {"packages", "max_train", "max_test", "queries", "language"}
+_IN_IDENTITY = {"path", "dataset", "split"}
 
 
 def import_documents(config: Config, run: RunFolder) -> None:
@@ -31,7 +32,7 @@ def import_documents(config: Config, run: RunFolder) -> None:
     held_out = {path for query in own if query.side == "test" for path in query.paths}
     labelled = {path for query in own for path in query.paths}
     settings = {
-        "source": source.model_dump(mode="json", exclude=_READ_LATER),
+        "source": source.model_dump(mode="json", exclude=_READ_LATER | _IN_IDENTITY),
         "held_out": sorted(held_out),
         "labelled": sorted(labelled),
         "seed": config.seed,
@@ -39,25 +40,36 @@ def import_documents(config: Config, run: RunFolder) -> None:
         "tokens": model_identity(config.training.backbone),
     }
     with run.stage("documents", settings) as stage:
-        if stage.done:
-            return
-        work = run.path("documents", ".work")
-        shutil.rmtree(work, ignore_errors=True)  # what a kill left
-        work.mkdir(parents=True)
-        pieces = work / "pieces.parquet"
-        try:
-            with replacing(run.path(UNUSED)) as unused:
-                count = token_counter(config.training.backbone)
-                counts = write_pieces(
-                    documents, pieces, unused, source.chunk_tokens, count, labelled, all_of_it=source.kind == "beir"
-                )
-            chunks = choose_chunks(pieces, source, held_out, labelled, config.seed, counts)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        check_language([chunk.text for chunk in chunks], config)
-        write_rows(run.path(CHUNKS), chunks)
-        sides = Counter(chunk.side for chunk in chunks)
-        told: dict[str, int] = {**counts, "train": sides["train"], "test": sides["test"]}
-        stage.finish([run.path(CHUNKS), run.path(UNUSED)], {"counts": told, "passed_over": documents.passed_over})
-        listed = ", ".join(f"{name} {number:,}" for name, number in told.items() if number)
-        say(f"documents: {listed}")
+        if not stage.done:
+            _cut_and_split(documents, labelled, held_out, config, run, stage)
+    check_language(run.record("documents")["details"]["languages"], config)
+
+
+def _cut_and_split(
+    documents: DocumentSource, labelled: set[str], held_out: set[str], config: Config, run: RunFolder, stage: Stage
+) -> None:
+    source = config.source
+    work = run.path("documents", ".work")
+    shutil.rmtree(work, ignore_errors=True)  # what a kill left
+    work.mkdir(parents=True)
+    pieces = work / "pieces.parquet"
+    try:
+        with replacing(run.path(UNUSED)) as unused:
+            count = token_counter(config.training.backbone)
+            counts = write_pieces(
+                documents, pieces, unused, source.chunk_tokens, count, labelled, all_of_it=source.kind == "beir"
+            )
+        chunks = choose_chunks(pieces, source, held_out, labelled, config.seed, counts)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    write_rows(run.path(CHUNKS), chunks)
+    sides = Counter(chunk.side for chunk in chunks)
+    told: dict[str, int] = {**counts, "train": sides["train"], "test": sides["test"]}
+    details = {
+        "counts": told,
+        "passed_over": documents.passed_over,
+        "languages": frequent_languages([chunk.text for chunk in chunks]),
+    }
+    stage.finish([run.path(CHUNKS), run.path(UNUSED)], details)
+    listed = ", ".join(f"{name} {number:,}" for name, number in told.items() if number)
+    say(f"documents: {listed}")

@@ -7,8 +7,9 @@ from finegrade.config_writing import as_toml
 from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.estimating import told_money
-from finegrade.fitting import expected, fitted
+from finegrade.fitting import expected, fits, fitted
 from finegrade.sources.looking import look_at
+from finegrade.sources.own_queries import read_own_queries
 from finegrade.store import replacing
 
 
@@ -33,6 +34,7 @@ def write_config(
         raise InputError(str(output), got="a file that is there already", wanted="a new file", remedy=remedy)
     found = look_at(path)
     config = fitted(found, path, minutes, queries, settings)
+    read_own_queries(config.source)  # what is wrong with them shows here, not after an hour
     told = f"Fitted to {minutes:.0f} minutes on two cores"
     if config.llm.max_cost is not None:
         told += f" and {config.llm.max_cost} for the LLM"
@@ -46,7 +48,7 @@ def write_config(
     say(f"{path}: {found.told}")
     say(f"{output}: written; a run will take about {taken:.0f} minutes on two cores; {told_money(run.cost)}")
     say(f"Look at it, then: finegrade run -c {output}")
-    if taken > minutes:
-        say(f"That is more than the {minutes:.0f} minutes you named: less is not worth a run.")
+    if not fits(config, run, minutes, share=1.0):
+        say("That is more than the minutes or the cap you named: less is not worth a run.")
     if any(language != "en" for language in found.spoken):
         say(f"Languages: {', '.join(found.spoken)}. The embedded models speak English: see the comments in {output}.")

@@ -19,8 +19,17 @@ class BM25:
         self._index = bm25s.BM25()
         self._index.index([words(text) or [""] for text in texts], show_progress=False)
 
-    def rank(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """Numbers of the texts for each query, best first, at most ``depth``."""
+    def rank(self, queries: Sequence[str], depth: int, matching: bool = False) -> list[list[int]]:
+        """Numbers of the texts for each query, best first.
+
+        Args:
+            queries: What is searched for.
+            depth: At most so many for each.
+            matching: Leave those out that share no word with the query.
+        """
         depth = min(depth, self._size)
-        ranked, _ = self._index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
-        return [list(map(int, row)) for row in ranked]
+        ranked, scores = self._index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
+        return [
+            [int(number) for number, score in zip(*row, strict=True) if score > 0 or not matching]
+            for row in zip(ranked, scores, strict=True)
+        ]

@@ -1,15 +1,17 @@
 """Catalogue entries in one file, for machines without a network."""
 
+import errno
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from filelock import FileLock
 
 from finegrade.catalogue import CATALOGUE
 from finegrade.console import progress, say
 from finegrade.entries import Entry, is_complete
-from finegrade.errors import InputError
+from finegrade.errors import InputError, no_space
 from finegrade.fetching import cache_folder, entry_folder, fetch
 from finegrade.store import file_hash, replacing
 
@@ -50,8 +52,9 @@ def unpack(source: Path) -> None:
     """
     cache_folder().mkdir(parents=True, exist_ok=True)
     known = {f"{entry.name}/{file.name}": (entry, file) for entry in CATALOGUE.values() for file in entry.files}
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=cache_folder()) as folder:
-        work, entries = Path(folder), {}
+    work, entries = cache_folder() / ".unpack", {}
+    with FileLock(cache_folder() / ".unpack.lock"):
+        shutil.rmtree(work, ignore_errors=True)  # what a kill left
         try:
             with tarfile.open(source, "r:") as archive:
                 for member in archive:
@@ -69,10 +72,14 @@ def unpack(source: Path) -> None:
                     if file_hash(target) != file.sha256:
                         raise _wrong(source, f"{member.name} with another sha256")
                     entries[entry.name] = entry
+            for entry in entries.values():
+                _install(entry, work / entry.name, source)
         except (OSError, tarfile.TarError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise no_space(cache_folder(), "space for what is packed") from None
             raise _wrong(source, error) from None
-        for entry in entries.values():
-            _install(entry, work / entry.name, source)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _install(entry: Entry, files: Path, source: Path) -> None:

@@ -7,7 +7,7 @@ falling into synonyms, which would be false negatives, so it is given a real one
 import json
 from typing import Any
 
-from finegrade.llm.client import ChatRequest, Message
+from finegrade.llm.request import ChatRequest, Message
 
 SIBLING_SYSTEM = (
     "You write test data for a search engine over technical documentation. You get query A, a passage that answers "

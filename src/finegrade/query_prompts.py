@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from finegrade.llm.client import ChatRequest, Message
+from finegrade.llm.request import ChatRequest, Message
 from finegrade.prompts import plain
 
 STYLES = {

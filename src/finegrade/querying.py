@@ -11,8 +11,8 @@ from finegrade.errors import InputError
 from finegrade.fetching import model_identity
 from finegrade.finding import FOUND_WITHIN, find_again
 from finegrade.llm.asking import ask_each, model_name, reply_settings
-from finegrade.llm.client import ChatRequest
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.request import ChatRequest
 from finegrade.query_gates import query_refusal, reply_refusal
 from finegrade.query_prompts import parse_queries, query_request
 from finegrade.records import Chunk, Record, WrittenQuery

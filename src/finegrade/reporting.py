@@ -55,7 +55,9 @@ def write_report(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The evaluate stage has not run.
     """
-    with run.stage("report", {"config": config.model_dump(mode="json")}, after=["evaluate", "verify"]) as stage:
+    names = [*(["documents", "queries"] if config.source.has_documents else []), "seeds", "synthesize"]
+    settings = {"config": config.model_dump(mode="json"), "told": [run.record(name)["details"] for name in names]}
+    with run.stage("report", settings, after=["synthesize", "verify", "evaluate"]) as stage:
         if stage.done:
             return
         html = render(_facts(config, run))

@@ -9,8 +9,8 @@ from finegrade.config import Config, SynthesisConfig
 from finegrade.console import progress
 from finegrade.gates import refusal
 from finegrade.llm.asking import ask_each, model_name
-from finegrade.llm.client import ChatRequest
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.request import ChatRequest
 from finegrade.prompts import parse_passage, sibling_request
 from finegrade.records import HARDEST, Negative, Record, Seed
 from finegrade.siblings import Siblings

@@ -8,12 +8,12 @@ from finegrade.config import Config, SourceConfig
 from finegrade.console import say
 from finegrade.records import Chunk, Seed, WrittenQuery
 from finegrade.sources.document_seeds import seeds_from_documents
-from finegrade.sources.languages import check_language
+from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.sources.pairs import Pair, read_pairs
 from finegrade.sources.python_docs import installed_versions, read_python_docs
 from finegrade.sources.splitting import Split, split_pairs
-from finegrade.store import CHUNKS, QUERIES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, file_hash, read_rows, write_rows
+from finegrade.store import CHUNKS, QUERIES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, Stage, file_hash, read_rows, write_rows
 from finegrade.text import content_hash
 
 
@@ -28,23 +28,29 @@ def make_seeds(config: Config, run: RunFolder) -> None:
         InputError: The source cannot be read, or leaves nothing to train or test on.
     """
     source = config.source
-    settings = {"source": source.model_dump(mode="json"), "seed": config.seed, "content": _content(source)}
+    read_here = source.model_dump(mode="json", exclude={"path", "queries", "language"})  # by their content
+    settings = {"source": read_here, "seed": config.seed, "content": _content(source)}
     with run.stage("seeds", settings, after=["documents", "queries"] if source.has_documents else []) as stage:
-        if stage.done:
-            return
-        split = _split(config, run)
-        test = _cap_queries(split.test, source.max_test, config.seed)
-        if not source.has_documents:
-            check_language([text for seed in split.train for text in seed.positives], config)
-        write_rows(run.path(TRAIN_SEEDS), split.train)
-        write_rows(run.path(TEST_SEEDS), test)
-        asked = sum(bool(seed.query) for seed in test)
-        counts = {**split.counts, "test queries asked": asked}
-        details: dict[str, Any] = {"counts": counts, "corpus_hash": split.corpus_hash}
-        details |= {"test_groups": split.test_groups, "test_queries": split.test_queries}
-        stage.finish([run.path(TRAIN_SEEDS), run.path(TEST_SEEDS)], details)
-        listed = ", ".join(f"{name} {number:,}" for name, number in counts.items())
-        say(f"seeds: {listed}; corpus {split.corpus_hash}")
+        if not stage.done:
+            _read_and_split(config, run, stage)
+    if not source.has_documents:
+        check_language(run.record("seeds")["details"]["languages"], config)
+
+
+def _read_and_split(config: Config, run: RunFolder, stage: Stage) -> None:
+    split = _split(config, run)
+    test = _cap_queries(split.test, config.source.max_test, config.seed)
+    write_rows(run.path(TRAIN_SEEDS), split.train)
+    write_rows(run.path(TEST_SEEDS), test)
+    asked = sum(bool(seed.query) for seed in test)
+    counts = {**split.counts, "test queries asked": asked}
+    details: dict[str, Any] = {"counts": counts, "corpus_hash": split.corpus_hash}
+    details |= {"test_groups": split.test_groups, "test_queries": split.test_queries}
+    if not config.source.has_documents:
+        details["languages"] = frequent_languages([text for seed in split.train for text in seed.positives])
+    stage.finish([run.path(TRAIN_SEEDS), run.path(TEST_SEEDS)], details)
+    listed = ", ".join(f"{name} {number:,}" for name, number in counts.items())
+    say(f"seeds: {listed}; corpus {split.corpus_hash}")
 
 
 def _split(config: Config, run: RunFolder) -> Split:

@@ -14,9 +14,10 @@ from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
 from finegrade.llm.budget import Budget
-from finegrade.llm.client import REFUSED, ChatRequest, LLMClient
+from finegrade.llm.client import REFUSED, LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.request import ChatRequest
 
 T = TypeVar("T")
 
@@ -28,7 +29,8 @@ def model_name(config: LLMConfig) -> str:
 
 def reply_settings(config: LLMConfig) -> dict[str, Any]:
     """What of the configuration decides what is asked and answered, for fingerprints."""
-    return {"model": model_name(config), "base_url": config.base_url}
+    server = {"base_url": config.base_url} if config.base_url else {"context": config.context}
+    return {"model": model_name(config)} | server
 
 
 @asynccontextmanager

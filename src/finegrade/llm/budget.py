@@ -1,23 +1,11 @@
 """A hard cap on what a remote LLM reads and writes."""
 
-from typing import Protocol
-
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.request import ChatRequest
 
 _MILLION = 1e6
-
-
-class Sized(Protocol):
-    """A request, as far as a budget looks at it."""
-
-    @property
-    def max_tokens(self) -> int:
-        """Written at most."""
-
-    def size(self) -> int:
-        """Bytes of all messages: no tokenizer makes more tokens of them."""
 
 
 def cost(config: LLMConfig, tokens_in: float, tokens_out: float) -> float | None:
@@ -28,7 +16,9 @@ def cost(config: LLMConfig, tokens_in: float, tokens_out: float) -> float | None
 
 
 class Budget:
-    """Keeps what a run folder spends under its caps; requests under way count with the most that they can cost.
+    """Keeps what a run folder spends under its caps.
+
+    Requests under way, and those whose reply was lost, count with the most that they can cost.
 
     Args:
         config: Caps and prices; without a cap nothing is refused.
@@ -38,9 +28,11 @@ class Budget:
     def __init__(self, config: LLMConfig, ledger: Ledger) -> None:
         self._config = config
         before = ledger.totals(every_purpose=True)
-        self._tokens_in, self._tokens_out = before["prompt_tokens"], before["completion_tokens"]
+        lost = [ChatRequest.model_validate(request) for request in ledger.unanswered()]
+        self._tokens_in = before["prompt_tokens"] + sum(request.size() for request in lost)
+        self._tokens_out = before["completion_tokens"] + sum(request.max_tokens for request in lost)
 
-    def reserve(self, request: Sized) -> None:
+    def reserve(self, request: ChatRequest) -> None:
         """Sets the most aside that a request can cost.
 
         Raises:
@@ -58,10 +50,10 @@ class Budget:
             raise _reached("llm.max_cost", f"{spent:.4f}", f"{config.max_cost}")
         self._tokens_in, self._tokens_out = tokens_in, tokens_out
 
-    def settle(self, request: Sized, reply: Reply | None) -> None:
-        """Puts what a request did cost in place of what it could; without a reply that is nothing."""
-        self._tokens_in += (reply.prompt_tokens if reply else 0) - request.size()
-        self._tokens_out += (reply.completion_tokens if reply else 0) - request.max_tokens
+    def settle(self, request: ChatRequest, reply: Reply) -> None:
+        """Puts what a request did cost in place of what it could."""
+        self._tokens_in += reply.prompt_tokens - request.size()
+        self._tokens_out += reply.completion_tokens - request.max_tokens
 
 
 def _reached(cap: str, spent: str, limit: str) -> InputError:

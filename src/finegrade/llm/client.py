@@ -1,7 +1,5 @@
 """The one async client that all generation goes through, for any OpenAI-compatible server."""
 
-import hashlib
-import json
 import time
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -11,7 +9,7 @@ import openai
 from finegrade.errors import InputError
 from finegrade.llm.budget import Budget
 from finegrade.llm.ledger import Ledger, Reply
-from finegrade.records import Record
+from finegrade.llm.request import ChatRequest
 
 REFUSED = "refused"
 """Finish reason of a reply that stands for a request that the server would not answer (too long, filtered)."""
@@ -21,46 +19,8 @@ _REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
 _NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 """What the client would take from the environment and send to whatever server is named."""
 
-_MESSAGE_TOKENS = 16  # what a chat template puts around a message
+_SENSIBLE = 100_000_000  # tokens of one request
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class Message(Record):
-    """One turn of a chat."""
-
-    role: str
-    content: str
-
-
-class ChatRequest(Record):
-    """One request, complete: what is in it decides its key in the ledger.
-
-    Args:
-        model: The server's name for the model; of the embedded LLM, name and hash.
-        server: URL of a remote server, so that another one under the same model name is asked anew; empty for the
-            embedded LLM.
-        messages: The chat so far.
-        max_tokens: Tokens at most in the reply.
-        temperature: 0 is greedy.
-        seed: Of the server's sampling.
-        reply_schema: JSON schema that the reply follows, where the server can enforce it.
-    """
-
-    model: str
-    messages: tuple[Message, ...]
-    max_tokens: int
-    temperature: float
-    seed: int
-    reply_schema: dict[str, Any]
-    server: str = ""
-
-    def size(self) -> int:
-        """Bytes of all messages: no tokenizer makes more tokens of them."""
-        return sum(len(message.content.encode()) + _MESSAGE_TOKENS for message in self.messages)
-
-    def key(self) -> str:
-        """sha256 of the request: its name in the ledger."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 class LLMClient:
@@ -111,15 +71,12 @@ class LLMClient:
         if known:
             return known
         self._budget.reserve(request)
-        reply = None
-        try:
-            self._ledger.asked(key, request.model_dump(mode="json"))
-            reply = await self._ask(request)
-            if reply.finish_reason != REFUSED:
-                self._ledger.replied(key, reply)
-            return reply
-        finally:
-            self._budget.settle(request, reply)
+        self._ledger.asked(key, request.model_dump(mode="json"))
+        reply = await self._ask(request)
+        if reply.finish_reason != REFUSED:
+            self._ledger.replied(key, reply)
+        self._budget.settle(request, reply)  # of one whose reply is lost, the most that it can cost stays set aside
+        return reply
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -139,6 +96,8 @@ class LLMClient:
             )
         except openai.OpenAIError as error:
             self._refused += 1
+            if not isinstance(error, openai.APITimeoutError):
+                self._ledger.withdraw(request.key())  # not answered, so not paid for
             if getattr(error, "status_code", 0) in _REFUSALS and self._refused < _REFUSALS_IN_A_ROW:
                 return Reply(text="", finish_reason=REFUSED, prompt_tokens=0, completion_tokens=0, seconds=0)
             raise self._explain(error) from None
@@ -150,8 +109,8 @@ class LLMClient:
             return Reply(
                 text=choice.message.content or "",
                 finish_reason=choice.finish_reason or "",
-                prompt_tokens=usage.prompt_tokens if usage else 0,
-                completion_tokens=usage.completion_tokens if usage else 0,
+                prompt_tokens=_counted(usage and usage.prompt_tokens, request.size()),
+                completion_tokens=_counted(usage and usage.completion_tokens, request.max_tokens),
                 seconds=round(time.monotonic() - began, 3),
             )
         except (ValueError, TypeError, AttributeError, LookupError):
@@ -179,3 +138,8 @@ class LLMClient:
         return InputError(
             f"the LLM at {self.host}", got=got, wanted=wanted, remedy=f"{remedy} Replies so far are kept."
         )
+
+
+def _counted(tokens: object, most: int) -> int:
+    """Tokens as the server counts them; the most that they can be where it does not, or not sensibly."""
+    return tokens if isinstance(tokens, int) and 0 <= tokens <= _SENSIBLE else most

@@ -127,6 +127,14 @@ class Ledger:
             ),
         )
 
+    def withdraw(self, key: str) -> None:
+        """Takes back a request that was not answered and costs nothing."""
+        self._execute("DELETE FROM requests WHERE key = ? AND reply IS NULL", (key,))
+
+    def unanswered(self) -> list[dict[str, Any]]:
+        """Requests, of all purposes, that were sent and whose reply was lost: a kill, a timeout."""
+        return [json.loads(row[0]) for row in self._execute("SELECT request FROM requests WHERE reply IS NULL")]
+
     def totals(self, every_purpose: bool = False) -> dict[str, float]:
         """Requests, replies, tokens and seconds over the ledger's whole life, for this purpose or for all."""
         row = self._execute(

@@ -8,11 +8,11 @@ from finegrade.errors import InputError
 from finegrade.records import Chunk, Seed, WrittenQuery
 from finegrade.sources.own_queries import OwnQuery, Side
 from finegrade.sources.pairs import Pair
-from finegrade.sources.splitting import NearDuplicates, Split, cap_train, merge
+from finegrade.sources.splitting import NearDuplicates, Split, cap_train, merge, without_test_data
 from finegrade.text import content_hash, normalised
 
-HOLDS = 0.8
-"""A chunk that has this share of a text's 5-word shingles holds the text."""
+HOLDS, HOLDS_A_PART = 0.8, 0.2
+"""A chunk that has this share of a text's 5-word shingles holds the text, or a part of it."""
 
 
 def seeds_from_documents(
@@ -44,17 +44,18 @@ def seeds_from_documents(
         if chunk.side == "train" or not own_tests:
             pairs[chunk.side].append(_pair(query.query, chunk))
     test, train = merge(pairs["test"]), merge(pairs["train"])
-    asked = {normalised(query.query) for query in test} | {normalised(one.query) for one in own if not one.labelled}
-    kept = [one for one in train if normalised(one.query) not in asked]
     counts = {"chunks": len(chunks), "written queries": len(written), "own queries": len(own)}
-    counts |= {"own queries whose answer is not there": lost, "query also in test": len(train) - len(kept)}
-    train = cap_train(kept, source.max_train, seed, counts)
+    counts["own queries whose answer is not there"] = lost
+    train, dropped = without_test_data(train, test, [one.query for one in own if not one.labelled])
+    counts |= dropped
+    train = cap_train(train, source.max_train, seed, counts)
     counts |= {"train": len(train), "test": len(test)}
     if not train or not test:
         remedy = "Raise queries.chunks, or give more documents."
         raise InputError("the source", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
     groups = sorted({one.group for one in test})
-    train += _only_searched((chunk for chunk in chunks if chunk.side == "train"), train)
+    answers = {text for one in test for text in one.positives}
+    train += _only_searched((c for c in chunks if c.side == "train" and c.text not in answers), train)
     test += _only_searched(chunks, test)
     digest = content_hash(*(s.id for s in train), "|", *(s.id for s in test))
     return Split(train, test, counts, digest, groups, "labelled" if own_tests else "synthetic")
@@ -80,13 +81,14 @@ def labelled_pairs(
 ) -> tuple[list[tuple[Side, Pair]], int]:
     """The labelled queries as pairs, with their sides, and how many have an answer that is not there.
 
-    A query whose answer stands on both sides is a test query: the side decides for what it is used. A text that stands
-    in no chunk is one more text to search.
+    A query with an answer on the test side is a test query, and all its answers are right ones, those of the train
+    side too. A text that stands whole in no chunk is one more text to search: on the side of the chunks that hold parts
+    of it, else on a side drawn by the text, the same for all queries that it answers.
     """
     by_path: defaultdict[str, list[Chunk]] = defaultdict(list)
     for chunk in chunks:
         by_path[chunk.path].append(chunk)
-    index = NearDuplicates(chunk.text for chunk in chunks if any(one.positive for one in own))
+    index = NearDuplicates(chunk.text for chunk in chunks) if any(one.positive for one in own) else NearDuplicates()
     pairs: list[tuple[Side, Pair]] = []
     lost = 0
     for one in own:
@@ -95,14 +97,21 @@ def labelled_pairs(
         answers = [chunk for path in sorted(one.paths) for chunk in by_path.get(path, ())]
         if one.positive:
             answers += [chunks[number] for number in index.holding(one.positive, HOLDS)]
-        if answers:
-            # one answer that is held out holds the query out
-            side: Side = one.side or ("test" if any(chunk.side == "test" for chunk in answers) else "train")
-            pairs += [(side, _pair(one.query, chunk)) for chunk in answers if chunk.side == side]
-        elif one.positive:
-            drawn = int(content_hash(str(seed), one.query), 16) / 16**16
-            side = one.side or ("test" if drawn < test_share else "train")
-            pairs.append((side, Pair(query=one.query, positive=one.positive, group=one.query)))
+        held_out = any(chunk.side == "test" for chunk in answers)
+        side: Side = one.side or ("test" if held_out else "train")
+        if answers and (side == "test" or not held_out):
+            answers.sort(key=lambda chunk: chunk.side != "test")  # the seed has group and section of the first
+            pairs += [(side, _pair(one.query, chunk)) for chunk in answers]
+        elif not answers and one.positive:
+            parts = [chunks[number] for number in index.holding(one.positive, HOLDS_A_PART)]
+            side = one.side or _side_of_text(one.positive, parts, test_share, seed)
+            pairs.append((side, Pair(query=one.query, positive=one.positive, group=content_hash(one.positive))))
         else:
             lost += 1
     return pairs, lost
+
+
+def _side_of_text(text: str, parts: Sequence[Chunk], test_share: float, seed: int) -> Side:
+    if parts:
+        return "test" if any(chunk.side == "test" for chunk in parts) else "train"
+    return "test" if int(content_hash(str(seed), normalised(text)), 16) / 16**16 < test_share else "train"

@@ -1,8 +1,8 @@
 """Where documents come from, behind one Protocol: files, a saved data set, the hub."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from finegrade.config import SourceConfig
 from finegrade.sources.document import Document, Unread
@@ -54,7 +54,8 @@ class _Files:
         self.size = sum(self._sizes.values())
 
     def identity(self) -> str:
-        return files_identity(self._files, self._root)
+        name = self._root.name if self._root.is_file() else ""  # a table's name is in the paths of its documents
+        return f"{name}:{files_identity(self._files, self._root)}"
 
     def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
         fields = self._source.text_field, self._source.title_field
@@ -73,21 +74,25 @@ class _DataSet:
     def __init__(self, source: SourceConfig) -> None:
         self._source = source
         self.name = source.dataset or str(source.path)
-        self.size = 0
+        path = source.path
+        self._files = sorted(p for p in path.rglob("*") if p.is_file()) if path else []
+        self.size = sum(file.stat().st_size for file in self._files)
         self.passed_over: dict[str, int] = {}
 
     def identity(self) -> str:
         path = self._source.path
-        content = files_identity(sorted(p for p in path.rglob("*") if p.is_file()), path) if path else ""
-        return f"{self.name}:{self._source.split}:{content}"
+        content = files_identity(self._files, path) if path else ""
+        return f"{Path(self.name).name}:{self._source.dataset}:{self._source.split}:{content}"
 
     def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
         source = self._source
+        rows: Iterable[Mapping[str, Any]]
         if source.dataset is not None:
-            rows = hub_rows(source.dataset, source.split)
+            rows, step = hub_rows(source.dataset, source.split), 0.0
         else:
             assert source.path is not None
             rows = saved_rows(source.path, source.split)
-        name = Path(self.name).name
-        for found in row_documents(name, rows, source.text_field, source.title_field):
-            yield 0, found
+            step = self.size / max(1, len(rows))
+        found = row_documents(Path(self.name).name, rows, source.text_field, source.title_field)
+        for number, document in enumerate(found, start=1):
+            yield round(number * step), document

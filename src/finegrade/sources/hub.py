@@ -1,8 +1,8 @@
 """Data sets in Hugging Face's format: from the hub, or saved in a local folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from finegrade.errors import InputError
 
@@ -12,8 +12,8 @@ def is_saved_dataset(path: Path) -> bool:
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
-def saved_rows(path: Path, split: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of a data set that save_to_disk wrote.
+def saved_rows(path: Path, split: str) -> Sequence[Mapping[str, Any]]:
+    """The rows of a data set that save_to_disk wrote, read one by one.
 
     Raises:
         InputError: It cannot be read, or has no such split.
@@ -29,7 +29,7 @@ def saved_rows(path: Path, split: str) -> Iterator[Mapping[str, Any]]:
     except Exception as error:  # pyarrow, json and datasets each raise their own
         got, wanted = str(error).splitlines()[0], "a data set that save_to_disk wrote"
         raise InputError(str(path), got=got, wanted=wanted, remedy="Save it again.") from None
-    yield from rows
+    return cast(Sequence[Mapping[str, Any]], rows)
 
 
 def hub_rows(name: str, split: str) -> Iterator[Mapping[str, Any]]:

@@ -29,8 +29,8 @@ def jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 def _row(line: bytes) -> Mapping[str, Any] | str:
     try:
         row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return "not UTF-8"
+    except UnicodeDecodeError as error:
+        return f"byte 0x{line[error.start]:02x}, which is not UTF-8"
     except (ValueError, RecursionError):
         return "no JSON"
     return row if isinstance(row, dict) else "no JSON object"

@@ -1,24 +1,25 @@
 """Which language the texts are in, and whether the models speak it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from finegrade.catalogue import CATALOGUE
 from finegrade.config import Config
 from finegrade.errors import InputError
 
 SAMPLE, SHARE = 200, 0.2
-"""Of so many texts, a language counts from this share on."""
+"""Of about so many texts, a language counts from this share on."""
 
 _SHORTEST = 40  # characters: shorter texts are guessed wrongly too often
 
 
 def languages(texts: Sequence[str]) -> Counter[str]:
-    """ISO 639-1 code -> how many of the first texts are in that language."""
+    """ISO 639-1 code -> how many texts of a sample, evenly taken, are in that language."""
     import py3langid
 
     long_enough = [text for text in texts if len(text) >= _SHORTEST]
-    return Counter(py3langid.classify(text)[0] for text in long_enough[:SAMPLE])
+    step = max(1, len(long_enough) // SAMPLE)
+    return Counter(py3langid.classify(text)[0] for text in long_enough[::step])
 
 
 def frequent_languages(texts: Sequence[str]) -> dict[str, float]:
@@ -28,17 +29,20 @@ def frequent_languages(texts: Sequence[str]) -> dict[str, float]:
     return {language: share for language, share in shares.items() if share >= SHARE}
 
 
-def check_language(texts: Sequence[str], config: Config) -> None:
+def check_language(found: Mapping[str, float], config: Config) -> None:
     """Stops where a part of the texts is in a language that an embedded model does not speak.
 
     Models that are not in the catalogue are the user's choice and taken to speak what they are asked to.
+
+    Args:
+        found: The languages that count, with their shares.
+        config: Names the models, and says whether to go on all the same.
 
     Raises:
         InputError: With the settings to change.
     """
     if config.source.language == "any":
         return
-    found = frequent_languages(texts)
     mute: dict[str, list[str]] = {}
     for setting, name in _models(config).items():
         spoken = CATALOGUE[name].languages if name in CATALOGUE else ()

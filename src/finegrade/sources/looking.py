@@ -1,6 +1,5 @@
 """What lies at a path: kind, number and language of the texts, from the names of all files and a look into some."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,6 +10,7 @@ from finegrade.errors import InputError
 from finegrade.sources.chunking import chunk_document
 from finegrade.sources.document import Document
 from finegrade.sources.documents import open_documents
+from finegrade.sources.jsonl import jsonl_rows
 from finegrade.sources.languages import frequent_languages
 from finegrade.sources.pairs import read_pairs
 from finegrade.sources.tokens import CHARS_PER_TOKEN, by_characters
@@ -55,12 +55,8 @@ def look_at(path: Path) -> Found:
 
 
 def _holds_pairs(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            row = json.loads(file.readline())
-        except (ValueError, RecursionError):
-            return False
-    return isinstance(row, dict) and {"query", "positive"} <= row.keys()
+    _, row = next(jsonl_rows(path), (0, ""))
+    return not isinstance(row, str) and {"query", "positive"} <= row.keys()
 
 
 def _look_at_documents(source: SourceConfig) -> Found:

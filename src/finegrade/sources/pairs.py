@@ -1,14 +1,15 @@
 """Pairs from JSONL: one object a line with "query", "positive" and optionally "group"."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from finegrade.errors import InputError
 from finegrade.records import Record
+from finegrade.sources.jsonl import jsonl_rows
+from finegrade.text import encodable
 
-MAX_LINE_BYTES = 4_000_000
+_FORM = 'Each line is a JSON object like {"query": "...", "positive": "..."}.'
 
 
 class Pair(Record):
@@ -27,52 +28,34 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         InputError: The file is missing, empty or not UTF-8, or a row is not an object with text in
             "query" and "positive". The line number is named.
     """
-    remedy = 'Each line is a JSON object like {"query": "...", "positive": "..."}.'
     seen = False
     try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                where = f"{path}, line {number}"
-                if len(line) > MAX_LINE_BYTES:
-                    wanted = f"at most {MAX_LINE_BYTES:,} bytes"
-                    raise InputError(where, got="a longer line", wanted=wanted, remedy="Split or shorten the row.")
-                if line.strip():
-                    seen = True
-                    yield _pair(line, where, remedy)
+        for number, row in jsonl_rows(path):
+            seen = True
+            yield _pair(row, f"{path}, line {number}")
     except OSError as error:
-        raise InputError(str(path), got=error.strerror or error, wanted="a JSONL file", remedy=remedy) from None
+        raise InputError(str(path), got=error.strerror or error, wanted="a JSONL file", remedy=_FORM) from None
     if not seen:
-        raise InputError(str(path), got="an empty file", wanted="a JSONL file of pairs", remedy=remedy)
+        raise InputError(str(path), got="an empty file", wanted="a JSONL file of pairs", remedy=_FORM)
 
 
-def _pair(line: bytes, where: str, remedy: str) -> Pair:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        got = f"byte 0x{line[error.start]:02x}"
-        raise InputError(where, got=got, wanted="UTF-8", remedy="Save the file as UTF-8.") from None
-    except (ValueError, RecursionError):
-        raise InputError(where, got="something else", wanted="a JSON object", remedy=remedy) from None
-    if not isinstance(row, dict):
-        raise InputError(where, got=type(row).__name__, wanted="a JSON object", remedy=remedy)
-    query, positive = _text(row, "query", where, remedy), _text(row, "positive", where, remedy)
+def _pair(row: Mapping[str, Any] | str, where: str) -> Pair:
+    if isinstance(row, str):
+        raise InputError(where, got=row, wanted="a JSON object in UTF-8", remedy=_FORM)
+    query, positive = _text(row, "query", where), _text(row, "positive", where)
     group = row.get("group")
     if group is None:
         return Pair(query=query, positive=positive, group=query)
     if isinstance(group, int) and not isinstance(group, bool):
-        row["group"] = str(group)
-    return Pair(query=query, positive=positive, group=_text(row, "group", where, remedy))
+        row = {**row, "group": str(group)}
+    return Pair(query=query, positive=positive, group=_text(row, "group", where))
 
 
-def _text(row: dict[str, Any], key: str, where: str, remedy: str) -> str:
+def _text(row: Mapping[str, Any], key: str, where: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         got = "no such field" if key not in row else f"{type(value).__name__} {value!r}"
-        raise InputError(f'{where}: "{key}"', got=got, wanted="a text", remedy=remedy)
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f'{where}: "{key}"', got="a lone surrogate", wanted="a text", remedy=remedy) from None
+        raise InputError(f'{where}: "{key}"', got=got, wanted="a text", remedy=_FORM)
+    if encodable(value) != value:
+        raise InputError(f'{where}: "{key}"', got="a lone surrogate", wanted="a text", remedy=_FORM)
     return " ".join(value.split())

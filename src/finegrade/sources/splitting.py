@@ -65,7 +65,7 @@ def split_pairs(
     train = merge([pair for pair in unique if pair.group not in held_out])
     merged = len(read) - sum(len(s.positives) for s in (*test, *train))
     counts = {"pairs": len(read), "queries": len(train) + len(test), "repeats": merged}
-    train, dropped = _without_test_data(train, test)
+    train, dropped = without_test_data(train, test)
     counts |= dropped
     train = cap_train(train, max_train, seed, counts)
     counts |= {"train": len(train), "test": len(test)}
@@ -129,8 +129,17 @@ def merge(pairs: Sequence[Pair]) -> list[Seed]:
     return sorted(seeds, key=lambda s: s.id)
 
 
-def _without_test_data(train: Sequence[Seed], test: Sequence[Seed]) -> tuple[list[Seed], dict[str, int]]:
-    queries = {normalised(seed.query) for seed in test}
+def without_test_data(
+    train: Sequence[Seed], test: Sequence[Seed], more_queries: Iterable[str] = ()
+) -> tuple[list[Seed], dict[str, int]]:
+    """The train seeds without those whose query, or nearly whose text, is in test; and how many went, by reason.
+
+    Args:
+        train: What gives way.
+        test: What stays.
+        more_queries: Others that are tested with.
+    """
+    queries = {normalised(seed.query) for seed in test} | {normalised(query) for query in more_queries}
     index = NearDuplicates(text for seed in test for text in seed.positives)
     kept = []
     counts = {"query also in test": 0, "text nearly in test": 0}

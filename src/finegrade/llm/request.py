@@ -1,0 +1,47 @@
+"""What an LLM is asked."""
+
+import hashlib
+import json
+from typing import Any
+
+from finegrade.records import Record
+
+_MESSAGE_TOKENS = 16  # what a chat template puts around a message
+
+
+class Message(Record):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+class ChatRequest(Record):
+    """One request, complete: what is in it decides its key in the ledger.
+
+    Args:
+        model: The server's name for the model; of the embedded LLM, name and hash.
+        server: URL of a remote server, so that another one under the same model name is asked anew; empty for the
+            embedded LLM.
+        messages: The chat so far.
+        max_tokens: Tokens at most in the reply.
+        temperature: 0 is greedy.
+        seed: Of the server's sampling.
+        reply_schema: JSON schema that the reply follows, where the server can enforce it.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float
+    seed: int
+    reply_schema: dict[str, Any]
+    server: str = ""
+
+    def size(self) -> int:
+        """Bytes of all messages: no tokenizer makes more tokens of them."""
+        return sum(len(message.content.encode()) + _MESSAGE_TOKENS for message in self.messages)
+
+    def key(self) -> str:
+        """sha256 of the request: its name in the ledger."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
