@@ -14,8 +14,9 @@ RANKS: dict[str, int] = {
     for rank, modules in enumerate(
         (
             # what uses nothing but other people's libraries
-            "text",
-            "errors machine entries records console portable portable.received_attention portable.anchor_pooling "
+            "text portable portable.visibility",
+            "portable.blockwise",
+            "errors machine entries records console portable.received_attention portable.anchor_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder

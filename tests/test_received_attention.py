@@ -1,5 +1,7 @@
 """Received attention is what docs/method.md says: the definition in loops against the function."""
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,9 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from definition import probabilities, received, rule
+from finegrade.portable import blockwise
 from finegrade.portable.received_attention import received_attention
 
 HEADS, DIM = 4, 8
+
+
+@pytest.fixture(params=["reference", "blockwise", "many blocks"], autouse=True, scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here is of every backend; "many blocks" cuts even the smallest text."""
+    name = "reference" if request.param == "reference" else "blockwise"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "received_attention", functools.partial(received_attention, backend=name))
+        if request.param == "many blocks":
+            patch.setattr(blockwise, "ELEMENTS", 60)
+        yield
+
+
 PADDED = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]])
 
 
@@ -126,7 +142,7 @@ def test_excluded_tokens_weigh_nothing_and_still_attend() -> None:
 @pytest.mark.parametrize("shape", [(2, 5, 5), (5,)])
 def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     query, key = draw(2, 5)
-    with pytest.raises(ValueError, match=r"attention_mask has \d dimensions; wanted"):
+    with pytest.raises(ValueError, match=r"attention_mask has \d dimensions, .*; wanted"):
         received_attention(query, key, attention_mask=torch.ones(shape))
 
 
@@ -231,3 +247,102 @@ def test_equal_attention_gives_equal_weights_also_when_causal() -> None:
     for causal in (False, True):
         found = received_attention(nothing, nothing, causal=causal)
         torch.testing.assert_close(found, torch.full((1, 9), HEADS * torch.log(torch.tensor(2.0)).item()))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_a_window_is_the_definitions(window: int, causal: bool) -> None:
+    query, key = draw(4, 7, 2)
+    found = received_attention(query, key, attention_mask=PADDED, causal=causal, window=window)
+    assert_same(found, by_definition(query, key, PADDED, causal, window=window))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_flattened_texts_do_not_see_each_other(causal: bool) -> None:
+    query, key = draw(1, 9, 2)
+    ends = torch.tensor([0, 4, 5, 9], dtype=torch.int32)
+    found = received_attention(query, key, cu_seqlens=ends, causal=causal, window=3)
+    for begin, end in ((0, 4), (4, 5), (5, 9)):
+        text = slice(begin, end)
+        alone = received_attention(query[:, :, text], key[:, :, text], causal=causal, window=3)
+        torch.testing.assert_close(found[:, text], alone)
+
+
+def test_what_an_additive_mask_adds_is_added() -> None:
+    query, key = draw(2, 7, 2)
+    visible = as_4d(PADDED[:2], causal=True)
+    slope = torch.arange(7.0)[None, :] - torch.arange(7.0)[:, None]  # as with ALiBi
+    found = received_attention(query, key, attention_mask=torch.where(visible, slope, torch.finfo(torch.float32).min))
+    longer_query = torch.cat(
+        [query, torch.arange(7.0)[None, None, :, None].expand(2, HEADS, 7, 1), query.new_ones(2, HEADS, 7, 1)], -1
+    )
+    longer_key = torch.cat(
+        [key, -key.new_ones(2, 2, 7, 1), torch.arange(7.0)[None, None, :, None].expand(2, 2, 7, 1)], -1
+    )
+    scale = DIM**-0.5
+    longer_query[..., -2:] /= scale
+    assert_same(found, by_definition(longer_query, longer_key, PADDED[:2], causal=True, scale=scale))
+
+
+def test_a_mask_that_asks_for_gradients_of_sinks_gives_them() -> None:
+    query, key = (x.double().float() for x in draw(4, 7, 2))
+    sinks = torch.tensor([1.0, -2.0, 3.0, 0.0], requires_grad=True)
+    found = received_attention(query, key, attention_mask=PADDED, causal=True, sinks=sinks)
+    direction = torch.linspace(-1, 1, 28).view(4, 7)
+    (found * direction).sum().backward()
+    assert sinks.grad is not None
+    for head in range(HEADS):
+        ends = []
+        for shift in (1e-5, -1e-5):
+            moved = sinks.detach().double()
+            moved[head] += shift
+            ends.append((by_definition(query, key, PADDED, True, sinks=moved.tolist()) * direction).sum())
+        torch.testing.assert_close(sinks.grad[head].double(), (ends[0] - ends[1]) / 2e-5, rtol=1e-4, atol=1e-5)
+
+
+def test_detached_weights_are_constants() -> None:
+    query, key = (x.requires_grad_() for x in draw(2, 7))
+    assert received_attention(query, key).requires_grad
+    assert not received_attention(query, key, detach=True).requires_grad
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 63, 64, 100, 513])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_parity_with_float64(tokens: int, dtype: torch.dtype, causal: bool) -> None:
+    query, key = (x.to(dtype) for x in draw(2, tokens, 2))
+    mask = torch.ones(2, tokens)
+    mask[1, : tokens // 3] = 0
+    exact = [x.double().requires_grad_() for x in (query, key)]
+    inputs = [x.clone().requires_grad_() for x in (query, key)]
+    direction = torch.linspace(-1, 1, 2 * tokens).view(2, tokens)
+    wanted = in_float64(*exact, mask, causal)
+    (wanted * direction).sum().backward()
+    found = received_attention(*inputs, attention_mask=mask, causal=causal)
+    (found * direction).sum().backward()
+    value, gradient = (1e-5, 1e-4) if dtype == torch.float32 else (2e-2, 2e-2)
+    assert (found - wanted).abs().max() <= value * wanted.abs().max()
+    for one, other in zip(inputs, exact, strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert (one.grad - other.grad).abs().max() <= gradient * other.grad.abs().max()
+
+
+def in_float64(query: Tensor, key: Tensor, mask: Tensor, causal: bool) -> Tensor:
+    """The definition with tensors, for texts that are too long for loops."""
+    see = (mask[:, None, :] * mask[:, :, None]).bool()
+    see = see.tril() if causal else see
+    logits = query @ key.repeat_interleave(HEADS // key.shape[1], 1).transpose(-1, -2) * query.shape[-1] ** -0.5
+    shares = torch.softmax(logits.masked_fill(~see[:, None], -1e300), -1) * see[:, None]
+    logs = torch.log(1 + see.sum(-1)[:, None, :, None] * shares).sum((1, 2))
+    return logs / see.sum(1).clamp(min=1) * mask
+
+
+def test_a_backend_that_is_not_there_is_refused() -> None:
+    query, key = draw(1, 3)
+    with pytest.raises(ValueError, match="wanted auto, reference or blockwise"):
+        received_attention(query, key, backend="fast")
+    with pytest.raises(ValueError, match="no multiple"):
+        received_attention(query, key[:, :3])
+    with pytest.raises(ValueError, match="cu_seqlens is for one row"):
+        received_attention(query, key, attention_mask=torch.ones(1, 3), cu_seqlens=torch.tensor([0, 3]))

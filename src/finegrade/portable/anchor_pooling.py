@@ -8,7 +8,7 @@ import torch
 from sentence_transformers.base.modules.module import Module
 from torch import Tensor
 
-FILES = ("received_attention.py", "anchor_transformer.py", "anchor_pooling.py")
+FILES = ("visibility.py", "blockwise.py", "received_attention.py", "anchor_transformer.py", "anchor_pooling.py")
 """What a model folder carries."""
 
 

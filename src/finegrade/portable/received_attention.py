@@ -1,4 +1,4 @@
-"""Received attention: the weight that anchor-token-aware pooling gives each token. The definition.
+"""Received attention: the weight that anchor-token-aware pooling gives each token.
 
 For key i, J(i) are the valid queries that may see i, and K_j is the number of keys that query j may see:
 
@@ -9,8 +9,16 @@ constant that cancels when the weights are normalised; the mean over J(i) makes 
 the plain sum is drowned by the first token, which every query sees.
 """
 
+from itertools import pairwise
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+from .blockwise import blockwise
+from .visibility import Visibility
+
+Backend = Literal["auto", "reference", "blockwise"]
 
 
 def received_attention(
@@ -20,9 +28,13 @@ def received_attention(
     attention_mask: Tensor | None = None,
     causal: bool = False,
     scale: float | None = None,
+    window: int | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
     excluded: Tensor | None = None,
+    backend: Backend = "auto",
+    detach: bool = False,
 ) -> Tensor:
     """Weights of the tokens by the attention that they receive in one layer.
 
@@ -30,55 +42,68 @@ def received_attention(
         query: [batch, heads, tokens, head_dim].
         key: [batch, kv_heads, tokens, head_dim]; heads is a multiple of kv_heads.
         attention_mask: [batch, tokens] with 1 for valid tokens, padding on either side; or
-            [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive. A token is valid in a 4-D mask where
-            it may see itself. Of an additive mask only hidden (the dtype's lowest) or visible (anything else) is
-            read: finite biases are not added to the logits.
+            [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive: the dtype's lowest value hides, any
+            other is added to the logits. A token is valid in a 4-D mask where it may see itself.
         causal: Whether a query sees only itself and what is before it.
         scale: Multiplies the logits; head_dim ** -0.5 by default.
+        window: A query sees only what is less than so many tokens away; everything by default.
         softcap: Logits become softcap * tanh(logits / softcap).
         sinks: [heads], logits of attention sinks: they take probability and are no token.
+        cu_seqlens: [texts + 1], where the texts of one long row begin and end (flattened inputs, batch 1); no text sees
+            another.
         excluded: [batch, tokens], True for tokens that get weight 0 and still attend (a prompt).
+        backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
+            O(tokens x block) memory; "auto": blockwise, and the reference while a model is exported.
+        detach: Whether the weights are constants to the optimiser.
 
     Returns:
-        [batch, tokens], float32: 0 on padding and excluded tokens, and in rows that are all padding.
+        [batch, tokens], float32: 0 on padding and excluded tokens, and in rows that are all padding. It can be
+        differentiated once with respect to query, key and sinks.
 
     Raises:
-        ValueError: The mask has neither two nor four dimensions.
+        ValueError: A shape or the backend is another one.
     """
-    visible, valid = _visibility(attention_mask, query, causal)
-    batch, heads, tokens, head_dim = query.shape
-    key = key.repeat_interleave(heads // key.shape[1], dim=1)
-    logits = (query @ key.transpose(-1, -2)).float() * (head_dim**-0.5 if scale is None else scale)
+    if backend not in ("auto", "reference", "blockwise"):
+        raise ValueError(f"backend is {backend!r}; wanted auto, reference or blockwise")
+    if query.shape[1] % key.shape[1]:
+        raise ValueError(f"{query.shape[1]} heads are no multiple of {key.shape[1]} kv_heads")
+    if detach:
+        query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
+    function = _reference if backend == "reference" or torch.compiler.is_exporting() else blockwise
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if cu_seqlens is None:
+        visibility = Visibility(attention_mask, query.shape[0], query.shape[2], causal, window, query.device)
+        weights = function(query, key, visibility, scale, softcap, sinks)
+    else:
+        if attention_mask is not None or query.shape[0] != 1:
+            raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
+        parts = []
+        for begin, end in pairwise(cu_seqlens.tolist()):
+            visibility = Visibility(None, 1, end - begin, causal, window, query.device)
+            text = slice(begin, end)
+            parts.append(function(query[:, :, text], key[:, :, text], visibility, scale, softcap, sinks))
+        weights = torch.cat(parts, dim=1)
+    return weights if excluded is None else weights.masked_fill(excluded.bool(), 0)
+
+
+def _reference(
+    query: Tensor, key: Tensor, visibility: Visibility, scale: float, softcap: float | None, sinks: Tensor | None
+) -> Tensor:
+    """The definition."""
+    batch, heads, tokens, _ = query.shape
+    visible = visibility.rows(0, tokens)[:, None]
+    logits = (query @ key.repeat_interleave(heads // key.shape[1], dim=1).transpose(-1, -2)).float() * scale
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
+    added = visibility.added(0, tokens)
+    if added is not None:
+        logits = logits + added[:, None].masked_fill(~visible, 0)
     logits = logits.masked_fill(~visible, torch.finfo(torch.float32).min)
     if sinks is not None:
         column = sinks.float().view(1, heads, 1, 1).expand(batch, heads, tokens, 1)
         logits = torch.cat([logits, column], dim=-1)
     probability = torch.softmax(logits, dim=-1)[..., :tokens]
     keys_seen = visible.sum(-1, keepdim=True)  # K_j
-    counted = visible & valid[:, None, :, None]  # j in J(i)
+    counted = visible & visibility.valid[:, None, :, None]  # j in J(i)
     weight = (torch.log1p(keys_seen * probability) * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
-    kept = valid if excluded is None else valid & ~excluded.bool()
-    return weight * kept
-
-
-def _visibility(mask: Tensor | None, query: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-    """Which key a query may see, [batch or 1, 1, tokens, tokens], and which tokens are valid, [batch, tokens]."""
-    batch, _, tokens, _ = query.shape
-    visible = torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device=query.device)
-    if causal:
-        visible = visible.tril()
-    if mask is None:
-        return visible, torch.ones(batch, tokens, dtype=torch.bool, device=query.device)
-    if mask.dim() == 2:
-        valid = mask.bool()
-        return visible & valid[:, None, None, :] & valid[:, None, :, None], valid
-    if mask.dim() != 4:
-        raise ValueError(
-            f"attention_mask has {mask.dim()} dimensions; wanted [batch, tokens] or [batch, 1, tokens, tokens]"
-        )
-    allowed = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    visible = visible & allowed[..., :tokens]
-    valid = torch.diagonal(visible[:, 0], dim1=1, dim2=2).expand(batch, tokens)
-    return visible, valid
+    return weight * visibility.valid

@@ -1,0 +1,188 @@
+"""Received attention a block of queries at a time: O(tokens x block) memory, forward and backward, on any device.
+
+Per block: logits, exp(logit - highest), 1 + K a, and one logarithm for the product over several queries, because
+
+    sum_j log(1 + K_j a_j) = log prod_j (1 + K_j a_j),    with 1 + K a <= 1 + tokens.
+
+The backward pass computes the probabilities again from the logarithm of each row's total: with u = K a / (1 + K a) and
+c the gradient of the weight of a key over |J|,
+
+    d logit_ji = c_i u_ji - a_ji sum_k c_k u_jk.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .visibility import Visibility
+
+ELEMENTS = 1 << 19
+"""Logits that are worked on at once: what fits into a processor's cache, and is enough to keep it busy."""
+
+_QUERIES_TOGETHER = 8
+"""(1 + tokens) ** 8 stays below float32's largest number, 2 ** 128, up to 2 ** 16 tokens."""
+
+_HIDDEN = torch.finfo(torch.float32).min / 2
+
+
+def blockwise(
+    query: Tensor, key: Tensor, visibility: Visibility, scale: float, softcap: float | None, sinks: Tensor | None
+) -> Tensor:
+    """The sum over heads and queries of log(1 + K a), over |J|: [batch, tokens], float32, 0 on padding.
+
+    Args:
+        query: [batch, heads, tokens, head_dim].
+        key: [batch, kv_heads, tokens, head_dim].
+        visibility: Which keys a query may see.
+        scale: Multiplies the logits.
+        softcap: Logits become softcap * tanh(logits / softcap).
+        sinks: [heads], logits that take probability and are no token.
+    """
+    found: Tensor = _Blockwise.apply(query, key, sinks, visibility, scale, softcap)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Blockwise(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, sinks: Tensor | None, visibility: Visibility, scale: float,
+        softcap: float | None,
+    ) -> Tensor:  # fmt: skip
+        batch, heads, tokens, _ = query.shape
+        work = _Work(query, key, sinks, visibility, scale, softcap)
+        summed, heard, row_totals = (torch.zeros(shape, device=query.device) for shape in (
+            (batch, tokens), (batch, tokens), (batch, heads, tokens)
+        ))  # fmt: skip
+        for block in work.blocks():
+            logits = work.hide(work.logits(block), block)
+            highest = logits.amax(-1, keepdim=True)
+            if work.sinks is not None:
+                highest = torch.maximum(highest, work.sinks)
+            numbers = logits.sub_(highest).exp_()
+            row_total = numbers.sum(-1, keepdim=True)
+            if work.sinks is not None:
+                row_total = row_total + torch.exp(work.sinks - highest)
+            row_totals[block.texts, :, block.queries] = (highest + row_total.log()).flatten(1, 2).squeeze(-1)
+            summed[block.texts, block.keys] += _sum_of_logs(numbers.mul_(block.keys_seen / row_total).add_(1))
+            heard[block.texts, block.keys] += block.heard
+        heard = heard.clamp_(min=1)
+        ctx.save_for_backward(query, key, sinks, row_totals, heard)
+        ctx.rest = visibility, scale, softcap
+        return summed / heard * visibility.valid
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, sinks, row_totals, heard = ctx.saved_tensors
+        visibility, scale, softcap = ctx.rest
+        work = _Work(query, key, sinks, visibility, scale, softcap)
+        wanted = gradient.float() / heard * visibility.valid
+        d_query, d_key = torch.zeros_like(query), torch.zeros(key.shape, dtype=torch.float32, device=key.device)
+        d_sinks = torch.zeros(query.shape[1], device=query.device)
+        for block in work.blocks():
+            logits = work.logits(block)
+            slope = None if softcap is None else 1 - (logits / softcap).square()
+            row_total = work.grouped(row_totals[block.texts, :, block.queries, None])
+            numbers = work.hide(logits, block).sub_(row_total).exp_()
+            pulled = numbers * block.keys_seen
+            pulled.div_(pulled + 1).mul_(wanted[block.texts, None, None, None, block.keys])
+            pull = pulled.sum(-1, keepdim=True)
+            if work.sinks is not None:
+                d_sinks -= (torch.exp(work.sinks - row_total) * pull).sum((0, 3, 4)).flatten()
+            d_logits = pulled.sub_(numbers.mul_(pull))
+            if slope is not None:
+                d_logits.mul_(slope)
+            work.add_gradients(block, d_logits, d_query, d_key)
+        return d_query, d_key.to(key.dtype), None if sinks is None else d_sinks.to(sinks.dtype), None, None, None
+
+
+class _Block:
+    """Some queries of some texts.
+
+    Attributes:
+        texts: Which texts.
+        queries: Which of their queries.
+        keys: The keys that one of these may see.
+        visible: [texts or 1, 1, 1, queries, keys]; None where everything is.
+        keys_seen: K_j, [texts or 1, 1, 1, queries, 1], 0 for a query that is padding.
+        heard: [texts or 1, keys], how many of these queries are in J(i).
+    """
+
+    def __init__(self, texts: slice, start: int, stop: int, visibility: Visibility) -> None:
+        self.texts, self.queries, self.keys = texts, slice(start, stop), slice(*visibility.keys(start, stop))
+        self.visible: Tensor | None = None
+        self.keys_seen: Tensor | float = float(self.keys.stop)
+        self.heard: Tensor | float = float(stop - start)
+        if visibility.hides:
+            visible = visibility.rows(start, stop, texts)
+            seen = visible & visibility.valid[texts, start:stop, None]
+            self.visible = visible[:, None, None]
+            self.keys_seen = seen.sum(-1)[:, None, None, :, None].float()
+            self.heard = seen.sum(1)
+
+
+class _Work:
+    """What forward and backward share. Logits are [texts, kv_heads, heads of each, queries, keys]."""
+
+    def __init__(
+        self, query: Tensor, key: Tensor, sinks: Tensor | None, visibility: Visibility, scale: float,
+        softcap: float | None,
+    ) -> None:  # fmt: skip
+        self.groups = key.shape[1], query.shape[1] // key.shape[1]
+        self.sinks = None if sinks is None else sinks.float().view(1, *self.groups, 1, 1)
+        self._query, self._key = self.grouped(query), key
+        self._visibility, self._scale, self._softcap = visibility, scale, softcap
+
+    def grouped(self, by_head: Tensor) -> Tensor:
+        """[texts, heads, ...] -> [texts, kv_heads, heads of each, ...]."""
+        return by_head.view(by_head.shape[0], *self.groups, *by_head.shape[2:])
+
+    def blocks(self) -> Iterator[_Block]:
+        batch, kv_heads, group, tokens, _ = self._query.shape
+        row = kv_heads * group * tokens
+        queries = max(1, min(tokens, ELEMENTS // row))
+        texts = max(1, ELEMENTS // (row * queries))
+        for text in range(0, batch, texts):
+            for start in range(0, tokens, queries):
+                yield _Block(
+                    slice(text, min(batch, text + texts)), start, min(tokens, start + queries), self._visibility
+                )
+
+    def logits(self, block: _Block) -> Tensor:
+        """float32, soft-capped, nothing hidden yet."""
+        query = self._query[block.texts, :, :, block.queries].flatten(2, 3)
+        with torch.autocast(query.device.type, enabled=False):
+            logits = torch.matmul(query * self._scale, self._key[block.texts, :, block.keys].transpose(-1, -2)).float()
+        logits = logits.view(-1, *self.groups, block.queries.stop - block.queries.start, logits.shape[-1])
+        return logits if self._softcap is None else logits.div_(self._softcap).tanh_().mul_(self._softcap)
+
+    def hide(self, logits: Tensor, block: _Block) -> Tensor:
+        """In place: what an additive mask adds is added, and what a query may not see is lowest."""
+        added = self._visibility.added(block.queries.start, block.queries.stop, block.texts)
+        if added is not None:
+            logits.add_(added.float().clamp(min=_HIDDEN)[:, None, None])
+        return logits if block.visible is None else logits.masked_fill_(~block.visible, _HIDDEN)
+
+    def add_gradients(self, block: _Block, d_logits: Tensor, d_query: Tensor, d_key: Tensor) -> None:
+        query = self._query[block.texts, :, :, block.queries]
+        query_shape, query = query.shape, query.flatten(2, 3)
+        key = self._key[block.texts, :, block.keys]
+        with torch.autocast(query.device.type, enabled=False):
+            d_logits = d_logits.flatten(2, 3).mul_(self._scale).to(query.dtype)
+            by_query = torch.matmul(d_logits, key)
+            by_key = torch.matmul(d_logits.transpose(-1, -2), query)
+        self.grouped(d_query)[block.texts, :, :, block.queries] = by_query.view(query_shape)
+        d_key[block.texts, :, block.keys] += by_key
+
+
+def _sum_of_logs(factors: Tensor) -> Tensor:
+    """[texts, kv_heads, heads of each, queries, keys] -> [texts, keys]; the factors are overwritten."""
+    factors = factors.flatten(1, 3)
+    together = factors.shape[1] // _QUERIES_TOGETHER * _QUERIES_TOGETHER
+    rest, factors = factors[:, together:], factors[:, :together]
+    for _ in range(_QUERIES_TOGETHER.bit_length() - 1):
+        half = factors.shape[1] // 2
+        factors = factors[:, :half].mul_(factors[:, half:])
+    return factors.log_().sum(1) + rest.log_().sum(1)
