@@ -1,6 +1,7 @@
 """What AnchorTransformer reads out of real architectures is the definition on their own eager probabilities."""
 
 import copy
+import itertools
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,22 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "Bert": Family("BertConfig", BASE, causal=False),
+    "Roberta": Family("RobertaConfig", BASE, causal=False),
+    "XLM-R": Family("XLMRobertaConfig", BASE, causal=False),
+    "ModernBert": Family("ModernBertConfig", {**BASE, "num_hidden_layers": 4, "local_attention": 6}, causal=False),
+    "ModernBert, local": Family("ModernBertConfig", {**BASE, "local_attention": 6}, causal=False, window=4),
+    "MPNet": Family("MPNetConfig", {**BASE, "pad_token_id": 1}, causal=False, attention="eager"),
+    "Deberta": Family(
+        "DebertaV2Config",
+        {**BASE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+        causal=False,
+        attention="eager",
+    ),
     "Llama": Family("LlamaConfig", DECODER),
+    "Qwen3": Family("Qwen3Config", {**DECODER, "head_dim": 8}),
+    "SmolLM3": Family("SmolLM3Config", {**DECODER, "no_rope_layers": [1, 1, 0]}),
+    "Phi3": Family("Phi3Config", DECODER),
+    "Gemma3": Family("Gemma3TextConfig", {**DECODER, "head_dim": 8, "sliding_window": WINDOW}, window=WINDOW),
     "Llama both ways": Family("LlamaConfig", {**DECODER, "is_causal": False}, causal=False),
     "Mistral": Family("MistralConfig", {**DECODER, "sliding_window": WINDOW}, window=WINDOW),
     "Qwen2": Family("Qwen2Config", DECODER),
@@ -114,7 +130,7 @@ def test_features_hold_the_definition_and_the_same_states(name: str, side: str, 
     )
 
 
-@pytest.mark.parametrize("name", ["Bert", "Mistral", "Gemma2"])
+@pytest.mark.parametrize("name", ["Bert", "Mistral", "Gemma2", "MPNet", "ModernBert, local"])
 def test_gradients_of_the_pooled_vector_are_those_of_the_eager_way(name: str, load: Load) -> None:
     family, (ours, plain), inputs = FAMILIES[name], load(name), batch()
     mask = inputs["attention_mask"]
@@ -136,7 +152,7 @@ def test_gradients_of_the_pooled_vector_are_those_of_the_eager_way(name: str, lo
             assert own.grad is not None, parameter
             assert (own.grad - theirs.grad).norm() <= 1e-3 * theirs.grad.norm(), parameter
             compared += 1
-    assert compared > 20
+    assert compared >= 20
 
 
 def test_the_models_configuration_is_untouched(load: Load) -> None:
@@ -179,12 +195,12 @@ def test_four_threads_each_get_their_own_weights(load: Load) -> None:
             torch.testing.assert_close(found, wanted)
 
 
-def test_a_model_that_bypasses_the_attention_interface_is_refused(tmp_path: Path, tiny_encoder: Path) -> None:
-    options = {**BASE, "pad_token_id": 1}
-    AutoModel.from_config(transformers.MPNetConfig(**options)).save_pretrained(tmp_path)
+def test_a_model_whose_attention_cannot_be_read_is_refused(tmp_path: Path, tiny_encoder: Path) -> None:
+    options = {"vocab_size": 100, "dim": 32, "hidden_dim": 48, "n_layers": 1, "n_heads": 4}
+    AutoModel.from_config(transformers.XLMConfig(**options)).save_pretrained(tmp_path)
     for file in tiny_encoder.glob("tokenizer*"):
         shutil.copy(file, tmp_path)
-    with pytest.raises(ValueError, match=r"MPNetModel .* choose another backbone, or mean pooling"):
+    with pytest.raises(ValueError, match=r"XLM\w* .* choose another backbone, or mean pooling"):
         AnchorTransformer(str(tmp_path))
 
 
@@ -218,3 +234,106 @@ def test_pooling_weighs_the_states_and_gives_0_for_a_row_of_padding() -> None:
     pooled = AnchorPooling(4)(features)["sentence_embedding"]
     torch.testing.assert_close(pooled[0], (states[0, 0] + 3 * states[0, 1]) / 4)
     assert torch.equal(pooled[1], torch.zeros(4))
+
+
+def varlen_stand_in(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """What flash attention's variable-length function computes, text by text, by the definition of attention."""
+    assert attention_mask is None
+    causal = options.get("is_causal")
+    causal = module.is_causal if causal is None else causal
+    ends = options.get("cu_seq_lens_q", torch.tensor([0, query.shape[2]])).tolist()
+    outputs = []
+    for begin, end in itertools.pairwise(ends):
+        text = slice(begin, end)
+        see = torch.tensor(rule([True] * (end - begin), bool(causal), options.get("sliding_window")))
+        outputs.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                query[:, :, text], key[:, :, text], value[:, :, text], see, scale=options["scaling"], enable_gqa=True
+            )
+        )
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+@pytest.mark.parametrize("name", ["Bert", "Llama", "Llama both ways", "Mistral"])
+def test_flattened_texts_have_the_weights_and_vectors_of_padded_ones(name: str, load: Load) -> None:
+    ours, _ = load(name)
+    flat = copy.deepcopy(ours)
+    transformers.AttentionInterface.register("varlen_stand_in", varlen_stand_in)
+    flat.model.set_attn_implementation("varlen_stand_in")
+    inputs = batch("right")
+    mask = inputs["attention_mask"].bool()
+    lengths = mask.sum(1)
+    ends = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)]).int()
+    pool = AnchorPooling(32, include_prompt=False)
+    with torch.no_grad():
+        padded = pool({**ours(dict(inputs)), "prompt_length": 2})
+        flattened = pool(
+            flat(
+                {
+                    "input_ids": inputs["input_ids"][mask][None],
+                    "position_ids": torch.cat([torch.arange(n) for n in lengths])[None],
+                    "cu_seq_lens_q": ends,
+                    "cu_seq_lens_k": ends,
+                    "max_length_q": int(lengths.max()),
+                    "max_length_k": int(lengths.max()),
+                    "prompt_length": 2,
+                }
+            )
+        )
+    torch.testing.assert_close(
+        flattened["received_attention"][0], padded["received_attention"][mask], rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(flattened["sentence_embedding"], padded["sentence_embedding"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(flattened["anchor_weights"][0], padded["anchor_weights"][mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Bert", "Gemma2", "MPNet"])
+def test_dropout_touches_the_output_and_not_the_weights(name: str, load: Load) -> None:
+    """In the last layer: with dropout before it, states and so weights differ."""
+    ours = copy.deepcopy(load(name)[0])
+    inputs = batch()
+    with torch.no_grad():
+        wanted = ours(dict(inputs))["received_attention"]
+        for module in ours.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        last = [
+            m
+            for m in ours.model.modules()
+            if hasattr(m, "attention_dropout") or type(m).__name__.endswith("SelfAttention")
+        ][-1]
+        if hasattr(last, "attention_dropout"):
+            last.attention_dropout = 0.9
+        if isinstance(getattr(last, "dropout", None), torch.nn.Dropout):
+            last.dropout.p = 0.9
+        torch.manual_seed(0)
+        found = ours.train()(dict(inputs))
+    torch.testing.assert_close(found["received_attention"], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Bert", "Llama", "Gemma3"])
+def test_autocast_gives_nearly_the_same_weights(name: str, load: Load) -> None:
+    ours, _ = load(name)
+    inputs = batch()
+    with torch.no_grad():
+        wanted = ours(dict(inputs))["received_attention"]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = ours(dict(inputs))["received_attention"]
+    assert found.dtype == torch.float32
+    assert (found - wanted).abs().max() <= 0.05 * wanted.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself
+@pytest.mark.parametrize("name", ["Bert", "Llama"])
+def test_a_compiled_model_gives_the_same_weights(name: str, load: Load) -> None:
+    ours = copy.deepcopy(load(name)[0])
+    inputs = batch()
+    with torch.no_grad():
+        wanted = ours(dict(inputs))
+        ours.model = torch.compile(ours.model)
+        found = ours(dict(inputs))
+    torch.testing.assert_close(found["received_attention"], wanted["received_attention"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found["token_embeddings"], wanted["token_embeddings"], rtol=1e-4, atol=1e-5)

@@ -28,14 +28,23 @@ class AnchorPooling(Module):
         self.include_prompt = include_prompt
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Adds ``sentence_embedding`` [batch, embedding_dimension]; a row that is all padding gives 0."""
+        """Adds ``sentence_embedding`` [batch, embedding_dimension]; a row that is all padding gives 0.
+
+        Also adds ``anchor_weights`` [batch, tokens], which add up to 1 in each row that is not all padding. With
+        flattened inputs, one row of all texts, they add up to 1 for each text.
+        """
         states: Tensor = features["token_embeddings"]
         weights: Tensor = features["received_attention"]
-        mask: Tensor = features["attention_mask"]
-        weights = weights * (mask if self.include_prompt else _without_prompt(mask, features.get("prompt_length")))
-        total = weights.sum(1, keepdim=True)
-        weights = weights / torch.where(total > 0, total, 1)
-        pooled = torch.einsum("bn,bnd->bd", weights, states.float())
+        prompt = None if self.include_prompt else _prompt_length(features.get("prompt_length"))
+        if "cu_seq_lens_q" in features:
+            pooled, weights = _pool_flattened(states, weights, features["cu_seq_lens_q"], prompt)
+        else:
+            mask: Tensor = features.get("attention_mask", torch.ones_like(weights))
+            weights = weights * (mask if prompt is None else mask * (mask.cumsum(1) > prompt))
+            total = weights.sum(1, keepdim=True)
+            weights = weights / torch.where(total > 0, total, 1)
+            pooled = torch.einsum("bn,bnd->bd", weights, states.float())
+        features["anchor_weights"] = weights
         features["sentence_embedding"] = pooled.to(states.dtype)
         return features
 
@@ -55,9 +64,21 @@ class AnchorPooling(Module):
                 shutil.copyfile(Path(__file__).parent / name, target)
 
 
-def _without_prompt(mask: Tensor, prompt_length: Tensor | int | None) -> Tensor:
-    """The mask without the first ``prompt_length`` valid tokens, wherever the padding is."""
-    if prompt_length is None:
-        return mask
-    length = int(prompt_length.flatten()[0]) if isinstance(prompt_length, Tensor) else int(prompt_length)
-    return mask * (mask.cumsum(1) > length)
+def _prompt_length(value: Tensor | int | None) -> int | None:
+    if value is None:
+        return None
+    return int(value.flatten()[0]) if isinstance(value, Tensor) else int(value)
+
+
+def _pool_flattened(states: Tensor, weights: Tensor, ends: Tensor, prompt: int | None) -> tuple[Tensor, Tensor]:
+    """[1, tokens, dimension] and [1, tokens] to [texts, dimension] and weights that add up to 1 for each text."""
+    lengths = (ends[1:] - ends[:-1]).long()
+    text = torch.repeat_interleave(torch.arange(len(lengths), device=ends.device), lengths)
+    kept = weights[0]
+    if prompt is not None:
+        place = torch.arange(len(text), device=ends.device) - ends[:-1].long()[text]
+        kept = kept * (place >= prompt)
+    total = torch.zeros(len(lengths), device=kept.device).index_add(0, text, kept)
+    kept = kept / torch.where(total > 0, total, 1)[text]
+    pooled = torch.zeros(len(lengths), states.shape[-1], device=kept.device)
+    return pooled.index_add(0, text, kept[:, None] * states[0].float()), kept[None]

@@ -4,11 +4,15 @@ Only the last attention module is re-pointed: it gets a copy of the configuratio
 That function lets the model's own implementation compute the output and returns received attention where attention
 weights are expected; transformers' recorder delivers it as ``output.attentions[-1]``. All other layers, their masks
 and their speed stay as they were, and there is no state of ours outside the model.
+
+MPNet and DeBERTa compute their attention themselves: there the last module's probabilities are taken on their way into
+dropout, and the definition is applied to them.
 """
 
 import copy
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,7 +21,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .received_attention import received_attention
+from .received_attention import of_probabilities, received_attention
+from .visibility import Visibility
 
 NAME = "finegrade_received_v1"
 """The registered attention function; the version keeps a copy in a model folder from replacing an installed one."""
@@ -26,11 +31,18 @@ NAME = "finegrade_received_v1"
 def attention_with_received(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """The model's own attention output, and received attention [batch, tokens] in the place of the weights."""
-    if attention_mask is not None and attention_mask.dim() != 4:
-        raise NotImplementedError("received attention needs padded inputs: load the model with eager or SDPA attention")
+    """The model's own attention output, and received attention [batch, tokens] in the place of the weights.
+
+    The mask that arrives is 4-D and holds every rule; or 2-D (padding alone) or None, and then causality and window
+    come in the options, and with flattened inputs the borders of the texts.
+    """
+    if attention_mask is not None and not isinstance(attention_mask, Tensor):
+        raise NotImplementedError(
+            f"received attention cannot read a {type(attention_mask).__name__}: "
+            "load the model with eager, SDPA or flash attention"
+        )
     options.pop("output_attentions", None)
-    own = module.finegrade_attention
+    own = module.finegrade_config._attn_implementation  # the model's, which may be set anew at any time
     if own == "eager":
         function = sys.modules[type(module).__module__].eager_attention_forward
     else:
@@ -39,14 +51,17 @@ def attention_with_received(
     causal = options.get("is_causal")
     if causal is None:
         causal = getattr(module, "is_causal", True)
+    has_rules = attention_mask is not None and attention_mask.dim() == 4
     received = received_attention(
         query,
         key,
         attention_mask=attention_mask,
-        causal=bool(causal) and attention_mask is None,  # a 4-D mask has the causal rule in it
+        causal=bool(causal) and not has_rules,
+        window=None if has_rules else options.get("sliding_window"),
         scale=options.get("scaling"),
         softcap=options.get("softcap"),
         sinks=options.get("s_aux"),
+        cu_seqlens=options.get("cu_seq_lens_q"),
     )
     return output, received
 
@@ -75,15 +90,39 @@ def last_attention(model: nn.Module) -> nn.Module | None:
     return found[-1] if found else None
 
 
+_OWN_ATTENTION = ("MPNetSelfAttention", "DisentangledSelfAttention")
+"""Classes that compute bidirectional attention themselves and pass the probabilities through ``dropout``."""
+
+_kept: ContextVar[list[Tensor] | None] = ContextVar("finegrade_kept", default=None)
+"""Where the probabilities of the forward pass under way go: each thread has its own."""
+
+
+def _keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    kept = _kept.get()
+    if kept is not None:
+        kept.append(args[0])
+
+
 class AnchorTransformer(Transformer):
     """Transformer whose features hold ``received_attention`` [batch, tokens] beside ``token_embeddings``.
 
+    With flattened inputs (flash attention) both are of one long row, [1, tokens of all texts].
+
     Raises:
-        ValueError: The model's attention does not go through transformers' attention interface.
+        ValueError: The model's attention cannot be read.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        own_attention = [m for m in self.model.modules() if type(m).__name__ in _OWN_ATTENTION]
+        self._hands_out_probabilities = bool(own_attention)
+        if own_attention:
+            dropout: Any = own_attention[-1].dropout
+            dropout.register_forward_pre_hook(_keep)
+        else:
+            self._repoint()
+
+    def _repoint(self) -> None:
         attention = last_attention(self.model)
         if attention is None:
             raise ValueError(
@@ -91,7 +130,7 @@ class AnchorTransformer(Transformer):
                 "its tokens receive cannot be read; choose another backbone, or mean pooling"
             )
         own: Any = copy.copy(attention.config)
-        attention.finegrade_attention = own._attn_implementation
+        attention.finegrade_config = attention.config
         own._attn_implementation_internal = NAME
         attention.config = own
 
@@ -101,12 +140,29 @@ class AnchorTransformer(Transformer):
             raise NotImplementedError(
                 "reentrant gradient checkpointing gives wrong gradients here: use_reentrant=False"
             )
-        known = ("input_ids", "attention_mask", "token_type_ids", "inputs_embeds", "position_ids")
-        inputs = {name: features[name] for name in known if name in features}
-        output = self.model(**inputs, **kwargs, output_attentions=True, return_dict=True)
+        inputs = {name: features[name] for name in _INPUTS if name in features}
+        if self._hands_out_probabilities:
+            kept: list[Tensor] = []
+            before = _kept.set(kept)
+            try:
+                output = self.model(**inputs, **kwargs, return_dict=True)
+            finally:
+                _kept.reset(before)
+            probability = kept[0]
+            batch, tokens = probability.shape[0], probability.shape[-1]
+            rule = Visibility(features.get("attention_mask"), batch, tokens, False, None, probability.device)
+            features["received_attention"] = of_probabilities(probability, rule)
+        else:
+            output = self.model(**inputs, **kwargs, output_attentions=True, return_dict=True)
+            features["received_attention"] = output.attentions[-1]
         features["token_embeddings"] = output.last_hidden_state
-        features["received_attention"] = output.attentions[-1]
         return features
+
+
+_INPUTS = (
+    "input_ids", "attention_mask", "token_type_ids", "inputs_embeds", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k",
+    "max_length_q", "max_length_k", "seq_idx",
+)  # fmt: skip
 
 
 def _checkpoints_reentrantly(model: nn.Module) -> bool:

@@ -102,8 +102,18 @@ def _reference(
     if sinks is not None:
         column = sinks.float().view(1, heads, 1, 1).expand(batch, heads, tokens, 1)
         logits = torch.cat([logits, column], dim=-1)
-    probability = torch.softmax(logits, dim=-1)[..., :tokens]
+    return of_probabilities(torch.softmax(logits, dim=-1)[..., :tokens], visibility)
+
+
+def of_probabilities(probability: Tensor, visibility: Visibility) -> Tensor:
+    """The definition, where a model hands its probabilities out.
+
+    Args:
+        probability: [batch, heads, tokens, tokens], before dropout.
+        visibility: Which keys a query may see.
+    """
+    visible = visibility.rows(0, probability.shape[-1])[:, None]
     keys_seen = visible.sum(-1, keepdim=True)  # K_j
     counted = visible & visibility.valid[:, None, :, None]  # j in J(i)
-    weight = (torch.log1p(keys_seen * probability) * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
+    weight = (torch.log1p(keys_seen * probability.float()) * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
     return weight * visibility.valid
