@@ -145,8 +145,5 @@ def pairs_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The OpenAI client asks once: its retries wait for seconds."""
-    import openai
-
-    real = openai.AsyncOpenAI
-    monkeypatch.setattr(openai, "AsyncOpenAI", lambda **options: real(**(options | {"max_retries": 0})))
+    """The client asks once: its retries wait for seconds."""
+    monkeypatch.setattr("finegrade.llm.client.ATTEMPTS", 1)

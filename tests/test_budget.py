@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -84,8 +85,31 @@ def test_a_request_whose_reply_was_lost_counts_with_the_most_that_it_can_cost(tm
     with Ledger(tmp_path / "ledger.sqlite", "synthesize") as ledger:
         with pytest.raises(InputError, match="950 tokens spent or under way"):
             Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
-        ledger.replied(lost.key(), reply(10, 5))
-        Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+        ledger.asked(lost.key(), lost.model_dump(mode="json"))
+        ledger.replied(lost.key(), reply(10, 5))  # the first attempt may have been paid for all the same
+        with pytest.raises(InputError, match="965 tokens spent or under way"):
+            Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+
+
+def test_every_attempt_counts_until_the_cap(fake_llm, tmp_path, monkeypatch):
+    """A server that is too slow is asked again and again: each time it may have done the work."""
+    monkeypatch.setattr("finegrade.llm.client._pause", lambda error, attempt: 0.0)
+    fake_llm.answer = lambda body: (time.sleep(0.3), fake_llm.reply("x"))[1]
+    one = request("x" * 84, 50)  # at most 150 tokens
+
+    async def go():
+        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+            budget = Budget(LLMConfig(max_tokens=500), ledger)
+            client = LLMClient(fake_llm.base_url, "none", ledger, 0.05, budget, "Start it.")
+            try:
+                await client.complete(one)
+            finally:
+                await client.close()
+
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"llm\.max_tokens"):
+            asyncio.run(go())
+        assert len(fake_llm.requests) <= 3
 
 
 def test_the_client_stops_at_the_cap_and_keeps_what_it_has(fake_llm, tmp_path):

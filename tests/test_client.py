@@ -215,7 +215,7 @@ def test_a_request_that_was_refused_or_never_arrived_costs_nothing(ask, fake_llm
     with pytest.raises(InputError):
         ask(request(), base_url="http://127.0.0.1:1/v1")
     with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-        assert ledger.unanswered() == []
+        assert ledger.lost() == []
 
 
 def test_a_request_without_an_answer_in_time_may_have_been_paid_for(ask, fake_llm, tmp_path):
@@ -223,7 +223,7 @@ def test_a_request_without_an_answer_in_time_may_have_been_paid_for(ask, fake_ll
     with pytest.raises(InputError, match="no answer in time"):
         ask(request(), timeout=0.1)
     with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-        assert [one["messages"] for one in ledger.unanswered()] == [request().model_dump(mode="json")["messages"]]
+        assert ledger.lost() == [(request().model_dump(mode="json"), 1)]
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b", "x" * 3_000_000, "\u2028\x1b[31m"], ids=ascii)

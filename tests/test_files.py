@@ -220,7 +220,7 @@ def test_of_parquet_only_columns_of_text_and_numbers_are_read(tmp_path: Path) ->
     table = pa.table({"id": [7], "text": ["Valves open."], "vector": [[0.5] * 1000], "image": [b"x" * 1000]})
     pq.write_table(table, tmp_path / "a.parquet")
     (row,) = read_parquet(tmp_path / "a.parquet", str)
-    assert row == {"id": 7, "text": "Valves open."}
+    assert row == {"id": 7, "text": "Valves open.", "vector": None, "image": None}
 
 
 def test_run_folders_and_the_users_queries_are_no_documents(tmp_path: Path) -> None:
@@ -231,3 +231,37 @@ def test_run_folders_and_the_users_queries_are_no_documents(tmp_path: Path) -> N
         run.path("queries_set_aside.jsonl").write_text('{"text": "no document"}\n')
     files, _ = list_files(tmp_path, tmp_path / "real.jsonl")
     assert files == [tmp_path / "a.md"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_a_last_sign_that_is_not_utf8_is_guessed_and_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes("text\n\nWir treffen uns im Café".encode("latin-1"))
+    found, told = read(tmp_path)
+    last = texts(found[-1])[-1][1]
+    assert last.startswith("Wir treffen uns im Caf")
+    assert "\ufffd" not in last
+    assert [path for path, _ in told] == [name]
+
+
+def test_utf32_is_read_by_its_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("Das Ventil öffnet.".encode("utf-32"))
+    assert texts(one(tmp_path)) == [("", "Das Ventil öffnet.")]
+
+
+def test_a_file_without_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("<html><body><nav>Home</nav></body></html>")
+    (tmp_path / "b.md").write_text("")
+    found, _ = read(tmp_path)
+    assert found == [Unread("a.html", "no text"), Unread("b.md", "no text")]
+
+
+def test_columns_are_known_whatever_their_case(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID, Title ,Text\n7,Valve,It opens.\n")
+    document = one(tmp_path)
+    assert (document.path, texts(document)) == ("a.csv#7", [("Valve", "It opens.")])
+
+
+def test_categories_and_views_are_text(tmp_path: Path) -> None:
+    text = pa.array(["Valves open."]).dictionary_encode()
+    pq.write_table(pa.table({"text": text, "title": pa.array(["Valve"], pa.string_view())}), tmp_path / "a.parquet")
+    assert texts(one(tmp_path)) == [("Valve", "Valves open.")]

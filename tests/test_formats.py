@@ -157,6 +157,8 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
         ("<main><p>a</p></main><p>b</p><main><p>c</p></main>", [("", "a"), ("", "c")]),
         ("<p>Costs <!-- -->5<!-- --> a <b>month</b><!-- x --> in all.</p>", [("", "Costs 5 a month in all.")]),
         ("<p>a<?pi x?>b</p>", [("", "ab")]),
+        ("<form id=aspnetForm><h1>T</h1><p>x</p><select><option>y</select></form>", [("T", "x")]),
+        ("<p hidden>a</p><p style='color:red; display: none'>b</p><p>c</p>", [("", "c")]),
         ("<section id=cookies><h2>Cookies</h2><p>x</p></section>", [("Cookies", "x")]),
         ("<section id=skip-locked><h2>S</h2><p>x</p></section><div id=footer>f</div>", [("S", "x")]),
         ("<div class='content has-sidebar no-menu'><p>x</p></div>", [("", "x")]),

@@ -263,3 +263,20 @@ def test_pieces_that_somebody_judged_are_kept_as_they_are(tmp_path):
         assert counts["pieces"] == kept
         paths = pq.read_table(tmp_path / "p.parquet").column("path").to_pylist()
         assert set(required) <= set(paths)
+
+
+def test_documents_that_queries_name_and_that_are_not_there_are_told(config, tmp_path, capsys):
+    write_documents(tmp_path / "docs", 12)
+    rows = [{"query": "a", "path": "doc001.md"}, {"query": "b", "path": "docs/doc001.md"}]
+    (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_documents(config(queries=str(tmp_path / "real.jsonl")), RunFolder(tmp_path / "run"))
+    assert "1 of 2 that queries name are not there, or hold no prose (first: docs/doc001.md)" in capsys.readouterr().err
+
+
+def test_judgements_of_documents_that_are_not_there_are_told(config, tmp_path):
+    from test_own_queries import beir
+
+    folder = beir(tmp_path / "beir", "test")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tnowhere\t1\n")
+    with pytest.raises(InputError, match="none of the 1 documents that they name"):
+        imported(config(kind="beir", path=str(folder)), tmp_path)

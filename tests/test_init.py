@@ -151,7 +151,7 @@ def test_an_estimate_counts_requests_tokens_and_money():
     assert found.requests == found.asked[0].requests + found.asked[1].requests
     assert found.asked[0].requests == 200
     assert found.cost == 0
-    priced = documents(base_url="https://h.example/v1", price_in=1.0, price_out=2.0, max_cost=1.0)
+    priced = documents(base_url="https://h.example/v1", model="m", price_in=1.0, price_out=2.0, max_cost=1.0)
     money = estimate(priced).cost
     tokens_in, tokens_out = (sum(getattr(a, k) for a in estimate(priced).asked) for k in ("tokens_in", "tokens_out"))
     assert money == pytest.approx((tokens_in + 2 * tokens_out) / 1e6)
@@ -161,7 +161,7 @@ def test_the_estimate_in_words():
     told = told_estimate(documents())
     for part in ("queries: 200 requests", "embedded, on this machine; no cost", "in all: about"):
         assert part in told
-    unknown = documents(base_url="https://h.example/v1", max_tokens=5)
+    unknown = documents(base_url="https://h.example/v1", model="m", max_tokens=5)
     assert "cost unknown: name llm.price_in and llm.price_out" in told_estimate(unknown)
 
 
@@ -204,3 +204,26 @@ def test_the_most_requests_are_told_too():
     found = estimate(documents())
     assert found.most_requests == 200 + 1000 > found.requests
     assert "(at most 1,000)" in told_estimate(documents())
+
+
+def test_settings_of_the_source_hold_for_the_look_too(tmp_path):
+    rows = "".join(f"{i},The valve number {i} opens when the pressure rises above {i} bar.\n" for i in range(300))
+    (tmp_path / "caps.csv").write_text("A,Wording\n" + rows)
+    with pytest.raises(InputError, match=r"source\.text_field"):
+        written(tmp_path / "caps.csv", tmp_path / "a.toml")
+    config = written(tmp_path / "caps.csv", tmp_path / "b.toml", settings=["source.text_field=Wording"])
+    assert config.source.text_field == "Wording"
+    write_documents(tmp_path / "docs", 30)
+    sizes = {size: look_at(tmp_path / "docs", {"chunk_tokens": size}).texts for size in (50, 150)}
+    assert sizes[50] > sizes[150]
+
+
+def test_a_remote_llm_needs_its_name(tmp_path):
+    write_documents(tmp_path / "docs", 30)
+    settings = [setting for setting in REMOTE if "model" not in setting]
+    with pytest.raises(InputError, match="a remote LLM needs model"):
+        written(tmp_path / "docs", tmp_path / "finegrade.toml", settings=[*settings, "llm.max_cost=1"])
+
+
+def test_a_server_on_this_machine_costs_nothing():
+    assert "no cost" in told_estimate(documents(base_url="http://127.0.0.1:8000/v1"))

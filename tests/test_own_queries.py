@@ -1,6 +1,7 @@
 """The user's own queries: labelled ones test and train on their document's side, the others only test."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,23 @@ def test_judgements_that_are_not_utf8_are_told(tmp_path, data, told):
     (folder / "qrels" / "test.tsv").write_bytes(data)
     with pytest.raises(InputError, match=told):
         read_own_queries(SourceConfig(kind="beir", path=folder))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"query": "q", "positive": "\ud800"}, '"positive": got'),
+        ({"query": "q", "path": "\ud800.md"}, '"path": got'),
+        ({"query": "q", "path": 3}, '"path": got 3'),
+        ({"query": "q", "positve": "x"}, "Did you mean positive"),
+        ({"query": "q", "Path": "x"}, "Did you mean path"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_told(tmp_path, row, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        read_own_queries(source(tmp_path, row))
+
+
+def test_empty_labels_are_none_and_paths_may_begin_with_a_dot(tmp_path):
+    rows = [{"query": "a", "path": None, "positive": None}, {"query": "b", "path": "./x.md", "id": 4}]
+    assert read_own_queries(source(tmp_path, *rows)) == [OwnQuery("a"), OwnQuery("b", frozenset({"x.md"}))]

@@ -215,12 +215,12 @@ def _fault_of_the_machine(error: Exception) -> InputError | None:
     """A full disk or a place that cannot be written to, as one line: the user's to mend, not a crash."""
     number = error.errno if isinstance(error, OSError) else None
     place = Path(str(getattr(error, "filename", None) or "the run folder"))
-    if number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in _FULL_DISK):
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(words in str(error) for words in _FULL_DISK):
         return no_space(place, "space to go on")
     if number == errno.ENOENT:
-        remedy = "Run the stage that makes it again, or name another folder with --run."
-        return InputError(str(place), got=os.strerror(number), wanted="a file of the run folder", remedy=remedy)
+        remedy = "Check --run and --output; where a file of a run is gone, run the stage that makes it again."
+        return InputError(str(place), got=os.strerror(number), wanted="a file or folder there", remedy=remedy)
     if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        remedy = "Name another run folder with --run, or mend its permissions."
+        remedy = "Name another place with --run or --output, or mend its permissions."
         return InputError(str(place), got=os.strerror(number), wanted="a place to write", remedy=remedy)
     return None

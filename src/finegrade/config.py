@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+CHUNK_TOKENS = 150
+
 _PATH_HOLDS = {
     "documents": "a folder or file of documents (or dataset, a data set on the hub)",
     "beir": "a folder with corpus.jsonl, queries.jsonl and qrels/",
@@ -41,7 +43,7 @@ class SourceConfig(Section):
     queries: Path | None = None
     """Your own queries, JSONL: {"query"}, with "path" (a document) or "positive" (a text) where you know the answer.
     Labelled ones test, and train where their document is not held out; the others only test."""
-    chunk_tokens: int = Field(150, ge=32, le=2048)
+    chunk_tokens: int = Field(CHUNK_TOKENS, ge=32, le=2048)
     """Tokens at most in a chunk of a document."""
     max_chunks: int = Field(4_000, ge=16)
     """At most this many chunks are worked with (drawn with the seed): what is searched, mined and asked about."""
@@ -116,6 +118,8 @@ class LLMConfig(Section):
             raise ValueError("max_cost needs price_in and price_out, what a million tokens cost")
         if self.is_remote and self.max_cost is None and self.max_tokens is None:
             raise ValueError("a remote LLM needs a cap: max_cost (with price_in and price_out) or max_tokens")
+        if self.is_remote and "model" not in self.model_fields_set:
+            raise ValueError("a remote LLM needs model, the name that the server knows it by")
         return self
 
     @field_validator("base_url")

@@ -100,7 +100,7 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
     minutes = {a.what: _llm_seconds(a, config) / 60 for a in asked}
     minutes |= {name: s / 60 for name, s in _model_seconds(config, train, test, chunks or queries).items()}
     money = cost(config.llm, sum(a.tokens_in for a in asked), sum(a.tokens_out for a in asked))
-    return Estimate(tuple(asked), minutes, money if config.llm.base_url else 0.0)
+    return Estimate(tuple(asked), minutes, money if money or config.llm.is_remote else 0.0)
 
 
 def _queries(config: Config) -> Asked:

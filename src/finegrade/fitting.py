@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finegrade.config import Config
+from finegrade.config import CHUNK_TOKENS, Config
 from finegrade.config_file import apply_setting, parse_config
 from finegrade.estimating import QUERIES_KEPT, Estimate, estimate
 from finegrade.sources.looking import Found
@@ -62,7 +62,8 @@ def _configured(found: Found, path: Path, asked: int, queries: Path | None, sett
     if found.kind == "pairs":
         source |= {"max_train": max(train, 8), "max_test": 400}
     else:
-        source |= {"chunk_tokens": 150, "max_chunks": max(16, min(found.texts, 15 * asked, 20_000))}
+        # texts is a guess, and far too low where a tokenizer cuts words of other languages into pieces
+        source |= {"chunk_tokens": CHUNK_TOKENS, "max_chunks": max(16, min(2 * found.texts, 15 * asked, 20_000))}
         data["queries"] = {"chunks": max(8, asked)}
     data["training"] = {"steps": max(8, 4 * round(2 * train / batch / 4)), "batch_size": batch, "max_length": 160}
     for setting in settings:

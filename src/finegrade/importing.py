@@ -6,13 +6,14 @@ from collections import Counter
 from finegrade.config import Config
 from finegrade.console import say
 from finegrade.fetching import model_identity
+from finegrade.records import Chunk
 from finegrade.sources.documents import DocumentSource, open_documents
 from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import read_own_queries
 from finegrade.sources.pieces import write_pieces
 from finegrade.sources.tokens import token_counter
 from finegrade.sources.working_set import choose_chunks
-from finegrade.store import CHUNKS, UNUSED, RunFolder, Stage, replacing, write_rows
+from finegrade.store import CHUNKS, UNUSED, RunFolder, Stage, read_rows, replacing, write_rows
 
 _READ_LATER = {"packages", "max_train", "max_test", "queries", "language"}
 _IN_IDENTITY = {"path", "dataset", "split"}
@@ -42,6 +43,12 @@ def import_documents(config: Config, run: RunFolder) -> None:
     with run.stage("documents", settings) as stage:
         if not stage.done:
             _cut_and_split(documents, labelled, held_out, config, run, stage)
+    missing = labelled - {chunk.path for chunk in read_rows(run.path(CHUNKS), Chunk)} if labelled else ()
+    if missing:
+        say(
+            f"documents: {len(missing):,} of {len(labelled):,} that queries name are not there, or hold no prose "
+            f"(first: {min(missing)})"
+        )
     check_language(run.record("documents")["details"]["languages"], config)
 
 

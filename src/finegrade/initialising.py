@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from finegrade.config_file import apply_setting, parse_config
 from finegrade.config_writing import as_toml
 from finegrade.console import say
 from finegrade.errors import InputError
@@ -32,7 +34,7 @@ def write_config(
     if output.exists():
         remedy = "Remove it, or name another with --output."
         raise InputError(str(output), got="a file that is there already", wanted="a new file", remedy=remedy)
-    found = look_at(path)
+    found = look_at(path, _source_settings(path, settings))
     config = fitted(found, path, minutes, queries, settings)
     read_own_queries(config.source)  # what is wrong with them shows here, not after an hour
     told = f"Fitted to {minutes:.0f} minutes on two cores"
@@ -52,3 +54,12 @@ def write_config(
         say("That is more than the minutes or the cap you named: less is not worth a run.")
     if any(language != "en" for language in found.spoken):
         say(f"Languages: {', '.join(found.spoken)}. The embedded models speak English: see the comments in {output}.")
+
+
+def _source_settings(path: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """What the settings say of the source, checked."""
+    data: dict[str, Any] = {"source": {"path": str(path)}}
+    for setting in settings:
+        apply_setting(data, setting)
+    source = parse_config(data, "init").source
+    return source.model_dump(include=source.model_fields_set - {"path"})

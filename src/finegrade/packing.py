@@ -26,6 +26,8 @@ def pack(names: Sequence[str], output: Path) -> None:
     Raises:
         InputError: An entry cannot be had.
     """
+    if output.is_dir():
+        raise InputError(str(output), got="a folder", wanted="a file to write", remedy="Name one with --output.")
     for name in names:
         fetch(name, check=True)
     files = [(CATALOGUE[name], file) for name in dict.fromkeys(names) for file in CATALOGUE[name].files]

@@ -28,9 +28,9 @@ class Budget:
     def __init__(self, config: LLMConfig, ledger: Ledger) -> None:
         self._config = config
         before = ledger.totals(every_purpose=True)
-        lost = [ChatRequest.model_validate(request) for request in ledger.unanswered()]
-        self._tokens_in = before["prompt_tokens"] + sum(request.size() for request in lost)
-        self._tokens_out = before["completion_tokens"] + sum(request.max_tokens for request in lost)
+        lost = [(ChatRequest.model_validate(request), times) for request, times in ledger.lost()]
+        self._tokens_in = before["prompt_tokens"] + sum(times * request.size() for request, times in lost)
+        self._tokens_out = before["completion_tokens"] + sum(times * request.max_tokens for request, times in lost)
 
     def reserve(self, request: ChatRequest) -> None:
         """Sets the most aside that a request can cost.
@@ -49,6 +49,11 @@ class Budget:
             spent = cost(config, self._tokens_in, self._tokens_out) or 0.0
             raise _reached("llm.max_cost", f"{spent:.4f}", f"{config.max_cost}")
         self._tokens_in, self._tokens_out = tokens_in, tokens_out
+
+    def release(self, request: ChatRequest) -> None:
+        """Takes back what was set aside for an attempt that costs nothing."""
+        self._tokens_in -= request.size()
+        self._tokens_out -= request.max_tokens
 
     def settle(self, request: ChatRequest, reply: Reply) -> None:
         """Puts what a request did cost in place of what it could."""

@@ -1,5 +1,7 @@
 """The one async client that all generation goes through, for any OpenAI-compatible server."""
 
+import asyncio
+import random
 import time
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -19,6 +21,8 @@ _REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
 _NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 """What the client would take from the environment and send to whatever server is named."""
 
+ATTEMPTS = 5
+_LONGEST_PAUSE = 60.0  # seconds
 _SENSIBLE = 100_000_000  # tokens of one request
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -51,7 +55,7 @@ class LLMClient:
             base_url=base_url,
             api_key=api_key,
             timeout=timeout,
-            max_retries=4,
+            max_retries=0,  # each attempt may cost money, so each goes through ledger and budget
             http_client=http,
             default_headers=cast(Any, _NOT_SENT),
         )
@@ -70,13 +74,27 @@ class LLMClient:
         known = self._ledger.find(key)
         if known:
             return known
-        self._budget.reserve(request)
-        self._ledger.asked(key, request.model_dump(mode="json"))
-        reply = await self._ask(request)
-        if reply.finish_reason != REFUSED:
-            self._ledger.replied(key, reply)
-        self._budget.settle(request, reply)  # of one whose reply is lost, the most that it can cost stays set aside
-        return reply
+        for attempt in range(1, ATTEMPTS + 1):
+            self._budget.reserve(request)
+            self._ledger.asked(key, request.model_dump(mode="json"))
+            try:
+                reply = await self._ask(request)
+            except openai.OpenAIError as error:
+                if _is_free(error):
+                    self._ledger.withdraw(key)
+                    self._budget.release(request)
+                if _passes(error) and attempt < ATTEMPTS:
+                    await asyncio.sleep(_pause(error, attempt))
+                elif self._is_refusal_of_this_one(error):
+                    return Reply(text="", finish_reason=REFUSED, prompt_tokens=0, completion_tokens=0, seconds=0)
+                else:
+                    raise self._explain(error) from None
+            else:
+                self._refused = 0
+                self._ledger.replied(key, reply)
+                self._budget.settle(request, reply)
+                return reply
+        raise AssertionError("the last attempt returns or raises")
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -94,16 +112,8 @@ class LLMClient:
                 seed=request.seed,
                 response_format={"type": "json_schema", "json_schema": cast(Any, schema)},
             )
-        except openai.OpenAIError as error:
-            self._refused += 1
-            if not isinstance(error, openai.APITimeoutError):
-                self._ledger.withdraw(request.key())  # not answered, so not paid for
-            if getattr(error, "status_code", 0) in _REFUSALS and self._refused < _REFUSALS_IN_A_ROW:
-                return Reply(text="", finish_reason=REFUSED, prompt_tokens=0, completion_tokens=0, seconds=0)
-            raise self._explain(error) from None
         except (ValueError, TypeError, AttributeError):  # an answer that is no JSON, or not of a completion's form
             raise self._strange() from None
-        self._refused = 0
         try:
             choice, usage = answer.choices[0], answer.usage
             return Reply(
@@ -115,6 +125,11 @@ class LLMClient:
             )
         except (ValueError, TypeError, AttributeError, LookupError):
             raise self._strange() from None
+
+    def _is_refusal_of_this_one(self, error: openai.OpenAIError) -> bool:
+        """Whether it is this request that the server will not answer, and not one after the other."""
+        self._refused += 1
+        return getattr(error, "status_code", 0) in _REFUSALS and self._refused < _REFUSALS_IN_A_ROW
 
     def _strange(self) -> InputError:
         remedy = "Check that llm.base_url names an OpenAI-compatible server. Replies so far are kept."
@@ -138,6 +153,27 @@ class LLMClient:
         return InputError(
             f"the LLM at {self.host}", got=got, wanted=wanted, remedy=f"{remedy} Replies so far are kept."
         )
+
+
+def _is_free(error: openai.OpenAIError) -> bool:
+    """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
+    # by name: which HTTP library is below differs from version to version of the client
+    never_arrived = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
+    return isinstance(error, openai.APIStatusError) or never_arrived
+
+
+def _passes(error: openai.OpenAIError) -> bool:
+    """Whether the same request may be answered a little later."""
+    status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+    return isinstance(error, openai.APIConnectionError) or status in (408, 409, 429) or bool(status >= 500)
+
+
+def _pause(error: openai.OpenAIError, attempt: int) -> float:
+    """Seconds: what the server asks for, else twice as long each time, never all clients at once."""
+    asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    if asked.isdigit():
+        return min(float(asked), _LONGEST_PAUSE)
+    return float(min(0.5 * 2 ** (attempt - 1), 8.0)) * random.uniform(0.75, 1.0)
 
 
 def _counted(tokens: object, most: int) -> int:

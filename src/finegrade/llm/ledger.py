@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS requests (
     purpose TEXT NOT NULL,
     request TEXT NOT NULL,
     asked REAL NOT NULL,
+    attempts INTEGER NOT NULL,
     reply TEXT,
     finish_reason TEXT,
     prompt_tokens INTEGER,
@@ -71,6 +72,7 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
+            self._db.execute("SELECT attempts FROM requests LIMIT 0")  # one of another version shows here
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
                 raise no_space(path, "space for the ledger") from None
@@ -107,8 +109,8 @@ class Ledger:
     def asked(self, key: str, request: dict[str, Any]) -> None:
         """Writes down a request before it is sent."""
         self._execute(
-            "INSERT INTO requests (key, purpose, request, asked) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked",
+            "INSERT INTO requests (key, purpose, request, asked, attempts) VALUES (?, ?, ?, ?, 1)"
+            " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked, attempts = attempts + 1",
             (key, self.purpose, json.dumps(request), time.time()),
         )
 
@@ -128,12 +130,16 @@ class Ledger:
         )
 
     def withdraw(self, key: str) -> None:
-        """Takes back a request that was not answered and costs nothing."""
-        self._execute("DELETE FROM requests WHERE key = ? AND reply IS NULL", (key,))
+        """Takes back an attempt that was not answered and costs nothing."""
+        self._execute("UPDATE requests SET attempts = attempts - 1 WHERE key = ?", (key,))
+        self._execute("DELETE FROM requests WHERE key = ? AND attempts = 0", (key,))
 
-    def unanswered(self) -> list[dict[str, Any]]:
-        """Requests, of all purposes, that were sent and whose reply was lost: a kill, a timeout."""
-        return [json.loads(row[0]) for row in self._execute("SELECT request FROM requests WHERE reply IS NULL")]
+    def lost(self) -> list[tuple[dict[str, Any], int]]:
+        """Requests, of all purposes, with the number of attempts whose reply was lost: kills, timeouts."""
+        rows = self._execute(
+            "SELECT request, attempts - (reply IS NOT NULL) AS lost FROM requests WHERE lost > 0"
+        ).fetchall()
+        return [(json.loads(request), number) for request, number in rows]
 
     def totals(self, every_purpose: bool = False) -> dict[str, float]:
         """Requests, replies, tokens and seconds over the ledger's whole life, for this purpose or for all."""

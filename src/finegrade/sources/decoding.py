@@ -8,7 +8,13 @@ from charset_normalizer import from_bytes
 
 _SAMPLE = 1 << 16
 _BLOCK = 1 << 20
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins like UTF-16's
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def decode(data: bytes) -> tuple[str, str | None]:
@@ -47,6 +53,10 @@ def _encoding(blocks: Iterable[bytes]) -> tuple[str, bool]:
         except UnicodeDecodeError as error:
             return _guessed(before[-_SAMPLE // 2 :] + block, error.start + len(before[-_SAMPLE // 2 :])), True
         before = block
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:  # the last sign is only a part of one
+        return _guessed(before[-_SAMPLE:], len(before)), True
     return "utf-8", False
 
 

@@ -109,7 +109,8 @@ def read_files(
                 for document in row_documents(name, rows, text_field, title_field):
                     yield path, document
             else:
-                yield path, Document(name, _blocks(path, ending, name, guessed))
+                blocks = _blocks(path, ending, name, guessed)
+                yield path, Document(name, blocks) if blocks else Unread(name, "no text")
         except NoTextColumnError as error:
             if len(files) == 1:
                 raise

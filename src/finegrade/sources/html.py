@@ -7,7 +7,21 @@ from lxml import etree
 
 from finegrade.sources.document import Block
 
-_DROPPED = {"head", "script", "style", "noscript", "template", "nav", "aside", "footer", "form", "button", "svg"}
+_DROPPED = {
+    "head",
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "nav",
+    "aside",
+    "footer",
+    "button",
+    "select",
+    "textarea",
+    "iframe",
+    "svg",
+}
 _ROLES = {"navigation", "banner", "contentinfo", "search", "complementary"}
 _NOT_CONTENT = re.compile(
     r"(?!has|with|no)([a-z]+[-_]+)?(nav|navbar|navheader|navfooter|navigation|breadcrumbs?|sidebar|sphinxsidebar|menu"
@@ -65,8 +79,12 @@ def _without_declaration(text: str) -> str:
 
 def _drop(page: lxml.html.HtmlElement) -> None:
     for element in list(page.iter(etree.Element)):
-        if element.tag in _DROPPED or element.get("role") in _ROLES or _is_named_so(element):
+        if element.tag in _DROPPED or element.get("role") in _ROLES or _is_hidden(element) or _is_named_so(element):
             element.drop_tree()
+
+
+def _is_hidden(element: lxml.html.HtmlElement) -> bool:
+    return element.get("hidden") is not None or "display:none" in element.get("style", "").replace(" ", "").lower()
 
 
 def _is_named_so(element: lxml.html.HtmlElement) -> bool:

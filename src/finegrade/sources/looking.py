@@ -1,9 +1,12 @@
 """What lies at a path: kind, number and language of the texts, from the names of all files and a look into some."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from finegrade.config import SourceConfig
 from finegrade.errors import InputError
@@ -16,7 +19,6 @@ from finegrade.sources.pairs import read_pairs
 from finegrade.sources.tokens import CHARS_PER_TOKEN, by_characters
 
 _LOOKED_AT = 200  # documents, or pairs
-_CHUNK_TOKENS = 150
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,23 @@ class Found:
     spoken: list[str] = field(default_factory=list)
 
 
-def look_at(path: Path) -> Found:
+def look_at(path: Path, chosen: Mapping[str, Any] = MappingProxyType({})) -> Found:
     """What lies there.
 
     Args:
         path: A folder or file of documents, a BEIR folder, or a JSONL file of pairs.
+        chosen: Settings of the source that say how to read it.
 
     Raises:
         InputError: There is nothing to read.
     """
     if (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file():
-        return _look_at_documents(SourceConfig(kind="beir", path=path))
+        return _look_at_documents(SourceConfig(**{"kind": "beir", "path": path, **chosen}))
     if path.is_file() and path.suffix in (".jsonl", ".ndjson") and _holds_pairs(path):
         number = sum(1 for _ in read_pairs(path))
         texts = [pair.positive for pair in islice(read_pairs(path), _LOOKED_AT)]
         return Found("pairs", f"{number:,} pairs", number, list(frequent_languages(texts)))
-    return _look_at_documents(SourceConfig(kind="documents", path=path))
+    return _look_at_documents(SourceConfig(**{"kind": "documents", "path": path, **chosen}))
 
 
 def _holds_pairs(path: Path) -> bool:
@@ -66,7 +69,7 @@ def _look_at_documents(source: SourceConfig) -> Found:
     count = by_characters(CHARS_PER_TOKEN)
     for place, found in islice(documents.read(lambda *_: None), _LOOKED_AT):
         if isinstance(found, Document):
-            cut = list(chunk_document(found, _CHUNK_TOKENS, count))
+            cut = list(chunk_document(found, source.chunk_tokens, count))
             behind, number, pieces = max(behind, place), number + 1, pieces + len(cut)
             texts += [piece.text for piece in cut[:3]]
     if not pieces:

@@ -1,5 +1,6 @@
 """The user's own queries: with what answers them, for training and testing; without, for testing only."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,10 @@ def read_own_queries(source: SourceConfig) -> list[OwnQuery]:
 def _from_jsonl(path: Path) -> list[OwnQuery]:
     found: dict[tuple[str, str, str], OwnQuery] = {}
     for where, row in _rows(path, _ROW):
+        _refuse_misspelt(row, where)
         query = _text(row, "query", where)
-        document, positive = row.get("path", ""), row.get("positive", "")
-        if not isinstance(document, str) or not isinstance(positive, str):
-            raise InputError(where, got="something else", wanted=f"a row like {_ROW}", remedy="Correct the row.")
-        positive = " ".join(positive.split())
+        document, positive = (_text(row, key, where) if row.get(key) else "" for key in ("path", "positive"))
+        document = document.removeprefix("./")
         paths = frozenset({document}) if document else frozenset()
         found.setdefault((query, document, positive), OwnQuery(query, paths, positive))
     if not found:
@@ -109,6 +109,15 @@ def _judgements(path: Path) -> Iterable[tuple[str, str]]:
             if number > 1:  # the first line may be a header
                 wanted, got = "query, document and grade between tabs", f"{len(cells)} cells"
                 raise InputError(f"{path}, line {number}", got=got, wanted=wanted, remedy="Correct it.") from None
+
+
+def _refuse_misspelt(row: Mapping[str, object], where: str) -> None:
+    """A label under a misspelt key would make a test query one of which nobody knows the answer."""
+    for key in row.keys() - {"query", "path", "positive"}:
+        near = difflib.get_close_matches(str(key).lower(), ("path", "positive"), n=1, cutoff=0.8)
+        if near:
+            remedy = f"Did you mean {near[0]}?"
+            raise InputError(where, got=f"the key {key!r}", wanted=f"a row like {_ROW}", remedy=remedy)
 
 
 def _rows(path: Path, form: str) -> Iterable[tuple[str, Mapping[str, object]]]:

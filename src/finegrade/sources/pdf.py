@@ -1,5 +1,6 @@
 """PDF to blocks, by pypdf (the extra finegrade[pdf])."""
 
+import logging
 from pathlib import Path
 
 from finegrade.errors import InputError
@@ -20,6 +21,7 @@ def pdf_blocks(path: Path) -> list[Block]:
     except ImportError:
         remedy = 'Install it: pip install "finegrade[pdf]". Or leave the PDF files out of the folder.'
         raise InputError(str(path), got="no pypdf", wanted="pypdf to read PDF files", remedy=remedy) from None
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong with a file is told by us, once
     try:
         pages = pypdf.PdfReader(path).pages
         texts = [page.extract_text() for page in pages] if len(pages) <= MAX_PAGES else None

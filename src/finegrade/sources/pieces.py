@@ -72,7 +72,7 @@ def write_pieces(
         table.write_batch(pa.RecordBatch.from_pylist(rows, PIECES))
     if not counts["pieces"]:
         got = ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "nothing in it"
-        remedy = f"See {unused.name.lstrip('.').partition('.')[0]}: it says why for each document."
+        remedy = "Name others, or lower source.chunk_tokens."
         raise InputError(documents.name, got=got, wanted="documents with prose", remedy=remedy)
     return counts
 
@@ -81,9 +81,9 @@ def _read(documents: DocumentSource, aside: IO[str], counts: Counter[str]) -> It
     """The documents, with progress; what is none is written down."""
     guessed: dict[str, str] = {}
     behind, number = 0, 0
-    with progress("reading documents (MB)", documents.size / 1e6) as meter:
+    with progress("reading documents (kB)", documents.size / 1e3) as meter:
         for place, found in documents.read(guessed.__setitem__):
-            meter.advance((place - behind) / 1e6)
+            meter.advance((place - behind) / 1e3)
             behind, number = place, number + 1
             meter.note(f"{number:,} documents")
             if isinstance(found, Unread):
@@ -92,7 +92,7 @@ def _read(documents: DocumentSource, aside: IO[str], counts: Counter[str]) -> It
             else:
                 blocks = [Block(encodable(b.heading), encodable(b.text), b.offset) for b in found.blocks]
                 yield Document(encodable(found.path), blocks)
-        meter.advance((documents.size - behind) / 1e6)
+        meter.advance((documents.size - behind) / 1e3)
     if guessed:
         counts["encoding guessed"] = len(guessed)
         path, encoding = next(iter(guessed.items()))

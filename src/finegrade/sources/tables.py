@@ -1,9 +1,9 @@
 """Tables whose rows are documents: JSONL, CSV and Parquet, read a piece at a time."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,18 +65,34 @@ def _lines(text: TextIO) -> Iterator[str]:
 
 
 def read_parquet(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of a Parquet file, some at a time: of the columns those with text or numbers."""
+    """Rows of a Parquet file, some at a time: of the columns with text or numbers; the others are None.
+
+    Raises:
+        ValueError: It is no Parquet file.
+    """
     try:
         file = pq.ParquetFile(path)
         columns = [field.name for field in file.schema_arrow if _is_plain(field.type)]
+        others = dict.fromkeys(file.schema_arrow.names)
         for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
-            yield from batch.to_pylist()
+            yield from ({**others, **row} for row in batch.to_pylist())
     except (OSError, pa.ArrowException) as error:
-        yield f"no Parquet: {str(error).splitlines()[0]}"
+        raise ValueError(f"no Parquet: {str(error).splitlines()[0]}") from None
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind))
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(is_text or pa.types.is_integer(kind))
+
+
+class _Columns(NamedTuple):
+    """Which columns hold text, title and ids."""
+
+    text: str
+    title: str | None
+    ids: tuple[str, ...]
 
 
 def row_path(name: str, own: str) -> str:
@@ -99,7 +115,7 @@ def row_documents(
         NoTextColumnError: None of the first rows has such a column.
     """
     waiting: list[tuple[int, Mapping[str, Any] | str]] = []  # rows from before one with a text was seen
-    columns: tuple[str, str | None] | None = None
+    columns: _Columns | None = None
     for number, row in enumerate(rows, start=1):
         waiting.append((number, row))
         if columns is None and not isinstance(row, str):
@@ -116,28 +132,33 @@ def row_documents(
         yield from (Unread(row_path(name, str(n)), str(one)) for n, one in waiting)
 
 
-def _document(
-    name: str, number: int, row: Mapping[str, Any] | str, columns: tuple[str, str | None]
-) -> Document | Unread:
+def _document(name: str, number: int, row: Mapping[str, Any] | str, columns: _Columns) -> Document | Unread:
     if isinstance(row, str):
         return Unread(row_path(name, str(number)), row)
-    text_field, title_field = columns
-    text, title = row.get(text_field), row.get(title_field or "")
+    text, title = row.get(columns.text), row.get(columns.title or "")
     if not isinstance(text, str) or not text.strip():
-        return Unread(row_path(name, str(number)), f"no text in {text_field!r}")
-    own = next((str(row[key]) for key in _ID if row.get(key) not in (None, "")), str(number))
+        return Unread(row_path(name, str(number)), f"no text in {columns.text!r}")
+    own = next((str(row[key]) for key in columns.ids if row.get(key) not in (None, "")), str(number))
     heading = " ".join(title.split()) if isinstance(title, str) else ""
     return Document(row_path(name, own), paragraphs(text, heading))
 
 
-def _columns(row: Mapping[str, Any], text_field: str | None, title_field: str | None) -> tuple[str, str | None] | None:
-    """The columns with the text and the title; None where this row does not tell."""
+def _columns(row: Mapping[str, Any], text_field: str | None, title_field: str | None) -> _Columns | None:
+    """The columns that are read; None where this row does not tell."""
     if any(field is not None and field not in row for field in (text_field, title_field)):
         return None
-    text = text_field or next((key for key in _TEXT if isinstance(row.get(key), str)), None)
+    texts = [key for key in _named(row, _TEXT) if isinstance(row[key], str)]
+    text = text_field or next(iter(texts), None)
     if text is None:
         return None
-    return text, title_field or next((key for key in _TITLE if isinstance(row.get(key), str) and key != text), None)
+    titles = [key for key in _named(row, _TITLE) if isinstance(row[key], str) and key != text]
+    return _Columns(text, title_field or next(iter(titles), None), tuple(_named(row, _ID)))
+
+
+def _named(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The columns of these names, whatever their case, in the order of the names."""
+    there = {str(key).strip().lower(): key for key in reversed(list(row))}
+    return [there[name] for name in names if name in there]
 
 
 def _no_text_column(

@@ -61,6 +61,9 @@ def choose_chunks(
     sizes = Counter(piece.group for piece in _read(pieces, sections, _NO_TEXT))
     if held_out:
         test_groups = {piece.group for piece in _read(pieces, sections, _NO_TEXT) if piece.path in held_out}
+        if not test_groups:
+            got, wanted = f"none of the {len(held_out):,} documents that they name", "documents that are there"
+            raise InputError("the test judgements", got=got, wanted=wanted, remedy="Check the ids in qrels and corpus.")
     else:
         test_groups = choose_groups(sizes, source.test_groups, source.test_share, seed)
 
