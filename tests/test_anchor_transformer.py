@@ -326,7 +326,7 @@ def test_autocast_gives_nearly_the_same_weights(name: str, load: Load) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch itself
 @pytest.mark.parametrize("name", ["Bert", "Llama"])
 def test_a_compiled_model_gives_the_same_weights(name: str, load: Load) -> None:
     ours = copy.deepcopy(load(name)[0])

@@ -42,7 +42,8 @@ def attention_with_received(
             "load the model with eager, SDPA or flash attention"
         )
     options.pop("output_attentions", None)
-    own = module.finegrade_config._attn_implementation  # the model's, which may be set anew at any time
+    config: Any = module.finegrade_config
+    own = config._attn_implementation  # the model's, which may be set anew at any time
     if own == "eager":
         function = sys.modules[type(module).__module__].eager_attention_forward
     else:
