@@ -1,6 +1,6 @@
 # make demo       sets up .venv, fetches the embedded models, runs the whole main job, prints the path of report.html
 # make test       sets up what is missing, runs linters, type checker and every test (fetches the test models)
-# make test-fast  the tests that need no model, under a minute
+# make test-fast  the tests that need no model, about a minute
 # make clean      removes .venv and caches (not runs/, not the downloaded models)
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
