@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 
 from finegrade.encoder import PoolingName, build_encoder, load_encoder, save_encoder
 from finegrade.errors import InputError
+from finegrade.portable.anchor_pooling import FILES
 
 TEXTS = ["open the file", "sort the rows of a table by value and then by key", "graph", "lock and queue of a thread"]
 
@@ -97,7 +98,7 @@ def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there
 def test_a_folder_holds_safetensors_only_and_the_portable_code_in_its_root(saved: Path) -> None:
     files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
     assert {name for name in files if name.endswith(".py")} == {
-        "received_attention.py", "anchor_transformer.py", "anchor_pooling.py",
+        "visibility.py", "blockwise.py", "received_attention.py", "anchor_transformer.py", "anchor_pooling.py",
     }  # fmt: skip
     assert "model.safetensors" in files
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle")) for name in files)
@@ -117,7 +118,7 @@ def test_loading_never_runs_code_of_the_folder(saved: Path, tmp_path: Path) -> N
     folder, proof = tmp_path / "model", tmp_path / "proof"
     shutil.copytree(saved, folder)
     evil = f"open({str(proof)!r}, 'w').write('run')\n"
-    for name in ("received_attention.py", "anchor_transformer.py", "anchor_pooling.py"):
+    for name in FILES:
         (folder / name).write_text(evil + (folder / name).read_text(encoding="utf-8"), encoding="utf-8")
     np.testing.assert_array_equal(encode(load_encoder(folder, device="cpu")), encode(load_encoder(saved, device="cpu")))
     assert not proof.exists()
