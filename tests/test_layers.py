@@ -32,11 +32,12 @@ RANKS: dict[str, int] = {
             # what stages are made of
             "cards encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
             "finding gates query_prompts score_book sources.chunking evaluation.intervals",
-            "estimating query_gates rewriting sources.pieces sources.looking evaluation.own evaluation.row_scores",
+            "anchors estimating query_gates rewriting sources.pieces sources.looking evaluation.own "
+            "evaluation.row_scores",
             # the stages: never one another
-            "fitting importing querying seeding synthesis verification training evaluation.stage reporting",
+            "shading fitting importing querying seeding synthesis verification training evaluation.stage reporting",
             # the road, and its door
-            "pipeline consent initialising",
+            "anchor_viewing pipeline consent initialising",
             "previewing",
             "cli",
             "entry",

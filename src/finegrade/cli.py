@@ -95,6 +95,19 @@ def _print_end(run: RunFolder) -> None:
     print_summary(run)
 
 
+@app.command(name="anchors")
+def anchors_command(
+    texts: Annotated[list[str] | None, typer.Argument(help="A text; or two, to be set side by side.")] = None,
+    model: Annotated[Path, typer.Option(help="A model that finegrade trained.")] = DEFAULT_RUN / "model",
+    file: Annotated[list[Path] | None, typer.Option(help="Files with a text each.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
+) -> None:
+    """Shows which tokens carry a text's vector."""
+    from finegrade.anchor_viewing import show_anchors
+
+    show_anchors(texts or (), file or (), model, html)
+
+
 @app.command(name="init")
 def init(
     path: Annotated[Path, typer.Argument(help="A folder or file of documents, a BEIR folder, or pairs in JSONL.")],

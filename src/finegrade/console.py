@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -38,6 +38,11 @@ class Meter(Protocol):
 def say(text: str) -> None:
     """Prints one line for the user; text from models or files is never taken as markup or for a terminal's commands."""
     _console.print(without_control_signs(text), markup=False, emoji=False, soft_wrap=True)
+
+
+def show(what: RenderableType) -> None:
+    """Prints something with colours, on standard output."""
+    Console(highlight=False).print(what)
 
 
 @contextmanager

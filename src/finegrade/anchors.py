@@ -1,0 +1,80 @@
+"""Which tokens carry a text's vector: the shares that anchor pooling gives them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from finegrade.encoder import load_encoder
+from finegrade.errors import InputError
+from finegrade.portable.anchor_pooling import AnchorPooling
+
+
+@dataclass(frozen=True)
+class TokenShare:
+    """A token and what it adds to the vector.
+
+    Attributes:
+        text: As it stands in the text; of a special token, its name.
+        share: Of the pooled vector's weights, in [0, 1].
+        is_special: Whether the tokenizer added it.
+        after_space: Whether white space stands before it.
+    """
+
+    text: str
+    share: float
+    is_special: bool
+    after_space: bool
+
+
+def load_anchor_model(folder: Path) -> SentenceTransformer:
+    """A saved model with anchor pooling.
+
+    Raises:
+        InputError: There is none, or it pools in another way.
+    """
+    remedy = "Name a model that finegrade trained with --model (runs/NAME/model)."
+    if not (folder / "modules.json").is_file():
+        raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=remedy)
+    model = load_encoder(folder)
+    if not isinstance(model[1], AnchorPooling):
+        raise InputError(str(folder), got=type(model[1]).__name__, wanted="anchor pooling", remedy=remedy)
+    return model
+
+
+def token_shares(model: SentenceTransformer, texts: Sequence[str]) -> list[list[TokenShare]]:
+    """The tokens of each text, as far as the model reads it, with their shares; those of a text add up to 1.
+
+    Args:
+        model: With anchor pooling.
+        texts: To look at.
+    """
+    features = model.preprocess(list(texts))
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        features = model[1](model[0]({k: v.to(device) if torch.is_tensor(v) else v for k, v in features.items()}))
+    weights, masks = features["anchor_weights"].cpu(), features["attention_mask"].cpu().bool()
+    return [
+        _tokens(model, text, ids[mask].tolist(), shares[mask].tolist())
+        for text, ids, shares, mask in zip(texts, features["input_ids"].cpu(), weights, masks, strict=True)
+    ]
+
+
+def _tokens(model: SentenceTransformer, text: str, ids: Sequence[int], shares: Sequence[float]) -> list[TokenShare]:
+    """The tokens by their place in the text, which the tokenizer knows."""
+    tokenizer = model.tokenizer
+    encoded = tokenizer(text, truncation=True, max_length=model.max_seq_length, return_offsets_mapping=True)
+    if encoded["input_ids"] != list(ids):
+        raise AssertionError("the tokenizer gives other tokens alone than in a batch")
+    found, behind = [], 0
+    for number, share, (start, stop) in zip(ids, shares, encoded["offset_mapping"], strict=True):
+        if start == stop:  # the tokenizer added it; an unknown word, whose id is special too, has its place
+            found.append(TokenShare(tokenizer.convert_ids_to_tokens(number), share, True, True))
+            continue
+        word = text[start:stop]
+        space = text[behind:start] + word[: len(word) - len(word.lstrip())]
+        found.append(TokenShare(word.strip(), share, False, bool(space)))
+        behind = stop
+    return found

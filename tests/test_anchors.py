@@ -1,0 +1,81 @@
+"""`finegrade anchors`: shares that add up, tokens in their places, text that stays text."""
+
+from pathlib import Path
+
+import pytest
+
+from finegrade.anchor_viewing import show_anchors
+from finegrade.anchors import load_anchor_model, token_shares
+from finegrade.encoder import build_encoder, save_encoder
+from finegrade.errors import InputError
+from finegrade.shading import as_page
+
+HOSTILE = "<script>alert(1)</script> \x1b[31m & <b>red</b>"
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("anchor") / "model"
+    save_encoder(build_encoder(str(tiny_encoder), pooling="anchor", max_length=16, device="cpu"), path)
+    return path
+
+
+def test_shares_add_up_to_1_and_tokens_stand_in_their_places(folder):
+    model = load_anchor_model(folder)
+    texts = ["The valve opens, slowly.", "It closes."]
+    found = token_shares(model, texts)
+    for text, tokens in zip(texts, found, strict=True):
+        assert sum(token.share for token in tokens) == pytest.approx(1)
+        assert tokens[0].is_special
+        told = "".join(" " * token.after_space + token.text for token in tokens if not token.is_special)
+        assert told.strip() == text
+    assert len({round(token.share, 4) for token in found[0]}) > 2
+
+
+def test_alone_and_beside_another_text_the_shares_are_the_same(folder):
+    model = load_anchor_model(folder)
+    (alone,) = token_shares(model, ["It closes."])
+    _, beside = token_shares(model, ["The valve opens, slowly, when the pressure rises.", "It closes."])
+    assert [token.share for token in beside] == pytest.approx([token.share for token in alone], abs=1e-5)
+
+
+def test_what_the_model_does_not_read_is_not_shown(folder):
+    model = load_anchor_model(folder)
+    (tokens,) = token_shares(model, ["valve " * 100])
+    assert len(tokens) == model.max_seq_length == 16
+
+
+def test_the_terminal_and_the_page(folder, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("It closes.")
+    show_anchors(["The valve opens."], [tmp_path / "a.txt"], folder, tmp_path / "a.html")
+    told = capsys.readouterr().out
+    assert "times the mean" in told
+    assert "valve" in told
+    page = (tmp_path / "a.html").read_text()
+    assert page.count("<section>") == 2
+    assert "opens" in page
+
+
+def test_text_stays_text(folder, capsys):
+    show_anchors([HOSTILE], [], folder, None)
+    assert "\x1b[31m" not in capsys.readouterr().out
+    page = as_page(token_shares(load_anchor_model(folder), [HOSTILE]), "<model>")
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "<model>" not in page
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize(("texts", "files"), [([], []), (["  "], []), ([], ["gone.txt"]), ([], ["binary.txt"])])
+def test_nothing_to_look_at_is_told(folder, tmp_path, texts, files):
+    (tmp_path / "binary.txt").write_bytes(b"\0\1")
+    with pytest.raises(InputError):
+        show_anchors(texts, [tmp_path / name for name in files], folder, None)
+
+
+def test_a_model_that_pools_otherwise_is_told(tiny_encoder, tmp_path):
+    save_encoder(build_encoder(str(tiny_encoder), pooling="mean", device="cpu"), tmp_path / "mean")
+    with pytest.raises(InputError, match="got Pooling; wanted anchor pooling"):
+        load_anchor_model(tmp_path / "mean")
+    with pytest.raises(InputError, match="no model"):
+        load_anchor_model(tmp_path)
