@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["carriers"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # also for the processes that tests start
+
+settings.register_profile("same each time", derandomize=True)
+settings.register_profile("new examples")  # pytest --hypothesis-profile="new examples", to look for more
+settings.load_profile("same each time")
 
 Answer = tuple[int, dict[str, Any]]
 """HTTP status and body."""

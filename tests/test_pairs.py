@@ -108,5 +108,5 @@ texts = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max
 def test_what_json_writes_is_read_back(tmp_path, rows, escaped):
     lines = [json.dumps({"query": q, "positive": p, "group": g}, ensure_ascii=escaped) for q, p, g in rows]
     found = read(tmp_path, "\n".join(lines).encode())
-    fold = [(" ".join(q.split()), " ".join(p.split()), g) for q, p, g in rows]
+    fold = [tuple(" ".join(text.split()) for text in row) for row in rows]
     assert [(pair.query, pair.positive, pair.group) for pair in found] == fold
