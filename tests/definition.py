@@ -46,6 +46,17 @@ def received(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool]) ->
     return weights
 
 
+def paper_sum(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool]) -> list[float]:
+    """w_i = sum_h sum_j log(1 + K a^h_{j->i}) over the valid queries j that may see i, K the number of valid tokens."""
+    tokens, count = len(valid), sum(valid)
+    return [
+        sum(math.log(1 + count * head[j][i]) for head in attention for j in range(tokens) if valid[j] and visible[j][i])
+        if valid[i]
+        else 0.0
+        for i in range(tokens)
+    ]
+
+
 def rule(valid: Sequence[bool], causal: bool, window: int | None = None) -> list[list[bool]]:
     """Which key a query may see: both valid, not later where causal, and less than ``window`` back."""
     tokens = range(len(valid))

@@ -5,8 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from sentence_transformers import SentenceTransformer
 
 from finegrade.encoder import PoolingName, build_encoder, load_encoder, save_encoder
 from finegrade.errors import InputError
-from finegrade.portable.anchor_pooling import FILES
+from finegrade.portable.anchor_pooling import AnchorPooling
+from finegrade.portable.latent_pooling import LatentPooling
 
 TEXTS = ["open the file", "sort the rows of a table by value and then by key", "graph", "lock and queue of a thread"]
 
@@ -24,8 +26,8 @@ import json, sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "finegrade":
-            raise ImportError("finegrade is not installed here")
+        if name.partition(".")[0] in ("finegrade", "triton"):
+            raise ImportError(f"{name} is not installed here")
 
 sys.meta_path.insert(0, Refuse())
 from sentence_transformers import SentenceTransformer
@@ -37,6 +39,20 @@ model.save_pretrained(target)
 again = SentenceTransformer(target, device="cpu", trust_remote_code=True).encode(texts).tolist()
 assert not any(name.partition(".")[0] == "finegrade" for name in sys.modules)
 print(json.dumps([first, again]))
+"""
+
+
+BOTH_VERSIONS = """
+import json, sys
+from sentence_transformers import SentenceTransformer
+from finegrade.encoder import load_encoder
+
+saved, changed, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+installed = load_encoder(saved, device="cpu")
+first = installed.encode(texts).tolist()
+copied = SentenceTransformer(changed, device="cpu", trust_remote_code=True).encode(texts).tolist()
+print(json.dumps([first, copied, load_encoder(saved, device="cpu").encode(texts).tolist()]))
+assert installed.encode(texts).tolist() == first
 """
 
 
@@ -62,7 +78,7 @@ def saved(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("pooling", ["anchor", "mean"])
+@pytest.mark.parametrize("pooling", get_args(PoolingName))
 def test_what_is_saved_and_loaded_gives_the_same_vectors(
     pooling: PoolingName, tiny_encoder: Path, tmp_path: Path
 ) -> None:
@@ -77,13 +93,66 @@ def test_what_is_saved_and_loaded_gives_the_same_vectors(
     assert loaded.max_seq_length == 12
 
 
-def test_anchor_pooling_is_not_the_mean(tiny_encoder: Path) -> None:
-    anchor, mean = (build_encoder(str(tiny_encoder), pooling=p, device="cpu") for p in ("anchor", "mean"))
-    assert np.abs(encode(anchor) - encode(mean)).max() > 1e-4
+def test_poolings_differ_where_they_should(tiny_encoder: Path) -> None:
+    vectors = {
+        name: encode(build_encoder(str(tiny_encoder), pooling=name, device="cpu")) for name in get_args(PoolingName)
+    }
+    np.testing.assert_allclose(vectors["latent"], vectors["mean"], atol=1e-6)  # untrained it is the mean
+    np.testing.assert_allclose(vectors["anchor-paper"], vectors["anchor"], atol=1e-6)  # the model reads both ways
+    different = [vectors[name] for name in ("anchor", "mean", "weightedmean", "lasttoken")]
+    for one, other in combinations(different, 2):
+        assert np.abs(one - other).max() > 1e-4
+
+
+def test_the_papers_form_is_saved_with_the_model_and_another_backbone_form_is_not_kept(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    save_encoder(build_encoder(str(tiny_encoder), pooling="anchor-paper", device="cpu"), tmp_path / "paper")
+    assert load_encoder(tmp_path / "paper", device="cpu")[0].form == "paper"
+    assert build_encoder(str(tmp_path / "paper"), pooling="anchor", device="cpu")[0].form == "received"
+    with pytest.raises(ValueError, match="form is 'other'; wanted one of received, paper"):
+        build_encoder(str(tiny_encoder), device="cpu")[0].use_form("other")
+
+
+def test_trained_latents_are_saved_and_every_weight_of_theirs_counts(tiny_encoder: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(tiny_encoder), pooling="latent", device="cpu")
+    for parameter in model[1].parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.eval()(model.preprocess(TEXTS))["sentence_embedding"][:, 0].sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in model[1].parameters())
+    save_encoder(model, tmp_path / "model")
+    np.testing.assert_array_equal(encode(load_encoder(tmp_path / "model", device="cpu")), encode(model))
+    assert {path.name for path in tmp_path.rglob("*.py")} == set(LatentPooling.files)
+
+
+def test_latent_pooling_is_nv_embeds() -> None:
+    """By single steps, one text, one head."""
+    torch.manual_seed(0)
+    pooling = LatentPooling(8, latents=5, heads=1).eval()
+    for parameter in pooling.parameters():
+        torch.nn.init.normal_(parameter)
+    states = torch.randn(1, 4, 8)
+    mask = torch.tensor([[1, 1, 1, 0]])
+    norm = torch.nn.functional.layer_norm
+    latents = norm(pooling.array, (8,), pooling.latent_norm.weight, pooling.latent_norm.bias)
+    query = norm(states[0, :3], (8,), pooling.state_norm.weight, pooling.state_norm.bias)
+    to_query, to_key, to_value = pooling.attention.in_proj_weight.chunk(3)
+    shares = torch.softmax((query @ to_query.T) @ (latents @ to_key.T).T / 8**0.5, dim=-1)
+    found = states[0, :3] + shares @ (latents @ to_value.T) @ pooling.attention.out_proj.weight.T
+    wanted = (found + pooling.mlp(found)).mean(0, keepdim=True)
+    given = pooling({"token_embeddings": states, "attention_mask": mask})["sentence_embedding"]
+    torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="8 dimensions are no multiple of 3 heads"):
+        LatentPooling(8, heads=3)
 
 
 @pytest.mark.slow
-def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there(saved: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["anchor", "anchor-paper", "latent"])
+def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there(
+    pooling: PoolingName, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "model"
+    save_encoder(build_encoder(str(tiny_encoder), pooling=pooling, device="cpu"), saved)
     printed = run_python(
         WITHOUT_FINEGRADE, saved, tmp_path / "again", json.dumps(TEXTS), HF_MODULES_CACHE=str(tmp_path / "code")
     )
@@ -98,12 +167,27 @@ def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there
 def test_a_folder_holds_safetensors_only_and_the_portable_code_in_its_root(saved: Path) -> None:
     files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
     assert {name for name in files if name.endswith(".py")} == {
-        "visibility.py", "blockwise.py", "received_attention.py", "anchor_transformer.py", "anchor_pooling.py",
+        *AnchorPooling.files
     }  # fmt: skip
     assert "model.safetensors" in files
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle")) for name in files)
     types = [module["type"] for module in json.loads((saved / "modules.json").read_text(encoding="utf-8"))]
     assert types[:2] == ["anchor_transformer.AnchorTransformer", "anchor_pooling.AnchorPooling"]
+
+
+@pytest.mark.slow
+def test_a_folders_copy_and_the_installed_module_do_not_replace_each_other(saved: Path, tmp_path: Path) -> None:
+    """The copy is another version, which gives every token the same weight."""
+    folder = tmp_path / "model"
+    shutil.copytree(saved, folder)
+    code = (folder / "anchor_transformer.py").read_text(encoding="utf-8")
+    changed = code.replace("    return output, received\n", "    return output, torch.ones_like(received)\n")
+    assert changed != code
+    (folder / "anchor_transformer.py").write_text(changed, encoding="utf-8")
+    printed = run_python(BOTH_VERSIONS, saved, folder, json.dumps(TEXTS), HF_MODULES_CACHE=str(tmp_path / "code"))
+    installed, copied, again = (np.array(vectors) for vectors in json.loads(printed))
+    np.testing.assert_array_equal(again, installed)
+    assert np.abs(copied - installed).max() > 1e-4
 
 
 def test_a_mean_pooling_model_carries_no_code_and_needs_no_trust(tiny_encoder: Path, tmp_path: Path) -> None:
@@ -118,7 +202,7 @@ def test_loading_never_runs_code_of_the_folder(saved: Path, tmp_path: Path) -> N
     folder, proof = tmp_path / "model", tmp_path / "proof"
     shutil.copytree(saved, folder)
     evil = f"open({str(proof)!r}, 'w').write('run')\n"
-    for name in FILES:
+    for name in AnchorPooling.files:
         (folder / name).write_text(evil + (folder / name).read_text(encoding="utf-8"), encoding="utf-8")
     np.testing.assert_array_equal(encode(load_encoder(folder, device="cpu")), encode(load_encoder(saved, device="cpu")))
     assert not proof.exists()

@@ -14,9 +14,10 @@ RANKS: dict[str, int] = {
     for rank, modules in enumerate(
         (
             # what uses nothing but other people's libraries
-            "text portable portable.visibility",
+            "text adapters attention_direction portable portable.visibility portable.token_pooling",
             "portable.blockwise",
             "errors machine entries records console portable.received_attention portable.anchor_pooling "
+            "portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder

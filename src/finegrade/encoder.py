@@ -4,50 +4,86 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.module import Module
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 import finegrade.portable
+from finegrade.adapters import add_lora
+from finegrade.attention_direction import read_both_ways
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
 from finegrade.gguf import as_folder
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.portable.anchor_transformer import AnchorTransformer
+from finegrade.portable.latent_pooling import LatentPooling
+from finegrade.portable.received_attention import Form
 
-PoolingName = Literal["anchor", "mean"]
+PoolingName = Literal["anchor", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]
+AttentionName = Literal["native", "bidirectional"]
+
+_FORMS: dict[str, Form] = {"anchor": "received", "anchor-paper": "paper"}
 
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
     "anchor_pooling.AnchorPooling": AnchorPooling,
+    "latent_pooling.LatentPooling": LatentPooling,
 }
 
 
 def build_encoder(
-    backbone: str, *, pooling: PoolingName = "anchor", max_length: int | None = None, device: str | None = None
+    backbone: str,
+    *,
+    pooling: PoolingName = "anchor",
+    attention: AttentionName = "native",
+    lora: LoraConfig | int | None = None,
+    max_length: int | None = None,
+    include_prompt: bool = True,
+    device: str | None = None,
 ) -> SentenceTransformer:
     """Makes an encoder: backbone, pooling, unit length.
 
     Args:
         backbone: Catalogue name, local folder, .gguf file of a decoder, or Hugging Face id.
-        pooling: "anchor", weights by received attention; or "mean".
+        pooling: "anchor", weights by received attention; "anchor-paper", by the paper's own sum; "mean", "weightedmean"
+            (by position) or "lasttoken" of sentence-transformers; "latent", NV-Embed's.
+        attention: "native", as the backbone is; "bidirectional": a decoder's tokens see those behind them too.
+        lora: Trains adapters in place of the backbone's own weights: a peft configuration, or the rank. None trains
+            the weights. ``finegrade.adapters.merge_lora`` makes a plain model of it again.
         max_length: Tokens that are read of a text; the backbone's own limit by default.
+        include_prompt: Whether the tokens of a prompt are pooled; they attend in any case.
         device: As torch names it; chosen by sentence-transformers by default.
 
     Raises:
-        InputError: The backbone cannot be had, or its attention cannot be read.
+        InputError: The backbone cannot be had, or its attention cannot be read or made bidirectional.
     """
-    folder = _backbone_folder(backbone)
-    kind = AnchorTransformer if pooling == "anchor" else Transformer
+    folder = backbone_folder(backbone)
     try:
-        transformer = kind.load(str(folder), local_files_only=True)
+        transformer = (AnchorTransformer if pooling in _FORMS else Transformer).load(str(folder), local_files_only=True)
     except (ValueError, OSError) as error:
         got, wanted = str(error).splitlines()[0], "an encoder that transformers can load"
         raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy="Name another backbone.") from None
+    if attention == "bidirectional" and not read_both_ways(transformer.model):
+        got, wanted = f"{type(transformer.model).__name__}, which stays causal", "a decoder that can read both ways"
+        remedy = "Name another backbone, or leave attention native."
+        raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy=remedy)
+    if pooling in _FORMS:
+        transformer.use_form(_FORMS[pooling])
+    if lora is not None:
+        add_lora(transformer.model, lora)
     if max_length is not None:
         transformer.max_seq_length = min(max_length, transformer.max_seq_length or max_length)
-    dimension = transformer.get_embedding_dimension()
-    pool = AnchorPooling(dimension) if pooling == "anchor" else Pooling(dimension, pooling_mode="mean")
+    pool = _pooling(pooling, transformer.get_embedding_dimension(), include_prompt)
     return SentenceTransformer(modules=[transformer, pool, Normalize()], device=device)
+
+
+def _pooling(name: PoolingName, dimension: int, include_prompt: bool) -> Module:
+    if name in _FORMS:
+        return AnchorPooling(dimension, include_prompt=include_prompt)
+    if name == "latent":
+        return LatentPooling(dimension, include_prompt=include_prompt)
+    return Pooling(dimension, pooling_mode=name, include_prompt=include_prompt)
 
 
 def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
@@ -58,7 +94,7 @@ def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
             mean pooling.
         max_length: Tokens that are read of a text, if the model reads as many.
     """
-    folder = _backbone_folder(backbone)
+    folder = backbone_folder(backbone)
     if not (folder / "modules.json").is_file():
         return build_encoder(backbone, pooling="mean", max_length=max_length)
     model = load_encoder(folder)
@@ -66,7 +102,7 @@ def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
     return model
 
 
-def _backbone_folder(backbone: str) -> Path:
+def backbone_folder(backbone: str) -> Path:
     path = model_path(backbone)
     return as_folder(path) if path.suffix == ".gguf" else path
 

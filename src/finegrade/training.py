@@ -20,6 +20,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
+from finegrade.adapters import merge_lora
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import Meter, progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
@@ -76,9 +77,16 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
         plan = compile_plan(samples, training.schedule, training.steps, training.batch_size, config.seed)
         columns = {"graded": graded_columns, "mined": mined_columns, "none": pair_columns}[row.negatives]
         dataset = Dataset.from_list([columns(plan_row) for plan_row in plan.rows])
-        model = build_encoder(training.backbone, pooling=pooling, max_length=training.max_length)
+        model = build_encoder(
+            training.backbone,
+            pooling=pooling,
+            attention=training.attention,
+            lora=training.lora,
+            max_length=training.max_length,
+        )
         work = run.path("checkpoints", row.name, stage.fingerprint[:12])
         log = fit(model, dataset, plan, training, work, config.seed, row.titled(pooling))
+        merge_lora(model[0].model)
         folder = run.path(row.folder)
         save_encoder(model, work / "model")  # the model of an earlier run stays until this one is whole
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,12 +12,13 @@ from finegrade.errors import InputError
 from finegrade.fetching import model_path
 
 
-def load_stsb(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
-    """Sentence pairs of STS-B test and their similarity scores, 0 to 5.
+def load_stsb(name: str, split: str = "test") -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """Sentence pairs of STS-B and their similarity scores, 0 to 5.
 
     Args:
-        name: Catalogue name, local folder with sts-test.csv, or Hugging Face id of a data set with a split "test" and
-            columns sentence1, sentence2, score.
+        name: Catalogue name, local folder with sts-test.csv (and so on), or Hugging Face id of a data set with that
+            split and columns sentence1, sentence2, score.
+        split: "test", "dev" or "train".
 
     Returns:
         Left sentences, right sentences, scores [pairs].
@@ -26,8 +27,8 @@ def load_stsb(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
         InputError: There is no such data, or it is of another form.
     """
     if name not in CATALOGUE and name.count("/") == 1 and not user_path(name).exists():
-        return _from_hub(name)
-    path = model_path(name) / "sts-test.csv"
+        return _from_hub(name, split)
+    path = model_path(name) / f"sts-{split}.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -37,11 +38,11 @@ def load_stsb(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
         raise _no_stsb(str(path), error) from None
 
 
-def _from_hub(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
+def _from_hub(name: str, split: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, split="test")
+        rows = datasets.load_dataset(name, split=split)
         return list(rows["sentence1"]), list(rows["sentence2"]), np.array(rows["score"], dtype=np.float64)
     except Exception as error:  # whatever network, hub and file format can raise
         raise _no_stsb(name, f"{type(error).__name__} from the hub") from None
@@ -49,7 +50,7 @@ def _from_hub(name: str) -> tuple[list[str], list[str], NDArray[np.float64]]:
 
 def _no_stsb(what: str, got: object) -> InputError:
     remedy = "Leave evaluation.sts_data out, or set evaluation.sts = false."
-    return InputError(what, got=got, wanted="STS-B's test rows", remedy=remedy)
+    return InputError(what, got=got, wanted="rows of STS-B", remedy=remedy)
 
 
 def spearman(similarities: NDArray[np.float64], scores: NDArray[np.float64]) -> float:

@@ -1,18 +1,11 @@
 """Anchor-token-aware pooling: the mean of the token states, weighted by the attention that each token receives."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
-import torch
-from sentence_transformers.base.modules.module import Module
-from torch import Tensor
-
-FILES = ("visibility.py", "blockwise.py", "received_attention.py", "anchor_transformer.py", "anchor_pooling.py")
-"""What a model folder carries."""
+from .token_pooling import TokenPooling
 
 
-class AnchorPooling(Module):
+class AnchorPooling(TokenPooling):
     """v = sum_i w_i h_i / sum_i w_i, with w_i from ``received_attention`` (Pan et al., ACL 2025, section 3).
 
     Args:
@@ -20,12 +13,10 @@ class AnchorPooling(Module):
         include_prompt: Whether the tokens of a prompt get weight; they attend in any case.
     """
 
-    config_keys = ["embedding_dimension", "include_prompt"]
-
-    def __init__(self, embedding_dimension: int, include_prompt: bool = True) -> None:
-        super().__init__()
-        self.embedding_dimension = embedding_dimension
-        self.include_prompt = include_prompt
+    files = (
+        "visibility.py", "blockwise.py", "received_attention.py", "anchor_transformer.py", "token_pooling.py",
+        "anchor_pooling.py",
+    )  # fmt: skip
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Adds ``sentence_embedding`` [batch, embedding_dimension]; a row that is all padding gives 0.
@@ -33,52 +24,7 @@ class AnchorPooling(Module):
         Also adds ``anchor_weights`` [batch, tokens], which add up to 1 in each row that is not all padding. With
         flattened inputs, one row of all texts, they add up to 1 for each text.
         """
-        states: Tensor = features["token_embeddings"]
-        weights: Tensor = features["received_attention"]
-        prompt = None if self.include_prompt else _prompt_length(features.get("prompt_length"))
-        if "cu_seq_lens_q" in features:
-            pooled, weights = _pool_flattened(states, weights, features["cu_seq_lens_q"], prompt)
-        else:
-            mask: Tensor = features.get("attention_mask", torch.ones_like(weights))
-            weights = weights * (mask if prompt is None else mask * (mask.cumsum(1) > prompt))
-            total = weights.sum(1, keepdim=True)
-            weights = weights / torch.where(total > 0, total, 1)
-            pooled = torch.einsum("bn,bnd->bd", weights, states.float())
-        features["anchor_weights"] = weights
-        features["sentence_embedding"] = pooled.to(states.dtype)
+        features["sentence_embedding"], features["anchor_weights"] = self.weighted_mean(
+            features["token_embeddings"], features["received_attention"], features
+        )
         return features
-
-    def get_embedding_dimension(self) -> int:
-        """Of the pooled vector."""
-        return self.embedding_dimension
-
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Writes the configuration (there are no weights), and this code into the model folder's root.
-
-        sentence-transformers resolves a module's class from the root alone, but would copy it beside the configuration.
-        """
-        self.save_config(output_path)
-        for name in FILES:
-            target = Path(output_path).parent / name
-            if not target.exists():
-                shutil.copyfile(Path(__file__).parent / name, target)
-
-
-def _prompt_length(value: Tensor | int | None) -> int | None:
-    if value is None:
-        return None
-    return int(value.flatten()[0]) if isinstance(value, Tensor) else int(value)
-
-
-def _pool_flattened(states: Tensor, weights: Tensor, ends: Tensor, prompt: int | None) -> tuple[Tensor, Tensor]:
-    """[1, tokens, dimension] and [1, tokens] to [texts, dimension] and weights that add up to 1 for each text."""
-    lengths = (ends[1:] - ends[:-1]).long()
-    text = torch.repeat_interleave(torch.arange(len(lengths), device=ends.device), lengths)
-    kept = weights[0]
-    if prompt is not None:
-        place = torch.arange(len(text), device=ends.device) - ends[:-1].long()[text]
-        kept = kept * (place >= prompt)
-    total = torch.zeros(len(lengths), device=kept.device).index_add(0, text, kept)
-    kept = kept / torch.where(total > 0, total, 1)[text]
-    pooled = torch.zeros(len(lengths), states.shape[-1], device=kept.device)
-    return pooled.index_add(0, text, kept[:, None] * states[0].float()), kept[None]

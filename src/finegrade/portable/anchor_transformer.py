@@ -13,7 +13,7 @@ import copy
 import logging
 import sys
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .received_attention import of_probabilities, received_attention
+from .received_attention import Form, of_probabilities, received_attention
 from .visibility import Visibility
 
-NAME = "finegrade_received_v1"
-"""The registered attention function; the version keeps a copy in a model folder from replacing an installed one."""
+NAME = f"finegrade_received_v1_{__name__}"
+"""The registered attention function, by version and module: a copy in a model folder never replaces the installed."""
 
 
 def attention_with_received(
@@ -63,6 +63,7 @@ def attention_with_received(
         softcap=options.get("softcap"),
         sinks=options.get("s_aux"),
         cu_seqlens=options.get("cu_seq_lens_q"),
+        form=module.finegrade_form,  # type: ignore[arg-type]
     )
     return output, received
 
@@ -109,11 +110,18 @@ class AnchorTransformer(Transformer):
 
     With flattened inputs (flash attention) both are of one long row, [1, tokens of all texts].
 
+    Args:
+        form: Of the weights, as in ``received_attention``; saved with the model.
+
+    The other arguments are Transformer's.
+
     Raises:
         ValueError: The model's attention cannot be read.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    config_keys = [*Transformer.config_keys, "form"]
+
+    def __init__(self, *args: Any, form: Form = "received", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         own_attention = [m for m in self.model.modules() if type(m).__name__ in _OWN_ATTENTION]
         self._hands_out_probabilities = bool(own_attention)
@@ -122,15 +130,32 @@ class AnchorTransformer(Transformer):
             dropout.register_forward_pre_hook(_keep)
         else:
             self._repoint()
+        self.use_form(form)
 
-    def _repoint(self) -> None:
+    def use_form(self, form: Form) -> None:
+        """From now on the weights are of this form.
+
+        Raises:
+            ValueError: There is no such form.
+        """
+        if form not in get_args(Form):
+            raise ValueError(f"form is {form!r}; wanted one of {', '.join(get_args(Form))}")
+        self.form: Form = form
+        if not self._hands_out_probabilities:
+            self._attention().finegrade_form = form
+
+    def _attention(self) -> Any:
         attention = last_attention(self.model)
         if attention is None:
             raise ValueError(
                 f"{type(self.model).__name__} does not use transformers' attention interface, so the attention that "
                 "its tokens receive cannot be read; choose another backbone, or mean pooling"
             )
-        own: Any = copy.copy(attention.config)
+        return attention
+
+    def _repoint(self) -> None:
+        attention = self._attention()
+        own = copy.copy(attention.config)
         attention.finegrade_config = attention.config
         own._attn_implementation_internal = NAME
         attention.config = own
@@ -152,7 +177,7 @@ class AnchorTransformer(Transformer):
             probability = kept[0]
             batch, tokens = probability.shape[0], probability.shape[-1]
             rule = Visibility(features.get("attention_mask"), batch, tokens, False, None, probability.device)
-            features["received_attention"] = of_probabilities(probability, rule)
+            features["received_attention"] = of_probabilities(probability, rule, self.form)
         else:
             output = self.model(**inputs, **kwargs, output_attentions=True, return_dict=True)
             features["received_attention"] = output.attentions[-1]

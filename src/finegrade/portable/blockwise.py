@@ -4,8 +4,7 @@ Per block: logits, softmax, 1 + K a, and one logarithm for the product over seve
 
     sum_j log(1 + K_j a_j) = log prod_j (1 + K_j a_j),    with 1 + K a <= 1 + tokens.
 
-The backward pass computes the probabilities again: with u = K a / (1 + K a) and c the gradient of the weight of a key
-over |J|,
+The backward pass computes the probabilities again: with u = K a / (1 + K a) and c_i the gradient of the sum of key i,
 
     d logit_ji = c_i u_ji - a_ji sum_k c_k u_jk.
 """
@@ -28,55 +27,53 @@ _HIDDEN = torch.finfo(torch.float32).min / 2
 
 
 def blockwise(
-    query: Tensor, key: Tensor, visibility: Visibility, scale: float, softcap: float | None, sinks: Tensor | None
-) -> Tensor:
-    """The sum over heads and queries of log(1 + K a), over |J|: [batch, tokens], float32, 0 on padding.
+    query: Tensor, key: Tensor, visibility: Visibility, factor: Tensor, scale: float, softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """The sum over heads and queries of log(1 + K_j a): [batch, tokens], float32.
 
     Args:
         query: [batch, heads, tokens, head_dim].
         key: [batch, kv_heads, tokens, head_dim].
         visibility: Which keys a query may see.
+        factor: K_j, [batch, tokens], 0 where the query is padding.
         scale: Multiplies the logits.
         softcap: Logits become softcap * tanh(logits / softcap).
         sinks: [heads], logits that take probability and are no token.
     """
-    found: Tensor = _Blockwise.apply(query, key, sinks, visibility, scale, softcap)  # type: ignore[no-untyped-call]
+    found: Tensor = _Blockwise.apply(query, key, sinks, factor, visibility, scale, softcap)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Blockwise(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, sinks: Tensor | None, visibility: Visibility, scale: float,
-        softcap: float | None,
+        ctx: Any, query: Tensor, key: Tensor, sinks: Tensor | None, factor: Tensor, visibility: Visibility,
+        scale: float, softcap: float | None,
     ) -> Tensor:  # fmt: skip
-        work = _Work(query, key, sinks, visibility, scale, softcap)
-        summed = torch.zeros(visibility.valid.shape, device=query.device)
-        heard = torch.zeros_like(summed)
+        work = _Work(query, key, sinks, factor, visibility, scale, softcap)
+        summed = torch.zeros_like(factor)
         for block in work.blocks():
             shares, _ = work.shares(work.logits(block), block)
-            summed[block.texts, block.keys] += _sum_of_logs(shares.mul_(block.keys_seen).add_(1))
-            heard[block.texts, block.keys] += block.heard
-        heard = heard.clamp_(min=1)
-        ctx.save_for_backward(query, key, sinks, heard)
+            summed[block.texts, block.keys] += _sum_of_logs(shares.mul_(block.factor).add_(1))
+        ctx.save_for_backward(query, key, sinks, factor)
         ctx.rest = visibility, scale, softcap
-        return summed / heard * visibility.valid
+        return summed
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, sinks, heard = ctx.saved_tensors
-        visibility, scale, softcap = ctx.rest
-        work = _Work(query, key, sinks, visibility, scale, softcap)
-        wanted = gradient.float() / heard * visibility.valid
+        query, key, sinks, factor = ctx.saved_tensors
+        work = _Work(query, key, sinks, factor, *ctx.rest)
+        softcap = ctx.rest[-1]
         d_query, d_key = torch.zeros_like(query), torch.zeros(key.shape, dtype=torch.float32, device=key.device)
         d_sinks = torch.zeros(query.shape[1], device=query.device)
         for block in work.blocks():
             logits = work.logits(block)
             slope = None if softcap is None else 1 - (logits / softcap).square()
             shares, of_sinks = work.shares(logits, block)
-            pulled = shares * block.keys_seen
-            pulled.div_(pulled + 1).mul_(wanted[block.texts, None, None, None, block.keys])
+            pulled = shares * block.factor
+            pulled.div_(pulled + 1).mul_(gradient[block.texts, None, None, None, block.keys])
             pull = pulled.sum(-1, keepdim=True)
             if of_sinks is not None:
                 d_sinks -= (of_sinks * pull).sum((0, 3, 4)).flatten()
@@ -84,7 +81,8 @@ class _Blockwise(torch.autograd.Function):
             if slope is not None:
                 d_logits.mul_(slope)
             work.add_gradients(block, d_logits, d_query, d_key)
-        return d_query, d_key.to(key.dtype), None if sinks is None else d_sinks.to(sinks.dtype), None, None, None
+        of_sinks = None if sinks is None else d_sinks.to(sinks.dtype)
+        return d_query, d_key.to(key.dtype), of_sinks, None, None, None, None
 
 
 class _Block:
@@ -95,36 +93,31 @@ class _Block:
         queries: Which of their queries.
         keys: The keys that one of these may see.
         bias: [texts or 1, 1, 1, queries, keys], added to the logits: lowest for what is hidden; None where nothing is.
-        keys_seen: K_j, [texts or 1, 1, 1, queries, 1], 0 for a query that is padding.
-        heard: [texts or 1, keys], how many of these queries are in J(i).
+        factor: K_j, [texts, 1, 1, queries, 1].
     """
 
-    def __init__(self, texts: slice, start: int, stop: int, visibility: Visibility) -> None:
+    def __init__(self, texts: slice, start: int, stop: int, visibility: Visibility, factor: Tensor) -> None:
         self.texts, self.queries, self.keys = texts, slice(start, stop), slice(*visibility.keys(start, stop))
+        self.factor = factor[texts, None, None, start:stop, None]
         self.bias: Tensor | None = None
-        self.keys_seen: Tensor | float = float(self.keys.stop)
-        self.heard: Tensor | float = float(stop - start)
         if visibility.hides:
             visible = visibility.rows(start, stop, texts)
-            seen = visible & visibility.valid[texts, start:stop, None]
             added = visibility.added(start, stop, texts)
             added = torch.zeros((), device=visible.device) if added is None else added.float()
             self.bias = torch.where(visible, added, _HIDDEN)[:, None, None]
-            self.keys_seen = seen.sum(-1)[:, None, None, :, None].float()
-            self.heard = seen.sum(1)
 
 
 class _Work:
     """What forward and backward share. Logits are [texts, kv_heads, heads of each, queries, keys]."""
 
     def __init__(
-        self, query: Tensor, key: Tensor, sinks: Tensor | None, visibility: Visibility, scale: float,
+        self, query: Tensor, key: Tensor, sinks: Tensor | None, factor: Tensor, visibility: Visibility, scale: float,
         softcap: float | None,
     ) -> None:  # fmt: skip
         self.groups = key.shape[1], query.shape[1] // key.shape[1]
         self._sinks = None if sinks is None else sinks.float().view(1, *self.groups, 1, 1)
         self._query, self._key = self.grouped(query), key
-        self._visibility, self._scale, self._softcap = visibility, scale, softcap
+        self._factor, self._visibility, self._scale, self._softcap = factor, visibility, scale, softcap
 
     def grouped(self, by_head: Tensor) -> Tensor:
         """[texts, heads, ...] -> [texts, kv_heads, heads of each, ...]."""
@@ -137,9 +130,8 @@ class _Work:
         texts = max(1, ELEMENTS // (row * queries))
         for text in range(0, batch, texts):
             for start in range(0, tokens, queries):
-                yield _Block(
-                    slice(text, min(batch, text + texts)), start, min(tokens, start + queries), self._visibility
-                )
+                which, stop = slice(text, min(batch, text + texts)), min(tokens, start + queries)
+                yield _Block(which, start, stop, self._visibility, self._factor)
 
     def logits(self, block: _Block) -> Tensor:
         """float32, soft-capped, nothing hidden yet."""

@@ -10,7 +10,7 @@ the plain sum is drowned by the first token, which every query sees.
 """
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from .blockwise import blockwise
 from .visibility import Visibility
 
 Backend = Literal["auto", "reference", "blockwise"]
+Form = Literal["received", "paper"]
 
 
 def received_attention(
@@ -33,6 +34,7 @@ def received_attention(
     sinks: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
     excluded: Tensor | None = None,
+    form: Form = "received",
     backend: Backend = "auto",
     detach: bool = False,
 ) -> Tensor:
@@ -52,6 +54,8 @@ def received_attention(
         cu_seqlens: [texts + 1], where the texts of one long row begin and end (flattened inputs, batch 1); no text sees
             another.
         excluded: [batch, tokens], True for tokens that get weight 0 and still attend (a prompt).
+        form: "received", the formula above; "paper": K is the number of valid tokens for each query, and the sum is
+            not divided by |J(i)|, as the paper has it.
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
             O(tokens x block) memory; "auto": blockwise, and the reference while a model is exported.
         detach: Whether the weights are constants to the optimiser.
@@ -61,35 +65,64 @@ def received_attention(
         differentiated once with respect to query, key and sinks.
 
     Raises:
-        ValueError: A shape or the backend is another one.
+        ValueError: A shape, the form or the backend is another one.
     """
-    if backend not in ("auto", "reference", "blockwise"):
-        raise ValueError(f"backend is {backend!r}; wanted auto, reference or blockwise")
+    for name, value, known in (("form", form, get_args(Form)), ("backend", backend, get_args(Backend))):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}; wanted one of {', '.join(known)}")
     if query.shape[1] % key.shape[1]:
         raise ValueError(f"{query.shape[1]} heads are no multiple of {key.shape[1]} kv_heads")
     if detach:
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
     function = _reference if backend == "reference" or torch.compiler.is_exporting() else blockwise
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+
+    def weights_of(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+        visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device)
+        factor, divisor = _counts(visibility, form)
+        return function(query, key, visibility, factor, scale, softcap, sinks) / divisor * visibility.valid
+
     if cu_seqlens is None:
-        visibility = Visibility(attention_mask, query.shape[0], query.shape[2], causal, window, query.device)
-        weights = function(query, key, visibility, scale, softcap, sinks)
+        weights = weights_of(query, key, attention_mask)
     else:
         if attention_mask is not None or query.shape[0] != 1:
             raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
-        parts = []
-        for begin, end in pairwise(cu_seqlens.tolist()):
-            visibility = Visibility(None, 1, end - begin, causal, window, query.device)
-            text = slice(begin, end)
-            parts.append(function(query[:, :, text], key[:, :, text], visibility, scale, softcap, sinks))
-        weights = torch.cat(parts, dim=1)
+        texts = [slice(begin, end) for begin, end in pairwise(cu_seqlens.tolist())]
+        weights = torch.cat([weights_of(query[:, :, text], key[:, :, text], None) for text in texts], dim=1)
     return weights if excluded is None else weights.masked_fill(excluded.bool(), 0)
 
 
+def of_probabilities(probability: Tensor, visibility: Visibility, form: Form) -> Tensor:
+    """The weights where a model hands its probabilities out, [batch, tokens].
+
+    Args:
+        probability: [batch, heads, tokens, tokens], before dropout.
+        visibility: Which keys a query may see.
+        form: As above.
+    """
+    factor, divisor = _counts(visibility, form)
+    return _summed(probability, factor) / divisor * visibility.valid
+
+
+def _counts(visibility: Visibility, form: Form) -> tuple[Tensor, Tensor]:
+    """What attention is multiplied by, 0 where the query is padding, and what sums are divided by: [batch, tokens]."""
+    if form == "paper":
+        valid = visibility.valid.float()
+        return valid * valid.sum(1, keepdim=True), torch.ones_like(valid)
+    keys_seen, heard = visibility.counts()
+    return keys_seen, heard.clamp(min=1)
+
+
+def _summed(probability: Tensor, factor: Tensor) -> Tensor:
+    """sum_h sum_j log(1 + factor_j a^h_{j->i}): the definition. [batch, heads, queries, keys] -> [batch, keys]."""
+    return torch.log1p(factor[:, None, :, None] * probability.float()).sum((1, 2))
+
+
 def _reference(
-    query: Tensor, key: Tensor, visibility: Visibility, scale: float, softcap: float | None, sinks: Tensor | None
-) -> Tensor:
-    """The definition."""
+    query: Tensor, key: Tensor, visibility: Visibility, factor: Tensor, scale: float, softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """As ``blockwise``, all at once."""
     batch, heads, tokens, _ = query.shape
     visible = visibility.rows(0, tokens)[:, None]
     logits = (query @ key.repeat_interleave(heads // key.shape[1], dim=1).transpose(-1, -2)).float() * scale
@@ -102,18 +135,4 @@ def _reference(
     if sinks is not None:
         column = sinks.float().view(1, heads, 1, 1).expand(batch, heads, tokens, 1)
         logits = torch.cat([logits, column], dim=-1)
-    return of_probabilities(torch.softmax(logits, dim=-1)[..., :tokens], visibility)
-
-
-def of_probabilities(probability: Tensor, visibility: Visibility) -> Tensor:
-    """The definition, where a model hands its probabilities out.
-
-    Args:
-        probability: [batch, heads, tokens, tokens], before dropout.
-        visibility: Which keys a query may see.
-    """
-    visible = visibility.rows(0, probability.shape[-1])[:, None]
-    keys_seen = visible.sum(-1, keepdim=True)  # K_j
-    counted = visible & visibility.valid[:, None, :, None]  # j in J(i)
-    weight = (torch.log1p(keys_seen * probability.float()) * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
-    return weight * visibility.valid
+    return _summed(torch.softmax(logits, dim=-1)[..., :tokens], factor)

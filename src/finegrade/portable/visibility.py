@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+_PAIRS = 1 << 22
+"""Queries times keys that are looked at together: megabytes."""
+
 
 class Visibility:
     """The rule of one attention layer, handed out for some queries at a time.
@@ -70,6 +73,29 @@ class Visibility:
         if self._allowed is not None:
             visible = visible & self._of(self._allowed, texts)[:, start:stop, first:last]
         return visible
+
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """K_j, how many keys query j may see, 0 for padding; |J(i)|, how many valid queries may see key i.
+
+        Both [batch, tokens], float32.
+        """
+        batch, tokens = self.valid.shape
+        if torch.compiler.is_exporting():  # a loop would freeze the length
+            visible = self._heard_rows(0, tokens)
+            return visible.sum(2).float(), visible.sum(1).float()
+        keys_seen = torch.zeros(batch, tokens, device=self.valid.device)
+        heard = torch.zeros_like(keys_seen)
+        at_once = max(1, _PAIRS // (batch * tokens))
+        for start in range(0, tokens, at_once):
+            stop = min(start + at_once, tokens)
+            visible = self._heard_rows(start, stop)
+            keys_seen[:, start:stop] = visible.sum(2)
+            heard[:, slice(*self.keys(start, stop))] += visible.sum(1)
+        return keys_seen, heard
+
+    def _heard_rows(self, start: int, stop: int) -> Tensor:
+        """As ``rows``, of valid queries only: [batch, queries, keys]."""
+        return self.rows(start, stop) & self.valid[:, start:stop, None]
 
     def added(self, start: int, stop: int, texts: slice = slice(None)) -> Tensor | None:
         """[texts or 1, queries, keys], what an additive mask adds to visible logits; None where there is none."""
