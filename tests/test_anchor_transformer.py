@@ -289,7 +289,7 @@ def test_flattened_texts_have_the_weights_and_vectors_of_padded_ones(name: str, 
     torch.testing.assert_close(flattened["anchor_weights"][0], padded["anchor_weights"][mask], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["Bert", "Gemma2", "MPNet"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_dropout_touches_the_output_and_not_the_weights(name: str, load: Load) -> None:
     """In the last layer: with dropout before it, states and so weights differ."""
     ours = copy.deepcopy(load(name)[0])

@@ -244,6 +244,39 @@ def test_a_checkpoint_that_a_kill_cut_short_is_not_continued_from(
     assert_identical(run, uninterrupted)
 
 
+@SLOW
+def test_adapters_are_continued_too_and_merged_at_the_end(tiny_encoder: Path, tmp_path: Path, said: list[str]) -> None:
+    config = make_config(tiny_encoder, lora=4, pooling="mean")
+    whole, run = make_run(tmp_path / "whole"), make_run(tmp_path / "run")
+    train(config, whole)
+    interrupt(config, run, 5)
+    train(config, run)
+    assert any(f"continues after step 4 of {STEPS}" in line for line in said)
+    assert_identical(run, whole)
+    assert not list(run.path("model").rglob("adapter*"))
+    trained, before = load_encoder(run.path("model")), load_encoder(tiny_encoder)
+    changed = {
+        name
+        for (name, one), other in zip(trained.named_parameters(), before.parameters(), strict=True)
+        if not torch.equal(one, other)
+    }
+    assert any("attention.self.query.weight" in name for name in changed)
+    assert not any("embeddings" in name or "bias" in name for name in changed)  # what has no adapter
+
+
+@SLOW
+def test_latents_begin_by_the_seed_and_are_continued(tiny_encoder: Path, tmp_path: Path) -> None:
+    config = make_config(tiny_encoder, pooling="latent")
+    whole, run = make_run(tmp_path / "whole"), make_run(tmp_path / "run")
+    train(config, whole)
+    interrupt(config, run, 5)
+    train(config, run)
+    assert_identical(run, whole)
+    one, other = (load_encoder(r.path("model"))[1].state_dict() for r in (run, whole))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert one["mlp.3.weight"].abs().max() > 0  # they began at 0
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

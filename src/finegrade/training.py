@@ -77,6 +77,7 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
         plan = compile_plan(samples, training.schedule, training.steps, training.batch_size, config.seed)
         columns = {"graded": graded_columns, "mined": mined_columns, "none": pair_columns}[row.negatives]
         dataset = Dataset.from_list([columns(plan_row) for plan_row in plan.rows])
+        torch.manual_seed(config.seed)  # of what no backbone brings: adapters, latents
         model = build_encoder(
             training.backbone,
             pooling=pooling,
