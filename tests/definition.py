@@ -46,6 +46,18 @@ def received(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool]) ->
     return weights
 
 
+def smoothed(
+    attention: Sequence[Grid], visible: Rule, valid: Sequence[bool], prior: float, power: float
+) -> list[float]:
+    """w_i = K_i^power (sum_h sum_{j in J(i)} log(1 + K_j a^h_{j->i}) + prior H log 2) / (|J(i)| + prior)."""
+    weights = []
+    for i, weight in enumerate(received(attention, visible, valid)):
+        hearers = sum(1 for j in range(len(valid)) if valid[j] and visible[j][i])
+        even = prior * len(attention) * math.log(2)
+        weights.append(sum(visible[i]) ** power * (weight * hearers + even) / (hearers + prior) if valid[i] else 0.0)
+    return weights
+
+
 def paper_sum(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool]) -> list[float]:
     """w_i = sum_h sum_j log(1 + K a^h_{j->i}) over the valid queries j that may see i, K the number of valid tokens."""
     tokens, count = len(valid), sum(valid)

@@ -110,7 +110,7 @@ def test_the_papers_form_is_saved_with_the_model_and_another_backbone_form_is_no
     save_encoder(build_encoder(str(tiny_encoder), pooling="anchor-paper", device="cpu"), tmp_path / "paper")
     assert load_encoder(tmp_path / "paper", device="cpu")[0].form == "paper"
     assert build_encoder(str(tmp_path / "paper"), pooling="anchor", device="cpu")[0].form == "received"
-    with pytest.raises(ValueError, match="form is 'other'; wanted one of received, paper"):
+    with pytest.raises(ValueError, match="form is 'other'; wanted one of received, smoothed, paper"):
         build_encoder(str(tiny_encoder), device="cpu")[0].use_form("other")
 
 

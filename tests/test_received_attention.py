@@ -1,7 +1,7 @@
 """Received attention is what docs/method.md says: the definition in loops against the function."""
 
-import functools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from definition import paper_sum, probabilities, received, rule
+from definition import paper_sum, probabilities, received, rule, smoothed
 from finegrade.portable import blockwise
+from finegrade.portable import received_attention as received_module
 from finegrade.portable.received_attention import received_attention
 
 HEADS, DIM = 4, 8
@@ -23,7 +24,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every test here is of every backend; "many blocks" cuts even the smallest text."""
     name = "reference" if request.param == "reference" else "blockwise"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(globals(), "received_attention", functools.partial(received_attention, backend=name))
+        patch.setitem(globals(), "received_attention", partial(received_attention, backend=name))
         if request.param == "many blocks":
             patch.setattr(blockwise, "ELEMENTS", MANY_BLOCKS)
         yield
@@ -43,7 +44,9 @@ def by_definition(
 ) -> Tensor:
     """The definition for a batch with a 2-D mask."""
     options.setdefault("scale", query.shape[-1] ** -0.5)
-    weigh = paper_sum if options.pop("form", "received") == "paper" else received
+    prior, power = received_module.PRIOR, received_module.POWER
+    forms = {"received": received, "paper": paper_sum, "smoothed": partial(smoothed, prior=prior, power=power)}
+    weigh = forms[options.pop("form", "received")]
     rows = []
     for q, k, valid in zip(query.double().tolist(), key.double().tolist(), mask.bool().tolist(), strict=True):
         visible = rule(valid, causal, window)
@@ -143,12 +146,13 @@ def test_excluded_tokens_weigh_nothing_and_still_attend() -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("fourth", [False, True], ids=["2-D", "4-D"])
-def test_the_papers_form_takes_one_k_and_divides_nothing(fourth: bool, causal: bool) -> None:
+@pytest.mark.parametrize("form", ["paper", "smoothed"])
+def test_other_forms(form: Any, fourth: bool, causal: bool) -> None:
     query, key = draw(4, 7, 2)
     mask = as_4d(PADDED, causal) if fourth else PADDED
-    found = received_attention(query, key, attention_mask=mask, causal=causal and not fourth, form="paper")
-    assert_same(found, by_definition(query, key, PADDED, causal, form="paper"))
-    if not causal:  # a constant factor in each text, which cancels
+    found = received_attention(query, key, attention_mask=mask, causal=causal and not fourth, form=form)
+    assert_same(found, by_definition(query, key, PADDED, causal, form=form))
+    if form == "paper" and not causal:  # a constant factor in each text, which cancels
         ours = received_attention(query, key, attention_mask=mask)
         assert_same(found, (ours * PADDED.sum(1, keepdim=True)).double())
 
@@ -169,7 +173,9 @@ def test_half_precision_inputs_give_float32_weights() -> None:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(
-    "options", [{}, {"softcap": 2.0}, {"sinks": (1.0, -2.0, 3.0, 0.0)}, {"form": "paper"}], ids=str
+    "options",
+    [{}, {"softcap": 2.0}, {"sinks": (1.0, -2.0, 3.0, 0.0)}, {"form": "paper"}, {"form": "smoothed"}],
+    ids=str,
 )
 def test_gradients_are_those_of_the_definition(options: dict[str, Any], causal: bool) -> None:
     """Central differences of the definition in float64 against autograd."""
@@ -361,7 +367,7 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
     query, key = draw(1, 3)
     with pytest.raises(ValueError, match="wanted one of auto, reference, blockwise"):
         received_attention(query, key, backend="fast")
-    with pytest.raises(ValueError, match="form is 'mean'; wanted one of received, paper"):
+    with pytest.raises(ValueError, match="form is 'mean'; wanted one of received, smoothed, paper"):
         received_attention(query, key, form="mean")
     with pytest.raises(ValueError, match="no multiple"):
         received_attention(query, key[:, :3])

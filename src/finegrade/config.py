@@ -191,7 +191,9 @@ class TrainingConfig(Section):
 
     backbone: str = Field("all-minilm-l6-v2", min_length=1)
     """Catalogue name, local folder or Hugging Face id."""
-    pooling: Literal["anchor", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"] = "anchor"
+    pooling: Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"] = (
+        "anchor"
+    )
     """How a text's token states become its vector (docs/method.md)."""
     attention: Literal["native", "bidirectional"] = "native"
     """Bidirectional: the tokens of a decoder see those behind them too."""

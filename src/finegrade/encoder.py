@@ -20,10 +20,10 @@ from finegrade.portable.anchor_transformer import AnchorTransformer
 from finegrade.portable.latent_pooling import LatentPooling
 from finegrade.portable.received_attention import Form
 
-PoolingName = Literal["anchor", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]
+PoolingName = Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]
 AttentionName = Literal["native", "bidirectional"]
 
-_FORMS: dict[str, Form] = {"anchor": "received", "anchor-paper": "paper"}
+_FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
 
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
@@ -46,8 +46,8 @@ def build_encoder(
 
     Args:
         backbone: Catalogue name, local folder, .gguf file of a decoder, or Hugging Face id.
-        pooling: "anchor", weights by received attention; "anchor-paper", by the paper's own sum; "mean", "weightedmean"
-            (by position) or "lasttoken" of sentence-transformers; "latent", NV-Embed's.
+        pooling: "anchor", weights by received attention; "anchor-smoothed" and "anchor-paper", other forms of it;
+            "mean", "weightedmean" (by position) or "lasttoken" of sentence-transformers; "latent", NV-Embed's.
         attention: "native", as the backbone is; "bidirectional": a decoder's tokens see those behind them too.
         lora: Trains adapters in place of the backbone's own weights: a peft configuration, or the rank. None trains
             the weights. ``finegrade.adapters.merge_lora`` makes a plain model of it again.

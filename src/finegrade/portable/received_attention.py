@@ -9,6 +9,7 @@ constant that cancels when the weights are normalised; the mean over J(i) makes 
 the plain sum is drowned by the first token, which every query sees.
 """
 
+import math
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -19,7 +20,10 @@ from .blockwise import blockwise
 from .visibility import Visibility
 
 Backend = Literal["auto", "reference", "blockwise"]
-Form = Literal["received", "paper"]
+Form = Literal["received", "smoothed", "paper"]
+
+PRIOR, POWER = 1.0, 0.5
+"""Of the form "smoothed": as if so many more queries had attended evenly; of K_i (LOG.md has the search)."""
 
 
 def received_attention(
@@ -54,8 +58,9 @@ def received_attention(
         cu_seqlens: [texts + 1], where the texts of one long row begin and end (flattened inputs, batch 1); no text sees
             another.
         excluded: [batch, tokens], True for tokens that get weight 0 and still attend (a prompt).
-        form: "received", the formula above; "paper": K is the number of valid tokens for each query, and the sum is
-            not divided by |J(i)|, as the paper has it.
+        form: "received", the formula above. "smoothed": as if PRIOR more queries had attended evenly, which steadies
+            the weights of late causal tokens, and times K_i ** POWER: a state counts by how many tokens it has seen.
+            "paper": K is the number of valid tokens for each query, and the sum is not divided by |J(i)|.
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
             O(tokens x block) memory; "auto": blockwise, and the reference while a model is exported.
         detach: Whether the weights are constants to the optimiser.
@@ -79,8 +84,8 @@ def received_attention(
 
     def weights_of(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
         visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device)
-        factor, divisor = _counts(visibility, form)
-        return function(query, key, visibility, factor, scale, softcap, sinks) / divisor * visibility.valid
+        factor, added, times = _terms(visibility, form, query.shape[1])
+        return (function(query, key, visibility, factor, scale, softcap, sinks) + added) * times
 
     if cu_seqlens is None:
         weights = weights_of(query, key, attention_mask)
@@ -100,17 +105,22 @@ def of_probabilities(probability: Tensor, visibility: Visibility, form: Form) ->
         visibility: Which keys a query may see.
         form: As above.
     """
-    factor, divisor = _counts(visibility, form)
-    return _summed(probability, factor) / divisor * visibility.valid
+    factor, added, times = _terms(visibility, form, probability.shape[1])
+    return (_summed(probability, factor) + added) * times
 
 
-def _counts(visibility: Visibility, form: Form) -> tuple[Tensor, Tensor]:
-    """What attention is multiplied by, 0 where the query is padding, and what sums are divided by: [batch, tokens]."""
+def _terms(visibility: Visibility, form: Form, heads: int) -> tuple[Tensor, float, Tensor]:
+    """What attention is multiplied by, 0 where the query is padding; then what is added to the sum of a key, and what
+    that is multiplied by, 0 where the key is padding: [batch, tokens], a number, [batch, tokens].
+    """
+    valid = visibility.valid.float()
     if form == "paper":
-        valid = visibility.valid.float()
-        return valid * valid.sum(1, keepdim=True), torch.ones_like(valid)
+        return valid * valid.sum(1, keepdim=True), 0.0, valid
     keys_seen, heard = visibility.counts()
-    return keys_seen, heard.clamp(min=1)
+    if form == "smoothed":
+        even = heads * math.log(2)  # log(1 + K a) of a query that attends to every key alike, over the heads
+        return keys_seen, PRIOR * even, valid * keys_seen**POWER / (heard + PRIOR)
+    return keys_seen, 0.0, valid / heard.clamp(min=1)
 
 
 def _summed(probability: Tensor, factor: Tensor) -> Tensor:
