@@ -1,6 +1,6 @@
 """What anchor pooling costs beside mean pooling: whole-model encoding, training steps, memory.
 
-    python benchmarks/pooling.py [--repeats 20] [--lengths 128 512 2048] [--models smollm2 minilm]
+    python benchmarks/pooling.py --train 128 [--repeats 20] [--lengths 128 512 2048] [--models smollm2 minilm]
 
 Models have random weights in the shapes of SmolLM2-135M and all-MiniLM-L6-v2 (positions extended). All variants run
 interleaved in one process; what is printed is the median of paired ratios, with the quarters around it. Higher is
@@ -31,7 +31,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrai
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.portable.anchor_transformer import AnchorTransformer
 
-TOKENS = 4096  # encoded at once, whatever the length of a text is
+TOKENS = 2048  # encoded at once, whatever the length of a text is
 VARIANTS = ("mean", "anchor")
 SHAPES = {
     "smollm2": LlamaConfig(
@@ -73,7 +73,7 @@ def build(folder: Path, variant: str) -> SentenceTransformer:
 
 def batch(length: int) -> dict[str, Tensor]:
     """Texts of this length: the last quarter of them shorter, so that there is padding."""
-    texts = max(2, TOKENS // length)
+    texts = max(1, TOKENS // length)
     ids = torch.randint(2, 2000, (texts, length), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids)
     mask[-max(1, texts // 4) :, length - length // 8 :] = 0
@@ -140,7 +140,7 @@ def told(ratios: Sequence[float]) -> str:
     return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def table(shape: str, lengths: Sequence[int], repeats: int, train: bool) -> None:
+def table(shape: str, lengths: Sequence[int], repeats: int, train: Sequence[int]) -> None:
     """Prints a line for each length."""
     with tempfile.TemporaryDirectory() as work:
         folder = write_backbone(shape, Path(work))
@@ -160,7 +160,7 @@ def table(shape: str, lengths: Sequence[int], repeats: int, train: bool) -> None
             slow = interleaved(everything, max(2, repeats // 7))
             times = statistics.median(slow["all"]) / statistics.median(slow["anchor"])
             line += f"  against all attentions {times:.1f}x"
-            if train:
+            if length in train:
                 trained = interleaved({name: partial(step, model, features) for name, model in models.items()}, repeats)
                 speed = [mean / anchor for mean, anchor in zip(trained["mean"], trained["anchor"], strict=True)]
                 line += f"  training {told(speed)}"
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--train", action="store_true", help="also time training steps")
+    parser.add_argument("--train", type=int, nargs="+", default=[], help="lengths whose training steps are timed too")
     parser.add_argument("--peak", choices=VARIANTS, help="only encode once and print the process's peak in MB")
     options = parser.parse_args()
     if options.peak:

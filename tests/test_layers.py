@@ -16,7 +16,7 @@ RANKS: dict[str, int] = {
             # what uses nothing but other people's libraries
             "text adapters attention_direction portable portable.visibility portable.token_pooling",
             "portable.blockwise",
-            "errors machine entries records console portable.received_attention portable.anchor_pooling "
+            "errors pages machine entries records console portable.received_attention portable.anchor_pooling "
             "portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",

@@ -8,17 +8,16 @@ import platform
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib import resources
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from finegrade.cards import CARD, write_card
 from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
+from finegrade.pages import render_page
 from finegrade.records import Sample, Verdict
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.store import (
@@ -34,7 +33,6 @@ from finegrade.store import (
     replacing,
 )
 from finegrade.summary import RE_EMBED, findings, load_snippet
-from finegrade.text import without_control_signs
 
 _VERSIONS = (
     "finegrade",
@@ -46,7 +44,7 @@ _VERSIONS = (
     "onnxruntime",
     "xllamacpp",
 )
-_SAMPLES_SHOWN, _SET_ASIDE_SHOWN, _TEXT_SHOWN = 12, 12, 900
+_SAMPLES_SHOWN, _SET_ASIDE_SHOWN = 12, 12
 
 
 def write_report(config: Config, run: RunFolder) -> None:
@@ -60,25 +58,11 @@ def write_report(config: Config, run: RunFolder) -> None:
     with run.stage("report", settings, after=["synthesize", "verify", "evaluate"]) as stage:
         if stage.done:
             return
-        html = render(_facts(config, run))
+        html = render_page("report.html", _facts(config, run))
         with replacing(run.path(REPORT)) as path:
             path.write_text(html, encoding="utf-8")
         write_card(run)
         stage.finish([run.path(REPORT), run.path(CARD)], {})
-
-
-def render(facts: dict[str, Any]) -> str:
-    """Fills the template; every text is escaped, the charts alone are ours and go in as they are."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_without_control_signs)
-    environment.filters["cut"] = lambda text: text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "…"
-    template = resources.files("finegrade").joinpath("templates", "report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(facts)
-
-
-def _without_control_signs(value: Any) -> Any:
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return without_control_signs(value)
-    return value
 
 
 def _facts(config: Config, run: RunFolder) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """Tokens shaded by what they add to a text's vector: for the terminal and as a page."""
 
 from collections.abc import Sequence
-from importlib import resources
 
-from jinja2 import Environment
 from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -11,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finegrade.anchors import TokenShare
+from finegrade.pages import render_page
 from finegrade.text import without_control_signs
 
 _LISTED = 10
@@ -39,8 +38,6 @@ def _one(tokens: Sequence[TokenShare]) -> RenderableType:
 
 def as_page(texts: Sequence[Sequence[TokenShare]], model: str) -> str:
     """One self-contained HTML page; every text is escaped."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["plain"] = without_control_signs
-    template = resources.files("finegrade").joinpath("templates", "anchors.html").read_text(encoding="utf-8")
     heaviest = [max(token.share for token in tokens) for tokens in texts]
-    return environment.from_string(template).render(texts=list(zip(texts, heaviest, strict=True)), model=model)
+    shaded = list(zip(texts, heaviest, strict=True))
+    return render_page("anchors.html", {"texts": shaded, "model": model})

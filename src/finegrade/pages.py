@@ -1,0 +1,31 @@
+"""HTML pages out of templates: whatever a model or a file wrote is escaped, and its control signs are taken out."""
+
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from finegrade.text import without_control_signs
+
+_TEXT_SHOWN = 900
+"""Characters; the filter "cut" ends longer texts there."""
+
+
+def render_page(template: str, facts: dict[str, Any]) -> str:
+    """Fills a template of ``templates/``.
+
+    Args:
+        template: Its file name.
+        facts: What it shows; Markup, which is ours alone, goes in as it is.
+    """
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_without_control_signs)
+    environment.filters["cut"] = lambda text: text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "…"
+    source = resources.files("finegrade").joinpath("templates", template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(facts)
+
+
+def _without_control_signs(value: Any) -> Any:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return without_control_signs(value)
+    return value
