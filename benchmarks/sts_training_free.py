@@ -25,6 +25,7 @@ from finegrade.encoder import backbone_folder
 from finegrade.evaluation.intervals import spearman_interval
 from finegrade.evaluation.metrics import retrieval_metrics
 from finegrade.evaluation.sts import load_stsb, spearman
+from finegrade.portable.received_attention import POWER, PRIOR
 from finegrade.portable.visibility import Visibility
 from finegrade.sources.python_docs import read_python_docs
 from finegrade.sources.splitting import merge
@@ -130,6 +131,7 @@ FORMS: dict[str, Form] = {
     "without log": without_log,
     "max over heads": partial(shrunk, prior=0, position=0, heads="max"),
     "shrunk 2": partial(shrunk, prior=2, position=0, heads="sum"),
+    "smoothed": partial(shrunk, prior=PRIOR, position=POWER, heads="sum"),  # what the search chose
 }
 GRID: dict[str, Form] = {
     f"prior {prior:3} position {position}": partial(shrunk, prior=prior, position=position, heads="sum")

@@ -22,7 +22,7 @@ from .visibility import Visibility
 Backend = Literal["auto", "reference", "blockwise"]
 Form = Literal["received", "smoothed", "paper"]
 
-PRIOR, POWER = 1.0, 0.5
+PRIOR, POWER = 8.0, 1.0
 """Of the form "smoothed": as if so many more queries had attended evenly; of K_i (LOG.md has the search)."""
 
 
@@ -59,7 +59,7 @@ def received_attention(
             another.
         excluded: [batch, tokens], True for tokens that get weight 0 and still attend (a prompt).
         form: "received", the formula above. "smoothed": as if PRIOR more queries had attended evenly, which steadies
-            the weights of late causal tokens, and times K_i ** POWER: a state counts by how many tokens it has seen.
+            the weights of late causal tokens, and times K_i ** POWER: a state counts by the tokens that it has seen.
             "paper": K is the number of valid tokens for each query, and the sum is not divided by |J(i)|.
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
             O(tokens x block) memory; "auto": blockwise, and the reference while a model is exported.
