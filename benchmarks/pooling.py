@@ -71,9 +71,9 @@ def build(folder: Path, variant: str) -> SentenceTransformer:
     return SentenceTransformer(modules=[transformer, pooling], device="cpu")
 
 
-def batch(length: int) -> dict[str, Tensor]:
+def batch(length: int, tokens: int = TOKENS) -> dict[str, Tensor]:
     """Texts of this length: the last quarter of them shorter, so that there is padding."""
-    texts = max(1, TOKENS // length)
+    texts = max(1, tokens // length)
     ids = torch.randint(2, 2000, (texts, length), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids)
     mask[-max(1, texts // 4) :, length - length // 8 :] = 0

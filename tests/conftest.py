@@ -14,6 +14,7 @@ from hypothesis import settings
 pytest_plugins = ["carriers"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # also for the processes that tests start
+os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run as Python on the CPU; 0: compiled, on a GPU
 
 settings.register_profile("same each time", derandomize=True)
 settings.register_profile("new examples")  # pytest --hypothesis-profile="new examples", to look for more

@@ -21,15 +21,18 @@ from finegrade.portable.latent_pooling import LatentPooling
 
 TEXTS = ["open the file", "sort the rows of a table by value and then by key", "graph", "lock and queue of a thread"]
 
-WITHOUT_FINEGRADE = """
+REFUSE = """
 import json, sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("finegrade", "triton"):
+        if name.partition(".")[0] in REFUSED:
             raise ImportError(f"{name} is not installed here")
 
 sys.meta_path.insert(0, Refuse())
+"""
+
+WITHOUT_FINEGRADE = """
 from sentence_transformers import SentenceTransformer
 
 source, target, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -39,6 +42,17 @@ model.save_pretrained(target)
 again = SentenceTransformer(target, device="cpu", trust_remote_code=True).encode(texts).tolist()
 assert not any(name.partition(".")[0] == "finegrade" for name in sys.modules)
 print(json.dumps([first, again]))
+"""
+
+
+KERNELS_OF_THE_FOLDER = """
+import torch
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(sys.argv[1], device="cpu", trust_remote_code=True)
+received_attention = sys.modules[type(model[0]).__module__].received_attention
+query, key = torch.randn(2, 1, 2, 9, 8, generator=torch.Generator().manual_seed(0))
+print(json.dumps([received_attention(query, key, backend=name).tolist() for name in ("triton", "blockwise")]))
 """
 
 
@@ -153,15 +167,22 @@ def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there
 ) -> None:
     saved = tmp_path / "model"
     save_encoder(build_encoder(str(tiny_encoder), pooling=pooling, device="cpu"), saved)
-    printed = run_python(
-        WITHOUT_FINEGRADE, saved, tmp_path / "again", json.dumps(TEXTS), HF_MODULES_CACHE=str(tmp_path / "code")
-    )
+    code = "REFUSED = ('finegrade', 'triton')" + REFUSE + WITHOUT_FINEGRADE
+    printed = run_python(code, saved, tmp_path / "again", json.dumps(TEXTS), HF_MODULES_CACHE=str(tmp_path / "code"))
     wanted = encode(load_encoder(saved, device="cpu"))
     first, again = json.loads(printed)
     np.testing.assert_allclose(first, wanted, atol=1e-6)
     np.testing.assert_allclose(again, wanted, atol=1e-6)
     back = load_encoder(tmp_path / "again", device="cpu")  # and finegrade reads what was saved there
     np.testing.assert_allclose(encode(back), wanted, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_saved_model_has_its_own_kernels(saved: Path, tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="triton is not installed")
+    code = "REFUSED = ('finegrade',)" + REFUSE + KERNELS_OF_THE_FOLDER
+    triton, blockwise = json.loads(run_python(code, saved, HF_MODULES_CACHE=str(tmp_path / "code")))
+    np.testing.assert_allclose(triton, blockwise, rtol=1e-5)
 
 
 def test_a_folder_holds_safetensors_only_and_the_portable_code_in_its_root(saved: Path) -> None:

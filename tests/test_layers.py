@@ -14,8 +14,10 @@ RANKS: dict[str, int] = {
     for rank, modules in enumerate(
         (
             # what uses nothing but other people's libraries
-            "text adapters attention_direction portable portable.visibility portable.token_pooling",
-            "portable.blockwise",
+            "text adapters attention_direction portable portable.visibility portable.token_pooling "
+            "portable.fused_tiles",
+            "portable.blockwise portable.fused_kernels",
+            "portable.fused",
             "errors pages machine entries records console portable.received_attention portable.anchor_pooling "
             "portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
@@ -50,7 +52,7 @@ RANKS: dict[str, int] = {
 
 STAGES = {"importing", "querying", "seeding", "synthesis", "verification", "training", "evaluation.stage", "reporting"}
 
-PORTABLE_MAY_IMPORT_BESIDES = {"torch", "transformers", "sentence_transformers", "typing_extensions"}
+PORTABLE_MAY_IMPORT_BESIDES = {"torch", "transformers", "sentence_transformers", "triton", "typing_extensions"}
 
 
 def _name(path: Path) -> str:

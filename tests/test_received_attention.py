@@ -14,20 +14,29 @@ from definition import paper_sum, probabilities, received, rule, smoothed
 from finegrade.portable import blockwise
 from finegrade.portable import received_attention as received_module
 from finegrade.portable.received_attention import received_attention
+from interpreting import INTERPRETED, by_triton, prepare_triton
 
 HEADS, DIM = 4, 8
 MANY_BLOCKS = 60
 
 
-@pytest.fixture(params=["reference", "blockwise", "many blocks"], autouse=True, scope="module")
-def backend(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(
+    params=["reference", "blockwise", "many blocks", pytest.param("triton", marks=pytest.mark.slow)],
+    autouse=True,
+    scope="module",
+)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every test here is of every backend; "many blocks" cuts even the smallest text."""
-    name = "reference" if request.param == "reference" else "blockwise"
+    function: Any = partial(received_attention, backend=request.param)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(globals(), "received_attention", partial(received_attention, backend=name))
         if request.param == "many blocks":
+            function = partial(received_attention, backend="blockwise")
             patch.setattr(blockwise, "ELEMENTS", MANY_BLOCKS)
-        yield
+        if request.param == "triton":
+            prepare_triton(patch)
+            function = by_triton
+        patch.setitem(globals(), "received_attention", function)
+        yield request.param
 
 
 PADDED = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]])
@@ -332,9 +341,11 @@ def test_detached_weights_are_constants() -> None:
 @pytest.mark.parametrize("tokens", [1, 2, 63, 64, 100, 513, 2048])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("causal", [False, True])
-def test_parity_with_float64(tokens: int, dtype: torch.dtype, causal: bool) -> None:
-    if tokens > 100 and blockwise.ELEMENTS == MANY_BLOCKS:
+def test_parity_with_float64(tokens: int, dtype: torch.dtype, causal: bool, backend: str) -> None:
+    if tokens > 100 and backend == "many blocks":
         pytest.skip("blocks of a query each take minutes here, and shorter texts have shown them")
+    if tokens > 513 and backend == "triton" and INTERPRETED:
+        pytest.skip("interpreted kernels take minutes here, and shorter texts have shown them")
     query, key = (x.to(dtype) for x in draw(2, tokens, 2))
     mask = torch.ones(2, tokens)
     mask[1, : tokens // 3] = 0
@@ -365,7 +376,7 @@ def in_float64(query: Tensor, key: Tensor, mask: Tensor, causal: bool) -> Tensor
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
     query, key = draw(1, 3)
-    with pytest.raises(ValueError, match="wanted one of auto, reference, blockwise"):
+    with pytest.raises(ValueError, match="wanted one of auto, reference, blockwise, triton"):
         received_attention(query, key, backend="fast")
     with pytest.raises(ValueError, match="form is 'mean'; wanted one of received, smoothed, paper"):
         received_attention(query, key, form="mean")

@@ -14,8 +14,8 @@ class AnchorPooling(TokenPooling):
     """
 
     files = (
-        "visibility.py", "blockwise.py", "received_attention.py", "anchor_transformer.py", "token_pooling.py",
-        "anchor_pooling.py",
+        "visibility.py", "blockwise.py", "fused_tiles.py", "fused_kernels.py", "fused.py", "received_attention.py",
+        "anchor_transformer.py", "token_pooling.py", "anchor_pooling.py",
     )  # fmt: skip
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ the plain sum is drowned by the first token, which every query sees.
 
 import math
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from .blockwise import blockwise
 from .visibility import Visibility
 
-Backend = Literal["auto", "reference", "blockwise"]
+Backend = Literal["auto", "reference", "blockwise", "triton"]
 Form = Literal["received", "smoothed", "paper"]
 
 PRIOR, POWER = 8.0, 1.0
@@ -62,7 +62,8 @@ def received_attention(
             the weights of late causal tokens, and times K_i ** POWER: a state counts by the tokens that it has seen.
             "paper": K is the number of valid tokens for each query, and the sum is not divided by |J(i)|.
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
-            O(tokens x block) memory; "auto": blockwise, and the reference while a model is exported.
+            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": triton where it runs,
+            else blockwise, and the reference while a model is exported.
         detach: Whether the weights are constants to the optimiser.
 
     Returns:
@@ -70,7 +71,7 @@ def received_attention(
         differentiated once with respect to query, key and sinks.
 
     Raises:
-        ValueError: A shape, the form or the backend is another one.
+        ValueError: A shape, the form or the backend is another one, or triton is wanted where it does not run.
     """
     for name, value, known in (("form", form, get_args(Form)), ("backend", backend, get_args(Backend))):
         if value not in known:
@@ -79,22 +80,38 @@ def received_attention(
         raise ValueError(f"{query.shape[1]} heads are no multiple of {key.shape[1]} kv_heads")
     if detach:
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
-    function = _reference if backend == "reference" or torch.compiler.is_exporting() else blockwise
+    if cu_seqlens is not None and (attention_mask is not None or query.shape[0] != 1):
+        raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    fused = _fused(backend, query)
+    function = fused or (_reference if backend == "reference" or torch.compiler.is_exporting() else blockwise)
 
-    def weights_of(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
-        visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device)
+    def weights_of(query: Tensor, key: Tensor, mask: Tensor | None, borders: Tensor | None = None) -> Tensor:
+        visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device, borders)
         factor, added, times = _terms(visibility, form, query.shape[1])
         return (function(query, key, visibility, factor, scale, softcap, sinks) + added) * times
 
-    if cu_seqlens is None:
-        weights = weights_of(query, key, attention_mask)
+    if cu_seqlens is None or fused:
+        weights = weights_of(query, key, attention_mask, cu_seqlens)
     else:
-        if attention_mask is not None or query.shape[0] != 1:
-            raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
         texts = [slice(begin, end) for begin, end in pairwise(cu_seqlens.tolist())]
         weights = torch.cat([weights_of(query[:, :, text], key[:, :, text], None) for text in texts], dim=1)
     return weights if excluded is None else weights.masked_fill(excluded.bool(), 0)
+
+
+def _fused(backend: Backend, query: Tensor) -> Any:
+    """The Triton kernels where they are wanted and run, else None; imported late, because triton takes a second."""
+    if torch.compiler.is_exporting() or backend not in ("auto", "triton"):
+        return None
+    if backend == "auto" and not (query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)):
+        return None  # Triton is not for older GPUs
+    try:
+        from .fused import fused
+    except ImportError as error:
+        if backend == "triton":
+            raise ValueError("backend is 'triton', which cannot be imported; install triton or take 'auto'") from error
+        return None
+    return fused
 
 
 def of_probabilities(probability: Tensor, visibility: Visibility, form: Form) -> Tensor:
@@ -115,7 +132,7 @@ def _terms(visibility: Visibility, form: Form, heads: int) -> tuple[Tensor, floa
     """
     valid = visibility.valid.float()
     if form == "paper":
-        return valid * valid.sum(1, keepdim=True), 0.0, valid
+        return valid * visibility.sizes(), 0.0, valid
     keys_seen, heard = visibility.counts()
     if form == "smoothed":
         even = heads * math.log(2)  # log(1 + K a) of a query that attends to every key alike, over the heads

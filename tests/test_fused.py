@@ -1,0 +1,209 @@
+"""The Triton kernels: the other backends' law over many tiles, where they run, and that they compile for GPUs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+
+from finegrade.portable.received_attention import Form, received_attention
+from interpreting import by_triton, prepare_triton
+
+TOKENS = 35
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Iterator[None]:
+    """Tiles of 16 x 16, so that short texts have many."""
+    with pytest.MonkeyPatch.context() as patch:
+        prepare_triton(patch)
+        patch.setattr("finegrade.portable.fused.ELEMENTS", {2: 1, 4: 1})
+        yield
+
+
+def draw(heads: int = 2, kv_heads: int = 1, tokens: int = TOKENS, dim: int = 8) -> tuple[Tensor, Tensor]:
+    """As models hand them out: [batch, heads, tokens, dim] over memory in the order of tokens, heads."""
+    generator = torch.Generator().manual_seed(0)
+    query = 2 * torch.randn(2, tokens, heads, dim, generator=generator)
+    return query.transpose(1, 2), torch.randn(2, tokens, kv_heads, dim, generator=generator).transpose(1, 2)
+
+
+def with_gradients(function: Any, tensors: list[Tensor], **options: Any) -> list[Tensor]:
+    """The weights, and the gradients of query, key and, where there are any, sinks."""
+    inputs = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in tensors]
+    if len(inputs) > 2:
+        options["sinks"] = inputs[2]
+    weights = function(inputs[0], inputs[1], **options)
+    direction = torch.linspace(-1, 1, weights.numel()).view(weights.shape)
+    return [weights, *torch.autograd.grad((weights * direction).sum(), inputs)]
+
+
+def assert_same(found: list[Tensor], wanted: list[Tensor], weights: float, gradients: float) -> None:
+    """Within these shares of the largest value."""
+    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        assert (one - other).abs().max() <= (gradients if number else weights) * other.abs().max()
+
+
+def padding() -> Tensor:
+    """Before, behind, and within."""
+    mask = torch.ones(2, TOKENS)
+    mask[0, :18] = mask[1, 30:] = mask[1, 4:6] = 0
+    return mask
+
+
+def matrix(texts: int) -> Tensor:
+    """[texts, 1, tokens, tokens]: some of what is not later; every token sees itself."""
+    seen = torch.rand(texts, 1, TOKENS, TOKENS, generator=torch.Generator().manual_seed(1)) < 0.5
+    return (seen | torch.eye(TOKENS, dtype=torch.bool)).tril()
+
+
+def slopes() -> Tensor:
+    """An additive mask, as with ALiBi."""
+    place = torch.arange(float(TOKENS))
+    return (
+        (place - place[:, None]).mul(0.1).expand(2, 1, -1, -1).masked_fill(~matrix(2), torch.finfo(torch.float32).min)
+    )
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "causal": {"causal": True},
+    "window": {"window": 18},
+    "causal window": {"causal": True, "window": 4, "attention_mask": padding()},
+    "padding": {"attention_mask": padding()},
+    "matrix": {"attention_mask": matrix(2)},
+    "one matrix": {"attention_mask": matrix(1).expand(2, -1, -1, -1)},
+    "additive": {"attention_mask": slopes()},
+    "softcap": {"causal": True, "softcap": 3.0, "attention_mask": slopes().half()},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("with_sinks", [False, True], ids=["", "sinks"])
+def test_many_tiles_agree_with_the_reference(kernels: None, rule: str, with_sinks: bool) -> None:
+    tensors = [*draw(), *([torch.tensor([1.0, -2.0])] if with_sinks else [])]
+    found = with_gradients(by_triton, tensors, **RULES[rule])
+    assert_same(found, with_gradients(received_attention, tensors, backend="reference", **RULES[rule]), 1e-5, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", get_args(Form))
+@pytest.mark.parametrize("causal", [False, True])
+def test_flattened_texts_agree_with_the_reference(kernels: None, causal: bool, form: Form) -> None:
+    tensors = [x[:1] for x in draw(4, 2)]
+    ends = torch.tensor([0, 17, 18, TOKENS], dtype=torch.int32)
+    options = {"cu_seqlens": ends, "causal": causal, "window": 15, "form": form}
+    found = with_gradients(by_triton, tensors, **options)
+    assert_same(found, with_gradients(received_attention, tensors, backend="reference", **options), 1e-5, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dim", [8, 64, 96, 128, 256])
+def test_any_head_dim_and_precision(kernels: None, dim: int, dtype: torch.dtype) -> None:
+    tensors = [x.to(dtype) for x in draw(tokens=20, dim=dim)]
+    found = with_gradients(by_triton, tensors, causal=True)
+    wanted = with_gradients(received_attention, [x.float() for x in tensors], backend="reference", causal=True)
+    assert [x.dtype for x in found[1:]] == [dtype, dtype]
+    weights, gradients = (2e-2, 2e-2) if dtype.itemsize == 2 else (1e-5, 1e-4)
+    assert_same(found, wanted, weights, gradients)
+
+
+@pytest.mark.slow
+def test_nothing_of_tokens_times_tokens_is_kept(kernels: None) -> None:
+    query, key = (x.requires_grad_() for x in draw(dim=2))
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):  # type: ignore[func-returns-value]
+        by_triton(query, key, causal=True)
+    assert kept
+    assert max(kept) <= query.numel() < TOKENS * TOKENS
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:The .grad")  # torch's own
+def test_compiled_callers_step_out_for_the_kernels(kernels: None) -> None:
+    tensors = list(draw(tokens=20))
+    compiled = torch.compile(lambda q, k, **options: by_triton(q * 2, k, **options) * 3, backend="aot_eager")
+    found = with_gradients(compiled, tensors, causal=True)
+    wanted = with_gradients(lambda q, k, **options: by_triton(q * 2, k, **options) * 3, tensors, causal=True)
+    assert_same(found, wanted, 1e-6, 1e-5)
+
+
+def test_auto_is_the_kernels_on_gpus_that_triton_supports(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def kernels_of(query: Tensor, *arguments: object) -> Tensor:
+        called.append(query.device.type)
+        return torch.zeros(query.shape[0], query.shape[2], device=query.device)
+
+    monkeypatch.setattr("finegrade.portable.fused.fused", kernels_of)
+    for capability in ((7, 5), (8, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, is_of=capability: is_of)
+        with FakeTensorMode():
+            query, key = torch.empty(2, 1, 2, 9, 8, device="cuda:0")
+            received_attention(query, key)
+            received_attention(query, key, backend="blockwise")
+    received_attention(*draw())
+    assert called == ["cuda"]
+
+
+def test_without_triton_it_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fused", "fused_kernels", "fused_tiles"):
+        monkeypatch.delitem(sys.modules, f"finegrade.portable.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(ValueError, match="cannot be imported; install triton or take 'auto'"):
+        received_attention(*draw(), backend="triton")
+    assert received_attention(*draw(), backend="auto").shape == (2, TOKENS)
+
+
+def test_tensors_on_a_cpu_are_refused_by_name(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finegrade.portable.fused.INTERPRETED", False)
+    with pytest.raises(ValueError, match="the tensors are on cpu; wanted a GPU"):
+        received_attention(*draw(), backend="triton")
+
+
+COMPILE = """
+import sys, functools, torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+class NoDevice:
+    def get_current_device(self): return 0
+    def get_current_stream(self, device): return 0
+    def get_current_target(self): return GPUTarget("cuda", int(sys.argv[1]), 32)
+
+driver.set_active(NoDevice())
+triton.JITFunction.__getitem__ = lambda self, grid: functools.partial(self.warmup, grid=grid)  # compiles, does not run
+
+from finegrade.portable import fused
+from finegrade.portable.received_attention import received_attention
+
+fused.INTERPRETED = True  # CPU tensors are welcome
+for dtype, options in (
+    (torch.bfloat16, {}),
+    (torch.float16, {"causal": True, "cu_seqlens": torch.tensor([0, 50, 100])}),
+    (torch.float32, {"window": 7, "attention_mask": torch.ones(1, 100), "sinks": torch.ones(4)}),
+    (torch.bfloat16, {"softcap": 2.0, "attention_mask": torch.zeros(1, 1, 100, 100).bfloat16()}),
+):
+    query, key = (torch.ones(1, heads, 100, 64, dtype=dtype, requires_grad=True) for heads in (4, 2))
+    received_attention(query, key, backend="triton", **options).sum().backward()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_compile_for_gpus(capability: int, tmp_path: Path) -> None:
+    """Down to machine code, of which the interpreter says nothing."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", COMPILE, str(capability)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("*.cubin"))) == 4 * 4
