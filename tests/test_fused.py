@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from finegrade.portable.received_attention import Form, received_attention
+from finegrade.portable.received_attention import Backend, Form, received_attention
 from interpreting import by_triton, prepare_triton
 
 TOKENS = 35
@@ -136,22 +136,28 @@ def test_compiled_callers_step_out_for_the_kernels(kernels: None) -> None:
     assert_same(found, wanted, 1e-6, 1e-5)
 
 
-def test_auto_is_the_kernels_on_gpus_that_triton_supports(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "device, capability, backend, wanted",
+    [
+        ("cuda:0", (8, 0), "auto", "triton"),
+        ("cuda:0", (8, 0), "blockwise", "blockwise"),
+        ("cuda:0", (7, 5), "auto", "blockwise"),
+        ("cpu", (8, 0), "auto", "blockwise"),
+    ],
+)
+def test_auto_is_the_kernels_on_gpus_that_triton_supports(
+    device: str, capability: tuple[int, int], backend: Backend, wanted: str, kernels: None, monkeypatch: Any
+) -> None:
     called = []
-
-    def kernels_of(query: Tensor, *arguments: object) -> Tensor:
-        called.append(query.device.type)
-        return torch.zeros(query.shape[0], query.shape[2], device=query.device)
-
-    monkeypatch.setattr("finegrade.portable.fused.fused", kernels_of)
-    for capability in ((7, 5), (8, 0)):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, is_of=capability: is_of)
-        with FakeTensorMode():
-            query, key = torch.empty(2, 1, 2, 9, 8, device="cuda:0")
-            received_attention(query, key)
-            received_attention(query, key, backend="blockwise")
-    received_attention(*draw())
-    assert called == ["cuda"]
+    for name, place in (("triton", "fused.fused"), ("blockwise", "received_attention.blockwise")):
+        monkeypatch.setattr(
+            f"finegrade.portable.{place}", lambda q, *_, of=name: called.append(of) or q.new_zeros(1, q.shape[2])
+        )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    with FakeTensorMode():
+        query, key = torch.empty(2, 1, 2, 9, 8, device=device)
+        received_attention(query, key, backend=backend, form="paper")
+    assert called == [wanted]
 
 
 def test_without_triton_it_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
