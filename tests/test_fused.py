@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -160,13 +161,20 @@ def test_auto_is_the_kernels_on_gpus_that_triton_supports(
     assert called == [wanted]
 
 
-def test_without_triton_it_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def old_triton() -> types.ModuleType:
+    module = types.ModuleType("triton")
+    module.__version__ = "3.2.0"
+    return module
+
+
+@pytest.mark.parametrize("triton", [None, old_triton()], ids=["none", "old"])
+def test_where_triton_is_not_it_is_refused_by_name(triton: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fused", "fused_kernels", "fused_tiles"):
         monkeypatch.delitem(sys.modules, f"finegrade.portable.{name}", raising=False)
-    monkeypatch.setitem(sys.modules, "triton", None)
-    with pytest.raises(ValueError, match="cannot be imported; install triton or take 'auto'"):
+    monkeypatch.setitem(sys.modules, "triton", triton)
+    monkeypatch.setitem(sys.modules, "triton.language", triton)
+    with pytest.raises(ValueError, match=r"needs triton 3\.3 or newer; install it or take 'auto'"):
         received_attention(*draw(), backend="triton")
-    assert received_attention(*draw(), backend="auto").shape == (2, TOKENS)
 
 
 def test_tensors_on_a_cpu_are_refused_by_name(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -361,7 +361,8 @@ def test_parity_with_float64(tokens: int, dtype: torch.dtype, causal: bool, back
     for one, other in zip(inputs, exact, strict=True):
         assert one.grad is not None
         assert other.grad is not None
-        assert (one.grad - other.grad).abs().max() <= gradient * other.grad.abs().max()
+        largest = other.grad.abs().max().clamp(min=1e-3)  # a single token has no gradient, but kernels have roundings
+        assert (one.grad - other.grad).abs().max() <= gradient * largest
 
 
 def in_float64(query: Tensor, key: Tensor, mask: Tensor, causal: bool) -> Tensor:

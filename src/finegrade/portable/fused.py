@@ -12,8 +12,8 @@ from .visibility import Visibility
 ELEMENTS = {2: 1 << 14, 4: 1 << 12}
 """Of the block of queries or keys that a program owns, by the bytes of each.
 
-Chosen on paper, as there was no GPU to time others on: compiled for compute capability 8.0 to 12.0, all kernels stay
-within 80 KB of shared memory and keep their sums in registers.
+Chosen on paper, as there was no GPU to time others on: compiled for compute capability 8.0 to 12.0, the kernels stay
+within 96 KB of shared memory and keep their sums in registers.
 """
 
 _LOG2_E = math.log2(math.e)

@@ -29,6 +29,9 @@ try:  # what a model folder's code imports outside of try, transformers demands
 except ImportError:
     raise
 
+if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+    raise ImportError(f"triton {triton.__version__} cannot compile these kernels; wanted 3.3 or newer")
+
 from .fused_tiles import (
     capped_logits,
     gradient_of_logits,

@@ -109,7 +109,7 @@ def _fused(backend: Backend, query: Tensor) -> Any:
         from .fused import fused
     except ImportError as error:
         if backend == "triton":
-            raise ValueError("backend is 'triton', which cannot be imported; install triton or take 'auto'") from error
+            raise ValueError("backend 'triton' needs triton 3.3 or newer; install it or take 'auto'") from error
         return None
     return fused
 
