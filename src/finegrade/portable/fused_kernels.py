@@ -66,8 +66,9 @@ def log_sums(
     highest = tl.full([rows], _LOWEST, tl.float32)
     total = tl.zeros([rows], tl.float32)
     if sinks is not None:
-        highest = tl.zeros([rows], tl.float32) + tl.load(sinks + head)
-        total += 1.0
+        sink = tl.load(sinks + head)
+        highest = tl.maximum(highest, sink)
+        total += tl.exp2(sink - highest)
     first, last = tokens_met(start, start + rows, begin, end, window, False, causal)
     for column in range(first, last, columns):
         token = column + tl.arange(0, columns)

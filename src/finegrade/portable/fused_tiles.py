@@ -69,7 +69,7 @@ def hide(
     if window is not None:
         visible = visible & (query - key < window) & (key - query < window)
     if matrix is not None:
-        places = matrix + text * matrix_text + query.to(tl.int64) * matrix_query + key * matrix_key
+        places = matrix + text * matrix_text + query.to(tl.int64) * matrix_query + key.to(tl.int64) * matrix_key
         shown = tl.load(places, mask=visible, other=0)
         if lowest is None:
             visible = visible & (shown != 0)
