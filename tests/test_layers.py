@@ -14,7 +14,8 @@ RANKS: dict[str, int] = {
     for rank, modules in enumerate(
         (
             # what uses nothing but other people's libraries
-            "text adapters attention_direction closeness onnx_graph portable portable.visibility portable.token_pooling",
+            "text adapters attention_direction closeness onnx_graph portable portable.visibility "
+            "portable.token_pooling",
             "portable.blockwise",
             "errors pages machine entries records console portable.received_attention portable.anchor_pooling "
             "portable.latent_pooling "
@@ -22,8 +23,8 @@ RANKS: dict[str, int] = {
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
             "config catalogue store trainer hub lexical llm.request charts curriculum siblings "
-            "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "
-            "sources.pdf sources.tables evaluation.judging evaluation.rankers",
+            "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
+            "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
             "config_file config_writing export_folder plain_folder wheels rows mining llm.budget sources.files "
             "sources.languages sources.own_queries sources.python_docs sources.splitting",

@@ -45,14 +45,13 @@ def export_onnx(folder: Path, output: Path | None) -> None:
     model = _load(folder)
     target = output or folder.absolute().with_name(f"{folder.absolute().name}-onnx")
     with new_export(target, folder) as work:
-        say(f"{folder}: its graph is traced, which takes about a minute")
+        say(f"{folder}: its graph is traced, which takes some seconds a layer")
         inputs, outputs = write_graph(model, work / GRAPH)
         _write_tokenizer(model, work)
         difference = largest_difference(model, OnnxEncoder(work), _TEXTS)
         if not difference <= TOLERANCE:
-            raise CheckFailedError(
-                f"{target}: ONNX Runtime's vectors are off by {difference:.1e}, more than {TOLERANCE:g}; nothing was kept"
-            )
+            off = f"ONNX Runtime's vectors are off by {difference:.1e}, more than {TOLERANCE:g}"
+            raise CheckFailedError(f"{target}: {off}; nothing was kept")
         details = {
             "graph": GRAPH,
             "inputs": inputs,

@@ -1,5 +1,7 @@
 """A sentence-transformers model as one ONNX graph, and the vectors that ONNX Runtime computes with it."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ VECTOR, WEIGHTS = "sentence_embedding", "anchor_weights"
 
 _TRACED_WITH = ["a text", "and one that has more tokens than the other"]
 """Two texts of different lengths: an axis of length 1, or two axes of one length, would be taken for fixed."""
+
+logging.getLogger("torch.onnx").setLevel(
+    logging.ERROR
+)  # it tells of operators of other packages that no model here has
 
 
 class _TensorsInAndOut(nn.Module):
@@ -52,18 +58,19 @@ def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list
     inputs = {name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features}
     with torch.inference_mode():
         outputs = [name for name in (VECTOR, WEIGHTS) if name in model(dict(inputs))]
-    # All inputs have the same axes: the exporter finds that out, and warns where a name is given twice.
     shapes: dict[str, Any] = {name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs}
-    shapes["input_ids"] = {0: "batch", 1: "tokens"}
-    program: Any = torch.onnx.export(
-        _TensorsInAndOut(model, outputs).eval(),
-        kwargs=inputs,
-        dynamic_shapes=shapes,
-        input_names=list(inputs),
-        output_names=outputs,
-        dynamo=True,
-        verbose=False,
-    )
+    shapes["input_ids"] = {0: "batch", 1: "tokens"}  # the others' are found to be the same; named twice, they warn
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about torch's own code
+        program: Any = torch.onnx.export(
+            _TensorsInAndOut(model, outputs).eval(),
+            kwargs=inputs,
+            dynamic_shapes=shapes,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamo=True,
+            verbose=False,
+        )
     program.save(str(path))
     return list(inputs), outputs
 
