@@ -43,4 +43,5 @@ def closeness(vectors: NDArray[np.float32], original: NDArray[np.float32]) -> Cl
 def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
-    return similarity.argmax(axis=1)
+    nearest: NDArray[np.intp] = similarity.argmax(axis=1)
+    return nearest

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from torch import nn
 
 from finegrade.closeness import closeness
 from finegrade.console import progress, say
@@ -62,7 +63,7 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
     say(f"on {len(held_out):,} texts that were held out, to the model's own vectors:")
     say(f"  its mean, before:  {before}")
     say(f"  the student:       {after}")
-    for line in _server_needs(student):
+    for line in server_needs(student):
         say(line)
     say(f"{target}: written")
 
@@ -82,12 +83,23 @@ def _load(folder: Path) -> SentenceTransformer:
 
 def _student(folder: Path, model: SentenceTransformer) -> SentenceTransformer:
     """The model's own weights under the mean of the token states."""
-    transformer = Transformer.load(str(folder), local_files_only=True)
+    transformer = Transformer(str(folder))
+    _drop_nothing(transformer)
     pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
     return SentenceTransformer(
         modules=[transformer, pooling, Normalize()], prompts=model.prompts,
         default_prompt_name=model.default_prompt_name, device=str(model.device),
     )  # fmt: skip
+
+
+def _drop_nothing(module: nn.Module) -> None:
+    """Without dropout: there is one right vector for each text, and with noise a student that is near moves away."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        for name, value in vars(part).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 def _vectors(model: SentenceTransformer, texts: list[str], what: str) -> NDArray[np.float32]:
@@ -120,8 +132,12 @@ def _train(student: SentenceTransformer, texts: list[str], wanted: NDArray[np.fl
         trainer.train()
 
 
-def _server_needs(student: SentenceTransformer) -> list[str]:
-    """What a server has to support beyond mean pooling, a line each."""
+def server_needs(student: SentenceTransformer) -> list[str]:
+    """What a server has to support beyond mean pooling, a line each.
+
+    Args:
+        student: Its first module is the transformer.
+    """
     name, config = type(student[0].model).__name__, student[0].config
     attention = last_attention(student[0].model)
     if getattr(config, "is_causal", None) is False:

@@ -9,6 +9,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from tokenizers import Tokenizer
+from torch.onnx import OnnxExporterError
 from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging as transformers_logging
 
@@ -39,14 +40,18 @@ def export_onnx(folder: Path, output: Path | None) -> None:
 
     Raises:
         InputError: A package is missing, or there is no such model, or its graph would not be the model.
-        CheckFailedError: ONNX Runtime gives other vectors than the model.
+        CheckFailedError: Its graph cannot be traced, or ONNX Runtime gives other vectors than the model.
     """
     _need_packages()
     model = _load(folder)
     target = output or folder.absolute().with_name(f"{folder.absolute().name}-onnx")
     with new_export(target, folder) as work:
         say(f"{folder}: its graph is traced, which takes some seconds a layer")
-        inputs, outputs = write_graph(model, work / GRAPH)
+        try:
+            inputs, outputs = write_graph(model, work / GRAPH)
+        except OnnxExporterError as error:
+            cause = " ".join(str(error.__cause__ or error).split())[:200]
+            raise CheckFailedError(f"{folder}: its graph cannot be traced: {cause}") from error
         _write_tokenizer(model, work)
         difference = largest_difference(model, OnnxEncoder(work), _TEXTS)
         if not difference <= TOLERANCE:

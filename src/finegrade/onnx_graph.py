@@ -46,6 +46,9 @@ class _TensorsInAndOut(nn.Module):
 def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list[str]]:
     """Writes all modules of a model as one graph, with dynamic axes "batch" and "tokens".
 
+    Masks need no help: while a model is exported transformers leaves none out (``masking_utils``: whether padding is
+    there, or the text shorter than a window, is then no reason to), and received attention is its definition.
+
     Args:
         model: In float32 on the CPU, not training.
         path: The file; weights of more than 2 GB lie beside it.
@@ -53,6 +56,9 @@ def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list
     Returns:
         Names of the inputs, which are the tokenizer's; and of the outputs: ``sentence_embedding`` [batch, dimension]
         and, where the model has them, ``anchor_weights`` [batch, tokens].
+
+    Raises:
+        torch.onnx.OnnxExporterError: The model cannot be traced.
     """
     features = model.preprocess(_TRACED_WITH)
     inputs = {name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features}
@@ -68,7 +74,7 @@ def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list
             dynamic_shapes=shapes,
             input_names=list(inputs),
             output_names=outputs,
-            dynamo=True,
+            dynamo=True,  # the older exporter writes graphs that ONNX Runtime refuses
             verbose=False,
         )
     program.save(str(path))
