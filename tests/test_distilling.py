@@ -170,6 +170,12 @@ def test_rows_without_a_text_are_counted(tmp_path: Path, capsys: pytest.CaptureF
     assert "2 rows left out, the first because of: no JSON" in capsys.readouterr().err
 
 
+def test_rows_without_a_column_of_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"number": 7}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r'got columns number, .*Name it "text"'):
+        texts_of_file(tmp_path / "a.jsonl", seed=0)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

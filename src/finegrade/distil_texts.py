@@ -11,7 +11,7 @@ from finegrade.records import Seed
 from finegrade.sources.decoding import decode
 from finegrade.sources.document import Unread
 from finegrade.sources.pairs import holds_pairs, read_pairs
-from finegrade.sources.tables import read_jsonl, row_documents
+from finegrade.sources.tables import NoTextColumnError, read_jsonl, row_documents
 from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder, is_run_folder, read_rows
 from finegrade.text import encodable
 
@@ -71,10 +71,8 @@ def texts_of_file(path: Path, seed: int) -> DistilTexts:
         is_jsonl = path.suffix.lower() in (".jsonl", ".ndjson")
         texts = _different(_of_rows(path) if is_jsonl else decode(path.read_bytes())[0].splitlines())
     except (OSError, ValueError) as error:
-        got = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"--texts {path}", got=got, wanted="a file of texts", remedy=f"Name another {_FORM}."
-        ) from None
+        got, remedy = getattr(error, "strerror", None) or error, f"Name another {_FORM}."
+        raise InputError(f"--texts {path}", got=got, wanted="a file of texts", remedy=remedy) from None
     random.Random(seed).shuffle(texts)
     held_out = min(_HELD_OUT, round(_SHARE * len(texts)))
     return _drawn(texts[held_out:], texts[:held_out], f"--texts {path}", seed)
@@ -83,7 +81,10 @@ def texts_of_file(path: Path, seed: int) -> DistilTexts:
 def _of_rows(path: Path) -> Iterable[str]:
     if holds_pairs(path):
         return [text for pair in read_pairs(path) for text in (pair.query, pair.positive)]
-    documents = list(row_documents(path.name, read_jsonl(path, lambda _: None), None, None))
+    try:
+        documents = list(row_documents(path.name, read_jsonl(path, lambda _: None), None, None))
+    except NoTextColumnError as error:
+        raise InputError(f"--texts {path}", got=error.got, wanted=error.wanted, remedy='Name it "text".') from None
     unread = [document for document in documents if isinstance(document, Unread)]
     if unread:
         say(f"{path}: {len(unread):,} rows left out, the first because of: {unread[0].reason}")

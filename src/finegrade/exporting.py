@@ -87,10 +87,7 @@ def _load(folder: Path) -> SentenceTransformer:
     if not isinstance(model[0], Transformer):
         raise InputError(str(folder), got=type(model[0]).__name__, wanted="a transformer", remedy=REMEDY)
     if not getattr(model[1], "include_prompt", True):
-        got, wanted = (
-            "pooling that leaves out a prompt's tokens",
-            "one that counts every token: a graph knows no prompt",
-        )
+        got, wanted = "pooling that leaves out a prompt's tokens", "one that counts them: a graph knows no prompt"
         raise InputError(str(folder), got=got, wanted=wanted, remedy=REMEDY)
     return model
 

@@ -1,9 +1,9 @@
-"""A mean-pooling model in the layout that every server reads, and its card.
+"""A mean-pooling model in the layout that every server reads.
 
-sentence-transformers 6 names classes by their full module path, keeps the length in the tokenizer's configuration and
-the pooling as one word. vLLM reads that, too; TEI and llama.cpp's converter know only the layout from before: the
-classes as ``sentence_transformers.models.X``, ``pooling_mode_mean_tokens``, ``max_seq_length``. All versions of
-sentence-transformers load it.
+Since 5.4 sentence-transformers names classes by their full module path, the pooling by one word, and keeps the length
+in the tokenizer's configuration. New versions of vLLM and of llama.cpp's converter follow it; those from before, and
+text-embeddings-inference, look for ``sentence_transformers.models.X``, ``pooling_mode_mean_tokens`` and
+``max_seq_length``, as all published models from before have them. Every version of sentence-transformers loads these.
 """
 
 from pathlib import Path
