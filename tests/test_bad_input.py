@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from finegrade import cli, pipeline
+from finegrade.errors import CheckFailedError
 from finegrade.store import RunFolder
 
 DOCS = '[source]\nkind = "python-docs"\n'
@@ -176,3 +177,26 @@ def test_a_backbone_of_another_kind_is_told_before_anything_is_asked(finegrade, 
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[synthesis]\nllm_samples = 0\n')
     assert_told(finegrade("run"), "training.backbone", "config.json")
     assert not (tmp_path / "runs/run/seeds").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "got neither; wanted --onnx or --pooling mean"),
+        (["--onnx", "--pooling", "mean"], "got both"),
+        (["--pooling", "lasttoken"], "got --pooling lasttoken"),
+        (["--onnx", "--steps", "3"], "got --texts or --steps"),
+        (["--onnx", "--model", "gone"], "gone: got no model"),
+        (["--pooling", "mean", "--model", "gone"], "gone: got no model"),
+    ],
+)
+def test_exports_that_cannot_be(finegrade, arguments, told):
+    assert_told(finegrade("export", *arguments), told)
+
+
+def test_a_result_that_does_not_hold_is_one_line_and_exit_code_1(finegrade, monkeypatch):
+    def fail(*given):
+        raise CheckFailedError("the graph is another model")
+
+    monkeypatch.setattr("finegrade.exporting.export_onnx", fail)
+    assert finegrade("export", "--onnx") == (1, ["finegrade: the graph is another model"])

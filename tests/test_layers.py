@@ -14,8 +14,8 @@ RANKS: dict[str, int] = {
     for rank, modules in enumerate(
         (
             # what uses nothing but other people's libraries
-            "text adapters attention_direction portable portable.visibility portable.token_pooling "
-            "portable.fused_tiles",
+            "text adapters attention_direction closeness onnx_graph portable portable.visibility "
+            "portable.token_pooling portable.fused_tiles",
             "portable.blockwise portable.fused_kernels",
             "portable.fused",
             "errors pages machine entries records console portable.received_attention portable.anchor_pooling "
@@ -23,24 +23,24 @@ RANKS: dict[str, int] = {
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
-            "config catalogue store hub lexical llm.request charts curriculum siblings portable.anchor_transformer "
-            "llm.embedded llm.ledger sources.boilerplate sources.html sources.hub sources.markdown sources.pairs "
-            "sources.pdf sources.tables evaluation.judging evaluation.rankers",
+            "config catalogue store trainer hub lexical llm.request charts curriculum siblings "
+            "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
+            "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
-            "config_file config_writing wheels rows mining llm.budget sources.files sources.languages "
-            "sources.own_queries sources.python_docs sources.splitting",
-            "fetching summary llm.client sources.documents sources.document_seeds sources.working_set "
+            "config_file config_writing export_folder plain_folder wheels rows mining llm.budget sources.files "
+            "sources.languages sources.own_queries sources.python_docs sources.splitting",
+            "fetching summary distil_texts llm.client sources.documents sources.document_seeds sources.working_set "
             "evaluation.test_set",
             "gguf",
             # what stages are made of
-            "cards encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
-            "finding gates query_prompts score_book sources.chunking evaluation.intervals",
+            "cards student_card encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
+            "trained finding gates query_prompts score_book sources.chunking evaluation.intervals",
             "anchors estimating query_gates rewriting sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",
             # the stages: never one another
             "shading fitting importing querying seeding synthesis verification training evaluation.stage reporting",
             # the road, and its door
-            "anchor_viewing pipeline consent initialising",
+            "anchor_viewing exporting distilling pipeline consent initialising",
             "previewing",
             "cli",
             "entry",

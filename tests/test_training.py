@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers.base.data_collator import BaseDataCollator
 
+import finegrade.trainer
 import finegrade.training
 from conftest import WORDS
 from finegrade.config import Config
@@ -180,7 +181,7 @@ def interrupt(config: Config, run: RunFolder, step: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(finegrade.training._Steps, "on_step_begin", stop)
+        patch.setattr(finegrade.trainer.Steps, "on_step_begin", stop)
         train(config, run)
 
 
@@ -281,6 +282,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 
+import finegrade.trainer as trainer
 import finegrade.training as training
 from finegrade.config import Config
 from finegrade.store import RunFolder
@@ -289,7 +291,7 @@ def kill(self, args, state, control, **kwargs):
     if state.global_step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-training._Steps.on_step_begin = kill
+trainer.Steps.on_step_begin = kill
 training.train(Config.model_validate_json(sys.argv[2]), RunFolder(Path(sys.argv[1])))
 """
 

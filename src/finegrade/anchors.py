@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from sentence_transformers import SentenceTransformer
 
-from finegrade.encoder import load_encoder
 from finegrade.errors import InputError
 from finegrade.portable.anchor_pooling import AnchorPooling
+from finegrade.trained import REMEDY, load_trained
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,9 @@ def load_anchor_model(folder: Path) -> SentenceTransformer:
     Raises:
         InputError: There is none, or it pools in another way.
     """
-    remedy = "Name a model that finegrade trained with --model (runs/NAME/model)."
-    if not (folder / "modules.json").is_file():
-        raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=remedy)
-    model = load_encoder(folder)
+    model = load_trained(folder)
     if not isinstance(model[1], AnchorPooling):
-        raise InputError(str(folder), got=type(model[1]).__name__, wanted="anchor pooling", remedy=remedy)
+        raise InputError(str(folder), got=type(model[1]).__name__, wanted="anchor pooling", remedy=REMEDY)
     return model
 
 

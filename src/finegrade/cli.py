@@ -12,7 +12,7 @@ from finegrade import __version__
 from finegrade.config import Config
 from finegrade.config_file import load_config
 from finegrade.console import say
-from finegrade.errors import InputError, no_space
+from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.pipeline import demo_config, run_all, run_stage
 from finegrade.store import RunFolder
 
@@ -106,6 +106,35 @@ def anchors_command(
     from finegrade.anchor_viewing import show_anchors
 
     show_anchors(texts or (), file or (), model, html)
+
+
+@app.command(name="export")
+def export_command(
+    onnx: Annotated[bool, typer.Option("--onnx", help="One ONNX graph: encoder, pooling, unit length.")] = False,
+    pooling: Annotated[str | None, typer.Option(help="mean: a student for servers that know no other.")] = None,
+    model: Annotated[Path, typer.Option(help="A model that finegrade trained.")] = DEFAULT_RUN / "model",
+    output: Annotated[Path | None, typer.Option(help="The folder to write; beside the model by default.")] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="What the student learns from; the run's texts by default.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="How long the student learns; 100 by default.")] = None,
+) -> None:
+    """Writes the model for other servers: --onnx, or --pooling mean."""
+    if onnx == (pooling is not None) or pooling not in (None, "mean"):
+        got = "both" if onnx and pooling else f"--pooling {pooling}" if pooling else "neither"
+        remedy = "Each writes a folder of its own."
+        raise InputError("finegrade export", got=got, wanted="--onnx or --pooling mean", remedy=remedy)
+    if onnx:
+        if texts or steps:
+            remedy = "Leave them out: only a student learns."
+            raise InputError("finegrade export --onnx", got="--texts or --steps", wanted="neither", remedy=remedy)
+        from finegrade.exporting import export_onnx
+
+        export_onnx(model, output)
+    else:
+        from finegrade.distilling import STEPS, distil
+
+        distil(model, texts, output, steps or STEPS)
 
 
 @app.command(name="init")
@@ -216,6 +245,9 @@ def main() -> None:
         if end.code == _INTERRUPTED:
             say("finegrade: stopped; what is done is kept, the same command continues")
         raise
+    except CheckFailedError as error:
+        say(f"finegrade: {error}")
+        sys.exit(1)
     except Exception as error:
         told = error if isinstance(error, InputError) else _fault_of_the_machine(error)
         if told is None:

@@ -25,6 +25,13 @@ AttentionName = Literal["native", "bidirectional"]
 
 _FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
 
+PLAIN_TEXT: dict[str, Any] = {
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
+"""A backbone that says nothing else reads texts as they are: sentence-transformers would put each into the chat template
+of a decoder that has one, system prompt and all, which servers do not do and which takes the place of the text."""
+
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
     "anchor_pooling.AnchorPooling": AnchorPooling,
@@ -60,7 +67,8 @@ def build_encoder(
     """
     folder = backbone_folder(backbone)
     try:
-        transformer = (AnchorTransformer if pooling in _FORMS else Transformer).load(str(folder), local_files_only=True)
+        kind = AnchorTransformer if pooling in _FORMS else Transformer
+        transformer = kind.load(str(folder), local_files_only=True, init_defaults=PLAIN_TEXT)
     except (ValueError, OSError) as error:
         got, wanted = str(error).splitlines()[0], "an encoder that transformers can load"
         raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy="Name another backbone.") from None

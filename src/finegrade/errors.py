@@ -1,4 +1,4 @@
-"""The one exception that means "the user's input is wrong"."""
+"""The exceptions that the command line tells in one line: the user's input is wrong, or finegrade's own result is."""
 
 from pathlib import Path
 
@@ -13,6 +13,13 @@ class InputError(Exception):
         self.what, self.got, self.wanted, self.remedy = what, got, wanted, remedy
         line = f"{what}: got {_short(got)}; wanted {wanted}. {remedy}"
         super().__init__(" ".join(_printable(line).split()))  # names out of data files may hold terminal escapes
+
+
+class CheckFailedError(Exception):
+    """What finegrade made does not hold what it has to; it was not kept.
+
+    The command line prints it without a traceback and exits with code 1.
+    """
 
 
 def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError:

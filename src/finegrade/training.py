@@ -7,30 +7,28 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.utils import logging as transformers_logging
 
 from finegrade.adapters import merge_lora
 from finegrade.config import Config, TrainingConfig
-from finegrade.console import Meter, progress, say
+from finegrade.console import progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.encoder import build_encoder, save_encoder
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity
-from finegrade.machine import keep_freed_memory
 from finegrade.records import Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
 from finegrade.store import VERIFIED, RunFolder, read_json, read_rows
+from finegrade.trainer import QuietTrainer, prepare_training, trainer_arguments
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,7 @@ def train(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The verify stage has not run, the backbone cannot be had, or the samples cannot fill a batch.
     """
-    keep_freed_memory()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    prepare_training()
     for row in TRAINED_ROWS:
         if row.is_control and not config.training.controls:
             continue
@@ -138,44 +134,39 @@ def fit(
     Returns:
         One entry a step.
     """
-    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(work),
-        max_steps=len(plan.levels),
-        per_device_train_batch_size=plan.batch_size,
+    arguments = trainer_arguments(
+        work,
+        steps=len(plan.levels),
+        batch_size=plan.batch_size,
         learning_rate=config.learning_rate,
-        warmup_steps=round(config.warmup_share * len(plan.levels)),
-        lr_scheduler_type="linear",
-        bf16=computes_in_bf16() if config.bf16 is None else config.bf16,
-        use_cpu=not accelerator,
+        warmup_share=config.warmup_share,
+        bf16=config.bf16,
+        seed=seed,
         batch_sampler=PlanBatchSampler,
-        dataloader_pin_memory=accelerator,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
         save_steps=config.checkpoint_every,
         save_total_limit=1,
-        disable_tqdm=True,
-        report_to="none",
-        seed=seed,
     )
-    if arguments.n_gpu > 1:
-        remedy = "Set CUDA_VISIBLE_DEVICES=0: more would multiply the batches of the plan."
-        raise InputError("training", got=f"{arguments.n_gpu} GPUs", wanted="one", remedy=remedy)
     checkpoint, done = last_checkpoint(work)
     if done:
         say(f"{title}: continues after step {done} of {len(plan.levels)}")
     loss = MultipleNegativesRankingLoss(model, scale=config.scale)
     with progress(f"training {title}", len(plan.levels), done) as meter:
-        trainer = _Trainer(
-            model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[_Steps(meter, plan)]
+        trainer = QuietTrainer(
+            meter, partial(_told, plan), model=model, args=arguments, train_dataset=dataset, loss=loss
         )
-        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
         StepLog(int(e["step"]), plan.levels[int(e["step"]) - 1], float(e["loss"]), float(e["learning_rate"]))
         for e in entries
     ]
+
+
+def _told(plan: Plan, step: int, loss: float) -> str:
+    if not math.isfinite(loss):
+        got, remedy = f"a loss of {loss} at step {step}", "Lower training.learning_rate."
+        raise InputError("training", got=got, wanted="a finite loss", remedy=remedy)
+    return f"level {plan.levels[step - 1] or 'mixed'}, loss {loss:.3f}"
 
 
 def last_checkpoint(work: Path) -> tuple[Path | None, int]:
@@ -203,30 +194,3 @@ class PlanBatchSampler(DefaultBatchSampler):
 
     def __len__(self) -> int:
         return int(len(self.sampler) // self.batch_size)
-
-
-def computes_in_bf16() -> bool:
-    """Whether this machine's processor has bfloat16 arithmetic; where it has not, bf16 is slower than fp32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-class _Trainer(SentenceTransformerTrainer):
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """None: a generated card would hold training texts and claim what was not measured."""
-
-
-class _Steps(TrainerCallback):
-    def __init__(self, meter: Meter, plan: Plan) -> None:
-        self._meter, self._plan = meter, plan
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        logs = kwargs.get("logs") or {}
-        if "loss" in logs:
-            if not math.isfinite(float(logs["loss"])):
-                got, remedy = f"a loss of {logs['loss']} at step {state.global_step}", "Lower training.learning_rate."
-                raise InputError("training", got=got, wanted="a finite loss", remedy=remedy)
-            level = self._plan.levels[state.global_step - 1]
-            self._meter.note(f"level {level or 'mixed'}, loss {float(logs['loss']):.3f}")
-            self._meter.advance()

@@ -13,9 +13,8 @@ from finegrade.errors import InputError
 from finegrade.sources.chunking import chunk_document
 from finegrade.sources.document import Document
 from finegrade.sources.documents import open_documents
-from finegrade.sources.jsonl import jsonl_rows
 from finegrade.sources.languages import frequent_languages
-from finegrade.sources.pairs import read_pairs
+from finegrade.sources.pairs import holds_pairs, read_pairs
 from finegrade.sources.tokens import CHARS_PER_TOKEN, by_characters
 
 _LOOKED_AT = 200  # documents, or pairs
@@ -50,16 +49,11 @@ def look_at(path: Path, chosen: Mapping[str, Any] = MappingProxyType({})) -> Fou
     """
     if (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file():
         return _look_at_documents(SourceConfig(**{"kind": "beir", "path": path, **chosen}))
-    if path.is_file() and path.suffix in (".jsonl", ".ndjson") and _holds_pairs(path):
+    if path.is_file() and path.suffix in (".jsonl", ".ndjson") and holds_pairs(path):
         number = sum(1 for _ in read_pairs(path))
         texts = [pair.positive for pair in islice(read_pairs(path), _LOOKED_AT)]
         return Found("pairs", f"{number:,} pairs", number, list(frequent_languages(texts)))
     return _look_at_documents(SourceConfig(**{"kind": "documents", "path": path, **chosen}))
-
-
-def _holds_pairs(path: Path) -> bool:
-    _, row = next(jsonl_rows(path), (0, ""))
-    return not isinstance(row, str) and {"query", "positive"} <= row.keys()
 
 
 def _look_at_documents(source: SourceConfig) -> Found:

@@ -39,6 +39,16 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         raise InputError(str(path), got="an empty file", wanted="a JSONL file of pairs", remedy=_FORM)
 
 
+def holds_pairs(path: Path) -> bool:
+    """Whether a JSONL file begins with a pair.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    _, row = next(jsonl_rows(path), (0, ""))
+    return not isinstance(row, str) and {"query", "positive"} <= row.keys()
+
+
 def _pair(row: Mapping[str, Any] | str, where: str) -> Pair:
     if isinstance(row, str):
         raise InputError(where, got=row, wanted="a JSON object in UTF-8", remedy=_FORM)

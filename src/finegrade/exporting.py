@@ -1,0 +1,119 @@
+"""``finegrade export --onnx``: the model as one ONNX graph, checked against the model before it is kept."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
+from tokenizers import Tokenizer
+from torch.onnx import OnnxExporterError
+from transformers.tokenization_utils_base import LARGE_INTEGER
+from transformers.utils import logging as transformers_logging
+
+from finegrade.console import say
+from finegrade.errors import CheckFailedError, InputError
+from finegrade.export_folder import new_export, write_manifest
+from finegrade.onnx_graph import GRAPH, TOKENIZER, OnnxEncoder, write_graph
+from finegrade.trained import REMEDY, load_trained
+
+TOLERANCE = 1e-4
+"""The largest difference of a coordinate, of vectors of length 1, that an export may show."""
+
+_TEXTS = (
+    "valve",
+    "How do I reset the pump?",
+    "The valve opens slowly when the pressure rises above two bars; it closes again, with a click, below one.",
+    "Ein Satz in einer anderen Sprache, mit Umlauten: Öl läuft über. 日本語の文も一つ。",
+    " ".join(f"Step {n}: note the reading of gauge {n}, wait {n} minutes, and compare." for n in range(1, 13)),
+)
+
+
+def export_onnx(folder: Path, output: Path | None) -> None:
+    """Writes the model as ``model.onnx`` beside its ``tokenizer.json``, and says how far it is from the model.
+
+    Args:
+        folder: Of the model.
+        output: The export's folder; beside the model by default.
+
+    Raises:
+        InputError: A package is missing, or there is no such model, or its graph would not be the model.
+        CheckFailedError: Its graph cannot be traced, or ONNX Runtime gives other vectors than the model.
+    """
+    _need_packages()
+    model = _load(folder)
+    target = output or folder.absolute().with_name(f"{folder.absolute().name}-onnx")
+    with new_export(target, folder) as work:
+        say(f"{folder}: its graph is traced, which takes some seconds a layer")
+        try:
+            inputs, outputs = write_graph(model, work / GRAPH)
+        except OnnxExporterError as error:
+            cause = " ".join(str(error.__cause__ or error).split())[:200]
+            raise CheckFailedError(f"{folder}: its graph cannot be traced: {cause}") from error
+        _write_tokenizer(model, work)
+        difference = largest_difference(model, OnnxEncoder(work), _TEXTS)
+        if not difference <= TOLERANCE:
+            off = f"ONNX Runtime's vectors are off by {difference:.1e}, more than {TOLERANCE:g}"
+            raise CheckFailedError(f"{target}: {off}; nothing was kept")
+        details = {
+            "graph": GRAPH,
+            "inputs": inputs,
+            "outputs": outputs,
+            "dimension": model.get_embedding_dimension(),
+            "max_length": model.max_seq_length,
+            "prompts": {name: prompt for name, prompt in model.prompts.items() if prompt},
+            "default_prompt": model.default_prompt_name,
+            "largest_difference": difference,
+            "versions": {name: version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")},
+        }
+        write_manifest(work, "onnx", folder, details)
+    say(f"largest difference to the model on {len(_TEXTS)} texts, batched and alone: {difference:.1e}")
+    say(f"{target}: written")
+
+
+def _need_packages() -> None:
+    missing = " and ".join(name for name in ("onnx", "onnxscript") if find_spec(name) is None)
+    if missing:
+        remedy, wanted = 'Install them: pip install "finegrade[onnx]".', "onnx and onnxscript to write a graph"
+        raise InputError("finegrade export --onnx", got=f"no {missing}", wanted=wanted, remedy=remedy)
+
+
+def _load(folder: Path) -> SentenceTransformer:
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    model = load_trained(folder, device="cpu").float().eval()
+    if not isinstance(model[0], Transformer):
+        raise InputError(str(folder), got=type(model[0]).__name__, wanted="a transformer", remedy=REMEDY)
+    if not getattr(model[1], "include_prompt", True):
+        got, wanted = "pooling that leaves out a prompt's tokens", "one that counts them: a graph knows no prompt"
+        raise InputError(str(folder), got=got, wanted=wanted, remedy=REMEDY)
+    return model
+
+
+def _write_tokenizer(model: SentenceTransformer, folder: Path) -> None:
+    """The tokenizer's files; ``tokenizer.json`` also cuts and pads as the model's own does."""
+    own = model.tokenizer
+    own.save_pretrained(str(folder))
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    if model.max_seq_length < LARGE_INTEGER:  # what transformers takes for no limit
+        tokenizer.enable_truncation(model.max_seq_length, direction=own.truncation_side)
+    tokenizer.enable_padding(
+        direction=own.padding_side, pad_id=own.pad_token_id, pad_type_id=own.pad_token_type_id, pad_token=own.pad_token
+    )
+    tokenizer.save(str(folder / TOKENIZER))
+
+
+def largest_difference(model: SentenceTransformer, exported: OnnxEncoder, texts: Sequence[str]) -> float:
+    """Of a coordinate, over all texts as one batch and each alone, for vectors scaled to the longest's length 1.
+
+    Args:
+        model: The original.
+        exported: Its export.
+        texts: Of different lengths.
+    """
+    wanted = model.encode(list(texts), batch_size=len(texts), show_progress_bar=False)
+    alone = np.concatenate([exported.encode([text]) for text in texts])
+    difference = np.maximum(np.abs(exported.encode(texts) - wanted), np.abs(alone - wanted)).max()
+    return float(difference / np.linalg.norm(wanted, axis=1).max())

@@ -1,0 +1,105 @@
+"""What every training here asks of sentence-transformers' Trainer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from finegrade.console import Meter
+from finegrade.errors import InputError
+from finegrade.machine import keep_freed_memory
+
+Told = Callable[[int, float], str]
+"""Called with the number of a finished step and its loss; gives a few words for the progress bar."""
+
+
+def prepare_training() -> None:
+    """Settings of the process: memory is kept between steps, and transformers is quiet."""
+    keep_freed_memory()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def trainer_arguments(
+    work: Path, *, steps: int, batch_size: int, learning_rate: float, warmup_share: float, bf16: bool | None, seed: int,
+    **more: Any,
+) -> SentenceTransformerTrainingArguments:  # fmt: skip
+    """The Trainer's arguments, for this machine.
+
+    Args:
+        work: Folder for checkpoints.
+        steps: Of the optimizer.
+        batch_size: Rows of a step.
+        learning_rate: At its highest; it falls linearly to 0.
+        warmup_share: Share of the steps in which it rises.
+        bf16: bfloat16 autocast; None: where the processor computes in it.
+        seed: Of dropout, and of the order where a sampler draws it.
+        more: Further arguments.
+
+    Raises:
+        InputError: There is more than one GPU.
+    """
+    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=round(warmup_share * steps),
+        lr_scheduler_type="linear",
+        bf16=computes_in_bf16() if bf16 is None else bf16,
+        use_cpu=not accelerator,
+        dataloader_pin_memory=accelerator,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        seed=seed,
+        **more,
+    )
+    if arguments.n_gpu > 1:
+        remedy = "Set CUDA_VISIBLE_DEVICES=0: more would multiply the batches."
+        raise InputError("training", got=f"{arguments.n_gpu} GPUs", wanted="one", remedy=remedy)
+    return arguments
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine's processor has bfloat16 arithmetic; where it has not, bf16 is slower than fp32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+class QuietTrainer(SentenceTransformerTrainer):
+    """Moves a meter a step at a time in place of printing, and writes no card.
+
+    Args:
+        meter: Counts steps.
+        told: What stands behind the numbers.
+        options: The Trainer's own.
+    """
+
+    def __init__(self, meter: Meter, told: Told, **options: Any) -> None:
+        super().__init__(callbacks=[Steps(meter, told)], **options)
+        self.remove_callback(PrinterCallback)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: a generated card would hold training texts and claim what was not measured."""
+
+
+class Steps(TrainerCallback):
+    """Tells each finished step."""
+
+    def __init__(self, meter: Meter, told: Told) -> None:
+        self._meter, self._told = meter, told
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Called with the loss of each step, because logging_steps is 1."""
+        logs = kwargs.get("logs") or {}
+        if "loss" in logs:
+            self._meter.note(self._told(state.global_step, float(logs["loss"])))
+            self._meter.advance()
