@@ -296,6 +296,20 @@ def test_whether_prompts_count_is_saved(tiny_encoder: Path, tmp_path: Path) -> N
     assert load_encoder(tmp_path / "model", device="cpu")[1].include_prompt is False
 
 
+def test_texts_are_not_put_into_a_decoders_chat_template(tiny_encoder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, LlamaConfig, LlamaModel
+
+    config = LlamaConfig(vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=1)
+    LlamaModel(config).save_pretrained(tmp_path / "decoder")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    tokenizer.chat_template = "{% for message in messages %}system open {{ message['content'] }} close{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "decoder")
+    model = build_encoder(str(tmp_path / "decoder"), device="cpu")
+    save_encoder(model, tmp_path / "model")
+    for one in (model, load_encoder(tmp_path / "model", device="cpu")):
+        assert one.preprocess(["sort the rows"])["input_ids"].tolist() == tokenizer(["sort the rows"])["input_ids"]
+
+
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such/folder"])
 def test_an_unknown_backbone_is_told_in_one_line(name: str) -> None:
     with pytest.raises(InputError, match=f"got {name}; wanted"):

@@ -29,8 +29,8 @@ PLAIN_TEXT: dict[str, Any] = {
     "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
     "module_output_name": "token_embeddings",
 }
-"""A backbone that says nothing else reads texts as they are: sentence-transformers would put each into the chat template
-of a decoder that has one, system prompt and all, which servers do not do and which takes the place of the text."""
+"""A backbone that says nothing else reads texts as they are: sentence-transformers would put each into a decoder's chat
+template, system prompt and all, which servers do not do and which takes the place of the text."""
 
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
