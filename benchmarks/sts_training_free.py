@@ -25,7 +25,7 @@ from finegrade.encoder import PLAIN_TEXT, backbone_folder
 from finegrade.evaluation.intervals import spearman_interval
 from finegrade.evaluation.metrics import retrieval_metrics
 from finegrade.evaluation.sts import load_stsb, spearman
-from finegrade.portable.received_attention import POWER, PRIOR
+from finegrade.portable.received_attention import PRIOR
 from finegrade.portable.visibility import Visibility
 from finegrade.sources.python_docs import read_python_docs
 from finegrade.sources.splitting import merge
@@ -131,11 +131,14 @@ FORMS: dict[str, Form] = {
     "without log": without_log,
     "max over heads": partial(shrunk, prior=0, position=0, heads="max"),
     "shrunk 2": partial(shrunk, prior=2, position=0, heads="sum"),
-    "smoothed": partial(shrunk, prior=PRIOR, position=POWER, heads="sum"),  # what the search chose
+    "smoothed": partial(without_first, form=partial(shrunk, prior=PRIOR, position=0, heads="sum")),
 }
 GRID: dict[str, Form] = {
-    f"prior {prior:3} position {position}": partial(shrunk, prior=prior, position=position, heads="sum")
-    for prior, position in product((0, 0.5, 1, 2, 4, 8, 16), (0, 0.25, 0.5, 0.75, 1))
+    f"prior {prior:2} position {position} {heads}{' no first' if first else ''}": (
+        partial(without_first, form=form) if first else form
+    )
+    for heads, first, prior, position in product(("sum", "max"), (False, True), (0, 2, 4, 8, 16, 32), (0, 0.5, 1))
+    for form in [partial(shrunk, prior=prior, position=position, heads=heads)]
 }
 
 

@@ -46,15 +46,14 @@ def received(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool]) ->
     return weights
 
 
-def smoothed(
-    attention: Sequence[Grid], visible: Rule, valid: Sequence[bool], prior: float, power: float
-) -> list[float]:
-    """w_i = K_i^power (sum_h sum_{j in J(i)} log(1 + K_j a^h_{j->i}) + prior H log 2) / (|J(i)| + prior)."""
-    weights = []
+def smoothed(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool], prior: float) -> list[float]:
+    """w_i = (sum_h sum_{j in J(i)} log(1 + K_j a^h_{j->i}) + prior H log 2) / (|J(i)| + prior); 0 for the first."""
+    weights, tokens = [], [i for i, ok in enumerate(valid) if ok]
     for i, weight in enumerate(received(attention, visible, valid)):
-        hearers = sum(1 for j in range(len(valid)) if valid[j] and visible[j][i])
+        hearers = sum(1 for j in tokens if visible[j][i])
         even = prior * len(attention) * math.log(2)
-        weights.append(sum(visible[i]) ** power * (weight * hearers + even) / (hearers + prior) if valid[i] else 0.0)
+        counts = valid[i] and (tokens == [i] or i != tokens[0])
+        weights.append((weight * hearers + even) / (hearers + prior) if counts else 0.0)
     return weights
 
 

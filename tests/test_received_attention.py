@@ -53,8 +53,7 @@ def by_definition(
 ) -> Tensor:
     """The definition for a batch with a 2-D mask."""
     options.setdefault("scale", query.shape[-1] ** -0.5)
-    prior, power = received_module.PRIOR, received_module.POWER
-    forms = {"received": received, "paper": paper_sum, "smoothed": partial(smoothed, prior=prior, power=power)}
+    forms = {"received": received, "paper": paper_sum, "smoothed": partial(smoothed, prior=received_module.PRIOR)}
     weigh = forms[options.pop("form", "received")]
     rows = []
     for q, k, valid in zip(query.double().tolist(), key.double().tolist(), mask.bool().tolist(), strict=True):
@@ -164,6 +163,15 @@ def test_other_forms(form: Any, fourth: bool, causal: bool) -> None:
     if form == "paper" and not causal:  # a constant factor in each text, which cancels
         ours = received_attention(query, key, attention_mask=mask)
         assert_same(found, (ours * PADDED.sum(1, keepdim=True)).double())
+
+
+def test_the_smoothed_form_weighs_a_token_that_is_alone() -> None:
+    query, key = draw(1, 3)
+    for mask in ([[0, 1, 0]], [[1, 0, 0]]):
+        found = received_attention(query, key, attention_mask=torch.tensor(mask), form="smoothed")
+        assert found.gt(0).tolist() == torch.tensor(mask).bool().tolist()
+    borders = torch.tensor([0, 1, 3])
+    assert received_attention(query, key, cu_seqlens=borders, form="smoothed").gt(0).tolist() == [[True, False, True]]
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 5), (5,)])
