@@ -47,12 +47,12 @@ def received(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool]) ->
 
 
 def smoothed(attention: Sequence[Grid], visible: Rule, valid: Sequence[bool], prior: float) -> list[float]:
-    """w_i = (sum_h sum_{j in J(i)} log(1 + K_j a^h_{j->i}) + prior H log 2) / (|J(i)| + prior); 0 for the first."""
+    """w_i = (sum_h sum_{j in J(i)} log(1 + K_j a^h_{j->i}) + prior H log 2) / (|J(i)| + prior); 0 where K_i is 1."""
     weights, tokens = [], [i for i, ok in enumerate(valid) if ok]
     for i, weight in enumerate(received(attention, visible, valid)):
         hearers = sum(1 for j in tokens if visible[j][i])
         even = prior * len(attention) * math.log(2)
-        counts = valid[i] and (tokens == [i] or i != tokens[0])
+        counts = valid[i] and (tokens == [i] or sum(visible[i]) > 1)
         weights.append((weight * hearers + even) / (hearers + prior) if counts else 0.0)
     return weights
 

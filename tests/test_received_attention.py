@@ -165,13 +165,16 @@ def test_other_forms(form: Any, fourth: bool, causal: bool) -> None:
         assert_same(found, (ours * PADDED.sum(1, keepdim=True)).double())
 
 
-def test_the_smoothed_form_weighs_a_token_that_is_alone() -> None:
+def test_the_smoothed_form_leaves_out_what_has_seen_only_itself_unless_it_is_alone() -> None:
     query, key = draw(1, 3)
+    weigh = partial(received_attention, query, key, form="smoothed")
     for mask in ([[0, 1, 0]], [[1, 0, 0]]):
-        found = received_attention(query, key, attention_mask=torch.tensor(mask), form="smoothed")
-        assert found.gt(0).tolist() == torch.tensor(mask).bool().tolist()
-    borders = torch.tensor([0, 1, 3])
-    assert received_attention(query, key, cu_seqlens=borders, form="smoothed").gt(0).tolist() == [[True, False, True]]
+        assert (
+            weigh(attention_mask=torch.tensor(mask), causal=True).gt(0).tolist() == torch.tensor(mask).bool().tolist()
+        )
+    assert weigh(causal=True).gt(0).tolist() == [[False, True, True]]
+    assert weigh().gt(0).all()
+    assert weigh(cu_seqlens=torch.tensor([0, 1, 3]), causal=True).gt(0).tolist() == [[True, False, True]]
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 5), (5,)])

@@ -59,9 +59,9 @@ def received_attention(
             another.
         excluded: [batch, tokens], True for tokens that get weight 0 and still attend (a prompt).
         form: "received", the formula above. "smoothed": as if PRIOR more queries had attended evenly, which steadies
-            the weights of late causal tokens; the first token, where attention goes that has nowhere else to go, weighs
-            nothing unless it is alone. "paper": K is the number of valid tokens for each query, and the sum is not
-            divided by |J(i)|.
+            the weights of late causal tokens; and a state that has seen no token but its own, as a causal text's first,
+            weighs nothing unless the text has no other. "paper": K is the number of valid tokens for each query, and
+            the sum is not divided by |J(i)|.
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
             O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": triton where it runs,
             else blockwise, and the reference while a model is exported.
@@ -137,7 +137,8 @@ def _terms(visibility: Visibility, form: Form, heads: int) -> tuple[Tensor, floa
     keys_seen, heard = visibility.counts()
     if form == "smoothed":
         even = heads * math.log(2)  # log(1 + K a) of a query that attends to every key alike, over the heads
-        return keys_seen, PRIOR * even, (valid * ~visibility.first_of_several()) / (heard + PRIOR)
+        has_context = (keys_seen > 1) | (visibility.sizes() == 1)
+        return keys_seen, PRIOR * even, valid * has_context / (heard + PRIOR)
     return keys_seen, 0.0, valid / heard.clamp(min=1)
 
 

@@ -117,11 +117,6 @@ class Visibility:
         """How many valid tokens a token's text has: [batch, tokens or 1], float32."""
         return self.valid.sum(1, keepdim=True).float() if self.borders is None else self._valid_between(*self._ends())
 
-    def first_of_several(self) -> Tensor:
-        """[batch, tokens], True for the first valid token of a text that has more."""
-        begin, _ = self._ends()
-        return self.valid & (self._valid_between(begin, self._place) == 0) & (self.sizes() > 1)
-
     def _valid_between(self, first: Tensor, last: Tensor) -> Tensor:
         """[tokens], [tokens] -> [batch, tokens]: valid tokens in each [first, last)."""
         before = pad(self.valid.cumsum(1), (1, 0))
