@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -70,10 +72,21 @@ assert installed.encode(texts).tolist() == first
 """
 
 
-def run_python(code: str, *arguments: object, **environment: str) -> str:
+@pytest.fixture(scope="session")
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a venv that has the libraries of this one, and no finegrade."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    libraries = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (packages / "libraries.pth").write_text("\n".join(sorted(libraries)), encoding="utf-8")
+    return folder / "bin" / "python"
+
+
+def run_python(code: str, *arguments: object, python: Path | str = sys.executable, **environment: str) -> str:
     """Runs code in a Python of its own; gives what it printed last."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [str(python), "-c", code, *map(str, arguments)],
         capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -163,12 +176,14 @@ def test_latent_pooling_is_nv_embeds() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["anchor", "anchor-paper", "latent"])
 def test_a_saved_model_loads_where_finegrade_is_not_and_can_be_saved_again_there(
-    pooling: PoolingName, tiny_encoder: Path, tmp_path: Path
+    pooling: PoolingName, tiny_encoder: Path, tmp_path: Path, other_python: Path
 ) -> None:
     saved = tmp_path / "model"
     save_encoder(build_encoder(str(tiny_encoder), pooling=pooling, device="cpu"), saved)
     code = "REFUSED = ('finegrade', 'triton')" + REFUSE + WITHOUT_FINEGRADE
-    printed = run_python(code, saved, tmp_path / "again", json.dumps(TEXTS), HF_MODULES_CACHE=str(tmp_path / "code"))
+    printed = run_python(
+        code, saved, tmp_path / "again", json.dumps(TEXTS), python=other_python, HF_MODULES_CACHE=str(tmp_path / "code")
+    )
     wanted = encode(load_encoder(saved, device="cpu"))
     first, again = json.loads(printed)
     np.testing.assert_allclose(first, wanted, atol=1e-6)
