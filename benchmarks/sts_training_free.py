@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
+from finegrade.attention_direction import read_both_ways
 from finegrade.console import progress
-from finegrade.encoder import PLAIN_TEXT, backbone_folder
+from finegrade.encoder import backbone_folder
 from finegrade.evaluation.intervals import spearman_interval
 from finegrade.evaluation.metrics import retrieval_metrics
 from finegrade.evaluation.sts import load_stsb, spearman
@@ -160,13 +161,10 @@ class Backbone:
 
     def __init__(self, name: str, causal: bool, bf16: bool) -> None:
         folder = str(backbone_folder(name))
-        self._transformer = Transformer.load(
-            folder, model_kwargs={"attn_implementation": "eager"}, init_defaults=PLAIN_TEXT
-        ).eval()
+        self._transformer = Transformer.load(folder, model_kwargs={"attn_implementation": "eager"}).eval()
         self._transformer.max_seq_length = MAX_LENGTH
-        config = self._transformer.model.config
-        if getattr(config, "num_key_value_heads", None) is not None:
-            config.is_causal = causal
+        if not causal:
+            read_both_ways(self._transformer.model)
         self._causal, self._bf16 = causal, bf16
         self.title = f"{name}, {'causal' if causal else 'bidirectional'}"
 

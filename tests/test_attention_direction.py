@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
@@ -121,9 +122,22 @@ def test_merging_lora_changes_no_vector_and_no_direction(
         assert first_state_changes(loaded, padded) == (attention == "bidirectional")
 
 
+def test_adapters_are_merged_by_saving_and_what_cannot_be_merged_is_refused(
+    backbone: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = build_encoder(str(backbone("Llama")), pooling="mean", lora=4, device="cpu").eval()
+    wanted = model.encode(["open the file"])
+    save_encoder(model, tmp_path / "model")
+    assert not list(tmp_path.rglob("adapter*"))
+    torch.testing.assert_close(load_encoder(tmp_path / "model", device="cpu").encode(["open the file"]), wanted)
+    with pytest.raises(ValueError, match="modules_to_save and trainable_token_indices cannot be merged"):
+        build_encoder(str(backbone("Llama")), lora=LoraConfig(modules_to_save=["norm"]), device="cpu")
+
+
 def test_an_encoder_reads_both_ways_as_it_is(tiny_encoder: Path) -> None:
     native, asked = (build_encoder(str(tiny_encoder), attention=a, device="cpu") for a in ("native", "bidirectional"))
     torch.testing.assert_close(asked.encode(["open the file"]), native.encode(["open the file"]), rtol=0, atol=0)
+    assert getattr(asked[0].model.config, "is_causal", None) is not False  # nothing that a server would stumble over
 
 
 def test_a_decoder_that_heeds_nothing_is_told_in_one_line(tmp_path: Path, tiny_encoder: Path) -> None:

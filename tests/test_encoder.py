@@ -16,7 +16,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from finegrade.encoder import PoolingName, build_encoder, load_encoder, save_encoder
+import finegrade.portable
+from finegrade.config import PoolingName
+from finegrade.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.errors import InputError
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.portable.latent_pooling import LatentPooling
@@ -202,9 +204,8 @@ def test_a_saved_model_has_its_own_kernels(saved: Path, tmp_path: Path) -> None:
 
 def test_a_folder_holds_safetensors_only_and_the_portable_code_in_its_root(saved: Path) -> None:
     files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
-    assert {name for name in files if name.endswith(".py")} == {
-        *AnchorPooling.files
-    }  # fmt: skip
+    code = {path.name for path in Path(finegrade.portable.__file__).parent.glob("*.py")}
+    assert {name for name in files if name.endswith(".py")} == code - {"__init__.py", "latent_pooling.py"}
     assert "model.safetensors" in files
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle")) for name in files)
     types = [module["type"] for module in json.loads((saved / "modules.json").read_text(encoding="utf-8"))]
@@ -309,6 +310,41 @@ def test_whether_prompts_count_is_saved(tiny_encoder: Path, tmp_path: Path) -> N
     model[1].include_prompt = False
     save_encoder(model, tmp_path / "model")
     assert load_encoder(tmp_path / "model", device="cpu")[1].include_prompt is False
+
+
+@pytest.mark.parametrize("pooling", get_args(PoolingName))
+def test_a_trained_model_is_a_backbone_for_every_pooling(pooling: PoolingName, saved: Path) -> None:
+    again = build_encoder(str(saved), pooling=pooling, device="cpu")
+    if pooling == "anchor":
+        np.testing.assert_array_equal(encode(again), encode(load_encoder(saved, device="cpu")))
+    assert encode(again).shape == (len(TEXTS), 32)
+
+
+def test_a_backbone_in_bfloat16_is_trained_in_float32(tiny_encoder: Path, tmp_path: Path) -> None:
+    plain = SentenceTransformer(str(tiny_encoder), device="cpu")
+    plain.bfloat16().save_pretrained(str(tmp_path / "half"))
+    for pooling in ("anchor", "mean"):
+        model = build_encoder(str(tmp_path / "half"), pooling=pooling, device="cpu")
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_saving_replaces_code_of_an_earlier_version(tiny_encoder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "anchor_pooling.py").write_text("old = True\n", encoding="utf-8")
+    save_encoder(build_encoder(str(tiny_encoder), device="cpu"), tmp_path / "model")
+    assert "class AnchorPooling" in (tmp_path / "model" / "anchor_pooling.py").read_text(encoding="utf-8")
+
+
+def test_latents_need_a_dimension_that_their_heads_divide(tiny_encoder: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    BertModel(
+        BertConfig(vocab_size=100, hidden_size=36, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)
+    ).save_pretrained(tmp_path)
+    for file in tiny_encoder.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    with pytest.raises(InputError, match="got 36 dimensions; wanted a multiple of 8"):
+        build_encoder(str(tmp_path), pooling="latent", device="cpu")
 
 
 def test_texts_are_not_put_into_a_decoders_chat_template(tiny_encoder: Path, tmp_path: Path) -> None:

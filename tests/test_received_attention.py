@@ -12,7 +12,6 @@ from torch import Tensor
 
 from definition import paper_sum, probabilities, received, rule, smoothed
 from finegrade.portable import blockwise
-from finegrade.portable import received_attention as received_module
 from finegrade.portable.received_attention import received_attention
 from interpreting import INTERPRETED, by_triton, prepare_triton
 
@@ -53,7 +52,7 @@ def by_definition(
 ) -> Tensor:
     """The definition for a batch with a 2-D mask."""
     options.setdefault("scale", query.shape[-1] ** -0.5)
-    forms = {"received": received, "paper": paper_sum, "smoothed": partial(smoothed, prior=received_module.PRIOR)}
+    forms = {"received": received, "paper": paper_sum, "smoothed": partial(smoothed, prior=2.0)}
     weigh = forms[options.pop("form", "received")]
     rows = []
     for q, k, valid in zip(query.double().tolist(), key.double().tolist(), mask.bool().tolist(), strict=True):
@@ -105,6 +104,19 @@ def test_4d_masks(causal: bool, low: float | None) -> None:
     mask = as_4d(PADDED, causal)
     found = received_attention(query, key, attention_mask=mask if low is None else additive(mask, low))
     assert_same(found, by_definition(query, key, PADDED, causal))
+
+
+@pytest.mark.parametrize("low", [torch.finfo(torch.float32).min, float("-inf")], ids=["min", "inf"])
+def test_2d_masks_may_be_additive_and_4d_masks_whole_numbers(low: float) -> None:
+    query, key = draw(4, 7)
+    wanted = by_definition(query, key, PADDED)
+    assert_same(received_attention(query, key, attention_mask=additive(PADDED.bool(), low)), wanted)
+    assert_same(received_attention(query, key, attention_mask=as_4d(PADDED, False).long()), wanted)
+
+
+def test_a_text_without_tokens_gives_no_weights() -> None:
+    query, key = draw(2, 0)
+    assert received_attention(query, key).shape == (2, 0)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -394,5 +406,9 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
         received_attention(query, key, form="mean")
     with pytest.raises(ValueError, match="no multiple"):
         received_attention(query, key[:, :3])
+    with pytest.raises(ValueError, match="3 queries and 2 keys"):
+        received_attention(query, key[:, :, :2])
+    with pytest.raises(ValueError, match="cu_seqlens runs from 0 to 2; wanted 0 to the last token"):
+        received_attention(query, key, cu_seqlens=torch.tensor([0, 2]))
     with pytest.raises(ValueError, match="cu_seqlens is for one row"):
         received_attention(query, key, attention_mask=torch.ones(1, 3), cu_seqlens=torch.tensor([0, 3]))

@@ -13,9 +13,16 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig | int) -> None:
     Args:
         model: The backbone.
         lora: A peft configuration; or the rank, with what LLM2Vec takes: alpha twice the rank, dropout 0.05.
+
+    Raises:
+        ValueError: The configuration trains more than adapters, which could not be merged.
     """
     if isinstance(lora, int):
         lora = LoraConfig(r=lora, lora_alpha=2 * lora, lora_dropout=0.05, target_modules="all-linear")
+    if lora.modules_to_save or lora.trainable_token_indices:
+        raise ValueError(
+            "modules_to_save and trainable_token_indices cannot be merged; leave them out of the LoraConfig"
+        )
     model.add_adapter(lora)
 
 

@@ -186,16 +186,18 @@ class VerificationConfig(Section):
     """Tokens of query and text together that the scorer reads."""
 
 
+PoolingName = Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]
+AttentionName = Literal["native", "bidirectional"]
+
+
 class TrainingConfig(Section):
     """How the model is trained."""
 
     backbone: str = Field("all-minilm-l6-v2", min_length=1)
     """Catalogue name, local folder or Hugging Face id."""
-    pooling: Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"] = (
-        "anchor"
-    )
+    pooling: PoolingName = "anchor"
     """How a text's token states become its vector (docs/method.md)."""
-    attention: Literal["native", "bidirectional"] = "native"
+    attention: AttentionName = "native"
     """Bidirectional: the tokens of a decoder see those behind them too."""
     lora: int | None = Field(None, ge=1)
     """Rank of adapters that are trained in place of the backbone's weights, and merged at the end. None: none."""

@@ -102,7 +102,7 @@ def _different(texts: Iterable[str]) -> list[str]:
 
 
 def _drawn(learnt: list[str], held_out: list[str], name: str, seed: int) -> DistilTexts:
-    if len(learnt) + len(held_out) < _FEWEST or len(held_out) < 2:
+    if len(learnt) + len(held_out) < _FEWEST or min(len(learnt), len(held_out)) < 2:
         got = f"{len(learnt)} different texts to learn from and {len(held_out)} to hold out"
         raise InputError(name, got=got, wanted=f"at least {_FEWEST} in all", remedy=f"Give more, by {_FORM}.")
     draw = random.Random(seed)

@@ -18,7 +18,8 @@ from torch import nn
 from finegrade.closeness import closeness
 from finegrade.console import progress, say
 from finegrade.distil_texts import texts_of_file, texts_of_run
-from finegrade.errors import InputError
+from finegrade.encoder import load_transformer
+from finegrade.errors import CheckFailedError, InputError
 from finegrade.export_folder import new_export, write_manifest
 from finegrade.plain_folder import save_plain
 from finegrade.portable.anchor_transformer import last_attention
@@ -42,13 +43,14 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
 
     Raises:
         InputError: There is no such model, it pools by the mean itself, or there are too few texts.
+        CheckFailedError: The student came out worse than the plain mean.
     """
     prepare_training()
-    model = _load(folder)
-    drawn = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
-    learnt, held_out = drawn.learnt[: steps * _BATCH], drawn.held_out
-    target = output or folder.absolute().with_name(f"{folder.absolute().name}-mean")
+    target = output or folder.resolve().with_name(f"{folder.resolve().name}-mean")
     with new_export(target, folder) as work:
+        model = _load(folder)
+        drawn = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
+        learnt, held_out = drawn.learnt[: steps * _BATCH], drawn.held_out
         wanted = _vectors(model, held_out, "the model's vectors, held-out texts")
         student = _student(folder, model)
         before = closeness(_vectors(student, held_out, "the mean's vectors, held-out texts"), wanted)
@@ -56,6 +58,11 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
         save_plain(student, work)
         saved = SentenceTransformer(str(work), local_files_only=True, trust_remote_code=False)
         after = closeness(_vectors(saved, held_out, "the student's vectors, held-out texts"), wanted)
+        if not after.mean >= before.mean:
+            told = (
+                f"the student's vectors are farther away ({after.mean:.4f}) than the plain mean's ({before.mean:.4f})"
+            )
+            raise CheckFailedError(f"{target}: {told}; nothing was kept; give more texts, or more --steps")
         write_student_card(work, folder, before, after, len(held_out), len(learnt), steps)
         figures = {"before": before._asdict(), "after": after._asdict(), "held_out": len(held_out)}
         training = {"texts": len(learnt), "steps": steps, "batch_size": _BATCH, "learning_rate": _LEARNING_RATE}
@@ -83,7 +90,7 @@ def _load(folder: Path) -> SentenceTransformer:
 
 def _student(folder: Path, model: SentenceTransformer) -> SentenceTransformer:
     """The model's own weights under the mean of the token states."""
-    transformer = Transformer(str(folder))
+    transformer = load_transformer(folder)
     _drop_nothing(transformer)
     pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
     return SentenceTransformer(

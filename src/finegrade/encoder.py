@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
@@ -10,27 +10,19 @@ from sentence_transformers.base.modules.module import Module
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 import finegrade.portable
-from finegrade.adapters import add_lora
+from finegrade.adapters import add_lora, merge_lora
 from finegrade.attention_direction import read_both_ways
+from finegrade.config import AttentionName, PoolingName
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
 from finegrade.gguf import as_folder
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.portable.anchor_transformer import AnchorTransformer
+from finegrade.portable.latent_pooling import HEADS as LATENT_HEADS
 from finegrade.portable.latent_pooling import LatentPooling
 from finegrade.portable.received_attention import Form
 
-PoolingName = Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]
-AttentionName = Literal["native", "bidirectional"]
-
 _FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
-
-PLAIN_TEXT: dict[str, Any] = {
-    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-    "module_output_name": "token_embeddings",
-}
-"""A backbone that says nothing else reads texts as they are: sentence-transformers would put each into a decoder's chat
-template, system prompt and all, which servers do not do and which takes the place of the text."""
 
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
@@ -57,7 +49,7 @@ def build_encoder(
             "mean", "weightedmean" (by position) or "lasttoken" of sentence-transformers; "latent", NV-Embed's.
         attention: "native", as the backbone is; "bidirectional": a decoder's tokens see those behind them too.
         lora: Trains adapters in place of the backbone's own weights: a peft configuration, or the rank. None trains
-            the weights. ``finegrade.adapters.merge_lora`` makes a plain model of it again.
+            the weights. ``save_encoder`` merges them.
         max_length: Tokens that are read of a text; the backbone's own limit by default.
         include_prompt: Whether the tokens of a prompt are pooled; they attend in any case.
         device: As torch names it; chosen by sentence-transformers by default.
@@ -67,8 +59,7 @@ def build_encoder(
     """
     folder = backbone_folder(backbone)
     try:
-        kind = AnchorTransformer if pooling in _FORMS else Transformer
-        transformer = kind.load(str(folder), local_files_only=True, init_defaults=PLAIN_TEXT)
+        transformer = load_transformer(folder, AnchorTransformer if pooling in _FORMS else Transformer)
     except (ValueError, OSError) as error:
         got, wanted = str(error).splitlines()[0], "an encoder that transformers can load"
         raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy="Name another backbone.") from None
@@ -86,10 +77,32 @@ def build_encoder(
     return SentenceTransformer(modules=[transformer, pool, Normalize()], device=device)
 
 
+def load_transformer(folder: Path, kind: type[Transformer] = Transformer) -> Transformer:
+    """The first module of a model folder, or a backbone's, as another kind of module.
+
+    In float32: the last bits of bfloat16 weights are too coarse for the steps of an optimizer. Texts are read as they
+    are unless the folder says otherwise: the constructor alone would put them into a decoder's chat template.
+
+    Args:
+        folder: Local.
+        kind: Transformer, or AnchorTransformer.
+    """
+    options = kind._load_init_kwargs(str(folder), local_files_only=True)
+    if kind is Transformer:
+        for name in set(AnchorTransformer.config_keys) - set(Transformer.config_keys):
+            options.pop(name, None)
+    transformer = kind(str(folder), **options)
+    transformer.model.float()
+    return transformer
+
+
 def _pooling(name: PoolingName, dimension: int, include_prompt: bool) -> Module:
     if name in _FORMS:
         return AnchorPooling(dimension, include_prompt=include_prompt)
     if name == "latent":
+        if dimension % LATENT_HEADS:
+            wanted, remedy = f"a multiple of {LATENT_HEADS}", "Choose another pooling, or another backbone."
+            raise InputError("pooling latent", got=f"{dimension} dimensions", wanted=wanted, remedy=remedy)
         return LatentPooling(dimension, include_prompt=include_prompt)
     return Pooling(dimension, pooling_mode=name, include_prompt=include_prompt)
 
@@ -119,8 +132,10 @@ def save_encoder(model: SentenceTransformer, folder: Path) -> None:
     """Saves a model so that ``SentenceTransformer(folder, trust_remote_code=True)`` loads it, also without finegrade.
 
     The portable files go to the folder's root and modules.json names their classes without a package: the one layout
-    that sentence-transformers loads. A model without modules of ours needs no code and no trust.
+    that sentence-transformers loads. A model without modules of ours needs no code and no trust. Adapters are merged
+    first, in place: a saved model is a plain one.
     """
+    merge_lora(model[0].model)
     model.save_pretrained(str(folder), create_model_card=False)
     path = folder / "modules.json"
     modules: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,10 +1,12 @@
-"""The folder of an export: whole or not there at all, and nobody else's files are ever replaced."""
+"""The folder of an export: whole or not there at all, and files that no export wrote are never replaced."""
 
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from finegrade import __version__
 from finegrade.errors import InputError
@@ -18,24 +20,48 @@ MANIFEST = "finegrade_export.json"
 def new_export(folder: Path, source: Path) -> Iterator[Path]:
     """Gives an empty folder beside ``folder``, whose place it takes at the end of the block; on any error it vanishes.
 
+    One export at a time works on a folder.
+
     Args:
         folder: The export's; missing, empty, or an earlier export, which stays until the new one is whole.
         source: The model's folder, which is never replaced.
 
     Raises:
-        InputError: Something else lies there.
+        InputError: Something else lies there, or another export is under way.
     """
-    folder = folder.absolute()
-    _need_place(folder, source.absolute())
-    work = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)  # what a kill left
-    work.mkdir(parents=True)
+    folder = folder.resolve()
+    _need_place(folder, source.resolve())
+    work, old = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "old"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
+        lock.acquire()
+    except Timeout:
+        remedy = "Wait for it, or name another folder with --output."
+        raise InputError(f"--output {folder}", got="an export under way", wanted="a place", remedy=remedy) from None
+    try:
+        shutil.rmtree(work, ignore_errors=True)  # what a kill left
+        work.mkdir()
         yield work
-        shutil.rmtree(folder, ignore_errors=True)
-        work.replace(folder)
+        _put_in_place(work, folder, old)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _put_in_place(work: Path, folder: Path, old: Path) -> None:
+    """An earlier export is put aside, and back if the new one cannot take its place."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    try:
+        work.replace(folder)
+    except OSError:
+        if old.exists():
+            old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _need_place(folder: Path, source: Path) -> None:

@@ -31,6 +31,5 @@ def save_plain(model: SentenceTransformer, folder: Path) -> None:
     pooling = {f"pooling_mode_{mode}": mode == "mean_tokens" for mode in _MODES}
     pooling_config = {"word_embedding_dimension": model.get_embedding_dimension(), **pooling, "include_prompt": True}
     write_json(folder / modules[1]["path"] / "config.json", pooling_config)
-    own = read_json(folder / "sentence_bert_config.json")
     lengths = {"max_seq_length": model.max_seq_length, "do_lower_case": False}
-    write_json(folder / "sentence_bert_config.json", {**own, **lengths})
+    write_json(folder / "sentence_bert_config.json", lengths)

@@ -18,8 +18,15 @@ def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer
         device: As torch names it; chosen by sentence-transformers by default.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it cannot be loaded.
     """
     if not (folder / "modules.json").is_file():
         raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=REMEDY)
-    return load_encoder(folder, device)
+    try:
+        model = load_encoder(folder, device)
+    except Exception as error:  # whatever a damaged or foreign folder makes of json, safetensors and transformers
+        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise InputError(str(folder), got=told, wanted="a model that loads", remedy=REMEDY) from None
+    if len(model) < 2:
+        raise InputError(str(folder), got="a model of one module", wanted="one that pools", remedy=REMEDY)
+    return model

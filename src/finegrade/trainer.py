@@ -1,5 +1,6 @@
 """What every training here asks of sentence-transformers' Trainer."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,5 +102,8 @@ class Steps(TrainerCallback):
         """Called with the loss of each step, because logging_steps is 1."""
         logs = kwargs.get("logs") or {}
         if "loss" in logs:
+            if not math.isfinite(float(logs["loss"])):
+                got, remedy = f"a loss of {logs['loss']} at step {state.global_step}", "Lower training.learning_rate."
+                raise InputError("training", got=got, wanted="a finite loss", remedy=remedy)
             self._meter.note(self._told(state.global_step, float(logs["loss"])))
             self._meter.advance()

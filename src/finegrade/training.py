@@ -3,7 +3,6 @@
 sentence-transformers' Trainer does the work; the plan reaches it as its batch sampler.
 """
 
-import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,12 +17,10 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers.trainer import TRAINER_STATE_NAME
 
-from finegrade.adapters import merge_lora
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.encoder import build_encoder, save_encoder
-from finegrade.errors import InputError
 from finegrade.fetching import model_identity
 from finegrade.records import Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
@@ -83,7 +80,6 @@ def _train_row(row: TrainedRow, config: Config, run: RunFolder) -> None:
         )
         work = run.path("checkpoints", row.name, stage.fingerprint[:12])
         log = fit(model, dataset, plan, training, work, config.seed, row.titled(pooling))
-        merge_lora(model[0].model)
         folder = run.path(row.folder)
         save_encoder(model, work / "model")  # the model of an earlier run stays until this one is whole
         shutil.rmtree(folder, ignore_errors=True)
@@ -163,9 +159,6 @@ def fit(
 
 
 def _told(plan: Plan, step: int, loss: float) -> str:
-    if not math.isfinite(loss):
-        got, remedy = f"a loss of {loss} at step {step}", "Lower training.learning_rate."
-        raise InputError("training", got=got, wanted="a finite loss", remedy=remedy)
     return f"level {plan.levels[step - 1] or 'mixed'}, loss {loss:.3f}"
 
 

@@ -42,7 +42,7 @@ def _from_hub(name: str, split: str) -> tuple[list[str], list[str], NDArray[np.f
     import datasets
 
     try:
-        rows = datasets.load_dataset(name, split=split)
+        rows = datasets.load_dataset(name, split={"dev": "validation"}.get(split, split))
         return list(rows["sentence1"]), list(rows["sentence2"]), np.array(rows["score"], dtype=np.float64)
     except Exception as error:  # whatever network, hub and file format can raise
         raise _no_stsb(name, f"{type(error).__name__} from the hub") from None

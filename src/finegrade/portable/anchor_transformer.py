@@ -13,7 +13,7 @@ import copy
 import logging
 import sys
 from contextvars import ContextVar
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .received_attention import Form, of_probabilities, received_attention
+from .received_attention import Backend, Form, of_probabilities, received_attention
 from .visibility import Visibility
 
 NAME = f"finegrade_received_v1_{__name__}"
@@ -63,7 +63,7 @@ def attention_with_received(
         softcap=options.get("softcap"),
         sinks=options.get("s_aux"),
         cu_seqlens=options.get("cu_seq_lens_q"),
-        form=module.finegrade_form,  # type: ignore[arg-type]
+        **cast(Any, module.finegrade_options),
     )
     return output, received
 
@@ -111,7 +111,7 @@ class AnchorTransformer(Transformer):
     With flattened inputs (flash attention) both are of one long row, [1, tokens of all texts].
 
     Args:
-        form: Of the weights, as in ``received_attention``; saved with the model.
+        form, prior: Of the weights, as in ``received_attention``; saved with the model.
 
     The other arguments are Transformer's.
 
@@ -119,9 +119,9 @@ class AnchorTransformer(Transformer):
         ValueError: The model's attention cannot be read.
     """
 
-    config_keys = [*Transformer.config_keys, "form"]
+    config_keys = [*Transformer.config_keys, "form", "prior"]
 
-    def __init__(self, *args: Any, form: Form = "received", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, form: Form = "received", prior: float = 2.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         own_attention = [m for m in self.model.modules() if type(m).__name__ in _OWN_ATTENTION]
         self._hands_out_probabilities = bool(own_attention)
@@ -130,9 +130,9 @@ class AnchorTransformer(Transformer):
             dropout.register_forward_pre_hook(_keep)
         else:
             self._repoint()
-        self.use_form(form)
+        self.use_form(form, prior)
 
-    def use_form(self, form: Form) -> None:
+    def use_form(self, form: Form, prior: float = 2.0) -> None:
         """From now on the weights are of this form.
 
         Raises:
@@ -141,8 +141,14 @@ class AnchorTransformer(Transformer):
         if form not in get_args(Form):
             raise ValueError(f"form is {form!r}; wanted one of {', '.join(get_args(Form))}")
         self.form: Form = form
+        self.prior = prior
         if not self._hands_out_probabilities:
-            self._attention().finegrade_form = form
+            self._attention().finegrade_options = {"form": form, "prior": prior, "backend": "auto"}
+
+    def use_backend(self, backend: Backend) -> None:
+        """From now on the weights are computed so, as in ``received_attention``; it is not saved."""
+        if not self._hands_out_probabilities:
+            self._attention().finegrade_options["backend"] = backend
 
     def _attention(self) -> Any:
         attention = last_attention(self.model)
@@ -177,7 +183,7 @@ class AnchorTransformer(Transformer):
             probability = kept[0]
             batch, tokens = probability.shape[0], probability.shape[-1]
             rule = Visibility(features.get("attention_mask"), batch, tokens, False, None, probability.device)
-            features["received_attention"] = of_probabilities(probability, rule, self.form)
+            features["received_attention"] = of_probabilities(probability, rule, self.form, self.prior)
         else:
             output = self.model(**inputs, **kwargs, output_attentions=True, return_dict=True)
             features["received_attention"] = output.attentions[-1]

@@ -20,8 +20,8 @@ from .visibility import Visibility
 ELEMENTS = 1 << 19
 """Logits that are worked on at once: what fits into a processor's cache, and is enough to keep it busy."""
 
-_QUERIES_TOGETHER = 8
-"""(1 + tokens) ** 8 stays below float32's largest number, 2 ** 128, up to 2 ** 16 tokens."""
+_QUERIES_TOGETHER, _TOKENS = 8, (1 << 16) - 1
+"""(1 + tokens) ** 8 stays below float32's largest number, 2 ** 128, up to so many tokens."""
 
 _HIDDEN = torch.finfo(torch.float32).min / 2
 
@@ -125,7 +125,7 @@ class _Work:
 
     def blocks(self) -> Iterator[_Block]:
         batch, kv_heads, group, tokens, _ = self._query.shape
-        row = kv_heads * group * tokens
+        row = max(1, kv_heads * group * tokens)
         queries = max(1, min(tokens, ELEMENTS // row))
         texts = max(1, ELEMENTS // (row * queries))
         for text in range(0, batch, texts):
@@ -166,9 +166,10 @@ class _Work:
 def _sum_of_logs(factors: Tensor) -> Tensor:
     """[texts, kv_heads, heads of each, queries, keys] -> [texts, keys]; the factors are overwritten."""
     factors = factors.flatten(1, 3)
-    together = factors.shape[1] // _QUERIES_TOGETHER * _QUERIES_TOGETHER
+    at_once = _QUERIES_TOGETHER if factors.shape[2] <= _TOKENS else 1
+    together = factors.shape[1] // at_once * at_once
     rest, factors = factors[:, together:], factors[:, :together]
-    for _ in range(_QUERIES_TOGETHER.bit_length() - 1):
+    for _ in range(at_once.bit_length() - 1):
         half = factors.shape[1] // 2
         factors = factors[:, :half].mul_(factors[:, half:])
     return factors.log_().sum(1) + rest.log_().sum(1)

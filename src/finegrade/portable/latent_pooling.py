@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from .token_pooling import TokenPooling
 
+HEADS = 8
+"""Of the attention to the latents, as NV-Embed has it."""
+
 
 class LatentPooling(TokenPooling):
     """Each token state looks up an array of trained latents; the mean of what it finds is the vector.
@@ -27,7 +30,7 @@ class LatentPooling(TokenPooling):
     files = ("token_pooling.py", "latent_pooling.py")
 
     def __init__(
-        self, embedding_dimension: int, latents: int = 512, heads: int = 8, include_prompt: bool = True
+        self, embedding_dimension: int, latents: int = 512, heads: int = HEADS, include_prompt: bool = True
     ) -> None:
         super().__init__(embedding_dimension, include_prompt)
         if embedding_dimension % heads:

@@ -22,9 +22,6 @@ from .visibility import Visibility
 Backend = Literal["auto", "reference", "blockwise", "triton"]
 Form = Literal["received", "smoothed", "paper"]
 
-PRIOR = 2.0
-"""Of the form "smoothed": as if so many more queries had attended evenly (chosen as LOG.md tells)."""
-
 
 def received_attention(
     query: Tensor,
@@ -39,6 +36,7 @@ def received_attention(
     cu_seqlens: Tensor | None = None,
     excluded: Tensor | None = None,
     form: Form = "received",
+    prior: float = 2.0,
     backend: Backend = "auto",
     detach: bool = False,
 ) -> Tensor:
@@ -47,9 +45,9 @@ def received_attention(
     Args:
         query: [batch, heads, tokens, head_dim].
         key: [batch, kv_heads, tokens, head_dim]; heads is a multiple of kv_heads.
-        attention_mask: [batch, tokens] with 1 for valid tokens, padding on either side; or
-            [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive: the dtype's lowest value hides, any
-            other is added to the logits. A token is valid in a 4-D mask where it may see itself.
+        attention_mask: [batch, tokens] with 1 for valid tokens (or additive: 0 for them, minus infinity for padding),
+            padding on either side; or [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive: the dtype's
+            lowest value hides, any other is added to the logits; a token is valid where it may see itself.
         causal: Whether a query sees only itself and what is before it.
         scale: Multiplies the logits; head_dim ** -0.5 by default.
         window: A query sees only what is less than so many tokens away; everything by default.
@@ -58,13 +56,14 @@ def received_attention(
         cu_seqlens: [texts + 1], where the texts of one long row begin and end (flattened inputs, batch 1); no text sees
             another.
         excluded: [batch, tokens], True for tokens that get weight 0 and still attend (a prompt).
-        form: "received", the formula above. "smoothed": as if PRIOR more queries had attended evenly, which steadies
-            the weights of late causal tokens; and a state that has seen no token but its own, as a causal text's first,
-            weighs nothing unless the text has no other. "paper": K is the number of valid tokens for each query, and
-            the sum is not divided by |J(i)|.
+        form: "received", the formula above. "smoothed": as if ``prior`` more queries had attended evenly, which
+            steadies the weights of late causal tokens; and a state that has seen no token but its own, as a causal
+            text's first, weighs nothing unless the text has no other. "paper": K is the number of valid tokens for each
+            query, and the sum is not divided by |J(i)|.
+        prior: Of the form "smoothed".
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
-            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": triton where it runs,
-            else blockwise, and the reference while a model is exported.
+            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": blockwise, and the
+            reference while a model is exported. No GPU has run the Triton kernels yet, so nobody gets them unasked.
         detach: Whether the weights are constants to the optimiser.
 
     Returns:
@@ -77,19 +76,25 @@ def received_attention(
     for name, value, known in (("form", form, get_args(Form)), ("backend", backend, get_args(Backend))):
         if value not in known:
             raise ValueError(f"{name} is {value!r}; wanted one of {', '.join(known)}")
+    if query.shape[2] != key.shape[2]:
+        raise ValueError(f"{query.shape[2]} queries and {key.shape[2]} keys; wanted those of the same tokens")
     if query.shape[1] % key.shape[1]:
         raise ValueError(f"{query.shape[1]} heads are no multiple of {key.shape[1]} kv_heads")
     if detach:
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
     if cu_seqlens is not None and (attention_mask is not None or query.shape[0] != 1):
         raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
+    if cu_seqlens is not None and (int(cu_seqlens[0]), int(cu_seqlens[-1])) != (0, query.shape[2]):
+        raise ValueError(
+            f"cu_seqlens runs from {int(cu_seqlens[0])} to {int(cu_seqlens[-1])}; wanted 0 to the last token"
+        )
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    fused = _fused(backend, query)
+    fused = _fused() if backend == "triton" and not torch.compiler.is_exporting() else None
     function = fused or (_reference if backend == "reference" or torch.compiler.is_exporting() else blockwise)
 
     def weights_of(query: Tensor, key: Tensor, mask: Tensor | None, borders: Tensor | None = None) -> Tensor:
         visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device, borders)
-        factor, added, times = _terms(visibility, form, query.shape[1])
+        factor, added, times = _terms(visibility, form, prior, query.shape[1])
         return (function(query, key, visibility, factor, scale, softcap, sinks) + added) * times
 
     if cu_seqlens is None or fused:
@@ -100,34 +105,28 @@ def received_attention(
     return weights if excluded is None else weights.masked_fill(excluded.bool(), 0)
 
 
-def _fused(backend: Backend, query: Tensor) -> Any:
-    """The Triton kernels where they are wanted and run, else None; imported late, because triton takes a second."""
-    if torch.compiler.is_exporting() or backend not in ("auto", "triton"):
-        return None
-    if backend == "auto" and not (query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)):
-        return None  # Triton is not for older GPUs
+def _fused() -> Any:
+    """The Triton kernels; imported late, because triton takes a second."""
     try:
         from .fused import fused
     except ImportError as error:
-        if backend == "triton":
-            raise ValueError("backend 'triton' needs triton 3.3 or newer; install it or take 'auto'") from error
-        return None
+        raise ValueError("backend 'triton' needs triton 3.3 or newer; install it or take 'auto'") from error
     return fused
 
 
-def of_probabilities(probability: Tensor, visibility: Visibility, form: Form) -> Tensor:
+def of_probabilities(probability: Tensor, visibility: Visibility, form: Form, prior: float) -> Tensor:
     """The weights where a model hands its probabilities out, [batch, tokens].
 
     Args:
         probability: [batch, heads, tokens, tokens], before dropout.
         visibility: Which keys a query may see.
-        form: As above.
+        form, prior: As above.
     """
-    factor, added, times = _terms(visibility, form, probability.shape[1])
+    factor, added, times = _terms(visibility, form, prior, probability.shape[1])
     return (_summed(probability, factor) + added) * times
 
 
-def _terms(visibility: Visibility, form: Form, heads: int) -> tuple[Tensor, float, Tensor]:
+def _terms(visibility: Visibility, form: Form, prior: float, heads: int) -> tuple[Tensor, float, Tensor]:
     """What attention is multiplied by, 0 where the query is padding; then what is added to the sum of a key, and what
     that is multiplied by, 0 where the key is padding: [batch, tokens], a number, [batch, tokens].
     """
@@ -138,7 +137,7 @@ def _terms(visibility: Visibility, form: Form, heads: int) -> tuple[Tensor, floa
     if form == "smoothed":
         even = heads * math.log(2)  # log(1 + K a) of a query that attends to every key alike, over the heads
         has_context = (keys_seen > 1) | (visibility.sizes() == 1)
-        return keys_seen, PRIOR * even, valid * has_context / (heard + PRIOR)
+        return keys_seen, prior * even, valid * has_context / (heard + prior)
     return keys_seen, 0.0, valid / heard.clamp(min=1)
 
 

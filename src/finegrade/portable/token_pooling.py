@@ -59,9 +59,9 @@ class TokenPooling(Module):
         """
         self.save_config(output_path)
         for name in self.files:
-            target = Path(output_path).parent / name
-            if not target.exists():
-                shutil.copyfile(Path(__file__).parent / name, target)
+            source, target = Path(__file__).parent / name, Path(output_path).parent / name
+            if not (target.exists() and target.samefile(source)):
+                shutil.copyfile(source, target)
 
 
 def _prompt_length(value: Tensor | int | None) -> int | None:

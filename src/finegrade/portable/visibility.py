@@ -12,8 +12,9 @@ class Visibility:
     """The rule of one attention layer, handed out for some queries at a time.
 
     Args:
-        mask: [batch, tokens] with 1 for valid tokens; or [batch or 1, 1, tokens, tokens], boolean (True: may see) or
-            additive, where the dtype's lowest value hides and any other is added to the logits; or None.
+        mask: [batch, tokens] with 1 for valid tokens, or additive, which is 0 for them and the dtype's lowest value or
+            minus infinity for padding; or [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive, where
+            the dtype's lowest value hides and any other is added to the logits; or None.
         batch: Texts.
         tokens: Of each text, padding included.
         causal: Whether a query sees only itself and what is before it.
@@ -48,10 +49,12 @@ class Visibility:
         if mask is None:
             self.valid = torch.ones(batch, tokens, dtype=torch.bool, device=device)
         elif mask.dim() == 2:
-            self.valid = mask.bool()
+            is_additive = mask.is_floating_point() and bool((mask < 0).any())
+            self.valid = mask == 0 if is_additive else mask.bool()
         elif mask.dim() == 4 and mask.shape[1] == 1:
             self.matrix = mask[:, 0, :, :tokens]
-            self.lowest = None if mask.dtype == torch.bool else torch.finfo(mask.dtype).min / 2
+            self.matrix = self.matrix if mask.is_floating_point() else self.matrix.bool()
+            self.lowest = torch.finfo(mask.dtype).min / 2 if mask.is_floating_point() else None
             self.valid = self._shown(torch.diagonal(self.matrix, dim1=1, dim2=2)).expand(batch, tokens)
         else:
             wanted = f"[{batch}, {tokens}] or [{batch}, 1, {tokens}, {tokens}]"
