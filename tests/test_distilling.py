@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
-from transformers import LlamaConfig, LlamaModel
+from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
 from conftest import WORDS
-from finegrade.closeness import closeness
+from finegrade import distilling
+from finegrade.closeness import Closeness, closeness
 from finegrade.distil_texts import texts_of_file, texts_of_run
 from finegrade.distilling import distil, server_needs
 from finegrade.encoder import build_encoder, load_encoder, save_encoder
-from finegrade.errors import InputError
+from finegrade.errors import CheckFailedError, InputError
 from finegrade.export_folder import MANIFEST
 from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
@@ -120,6 +121,30 @@ def test_ctrl_c_leaves_nothing_half_written(run: RunFolder, tmp_path: Path, monk
 def test_a_model_that_pools_by_the_mean_needs_no_student(tiny_encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"got mean pooling; .*it is what a student would be"):
         distil(tiny_encoder, None, tmp_path / "mean")
+
+
+def test_the_student_of_a_decoder_with_a_chat_template_reads_plain_texts(tiny_encoder: Path, tmp_path: Path) -> None:
+    config = LlamaConfig(vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=1)
+    LlamaModel(config).save_pretrained(tmp_path / "decoder")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    tokenizer.chat_template = "{% for message in messages %}system open {{ message['content'] }} close{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "decoder")
+    save_encoder(build_encoder(str(tmp_path / "decoder"), max_length=16, device="cpu"), tmp_path / "model")
+    student = distilling._student(tmp_path / "model", load_encoder(tmp_path / "model"))
+    save_plain(student, tmp_path / "plain")
+    for model in (student, SentenceTransformer(str(tmp_path / "plain"), trust_remote_code=False)):
+        assert model.preprocess([text(1)])["input_ids"].tolist() == tokenizer([text(1)])["input_ids"]
+
+
+@pytest.mark.parametrize("after", [0.5, float("nan")])
+def test_a_student_that_is_worse_is_not_kept(
+    after: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([Closeness(0.9, 0.8, 1.0), Closeness(after, 0.8, 1.0)])
+    monkeypatch.setattr(distilling, "closeness", lambda *_: next(found))
+    with pytest.raises(CheckFailedError, match=r"farther away \((0.5000|nan)\) than the plain mean's \(0.9000\)"):
+        distil(run.path("model"), None, tmp_path / "mean", steps=1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("both_ways", "told"), [(True, "is_causal=false"), (False, "is a decoder")])

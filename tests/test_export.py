@@ -199,6 +199,76 @@ def test_an_interrupted_export_leaves_the_earlier_one(error: type[BaseException]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", MANIFEST}
 
 
+def test_an_earlier_export_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(tmp_path / "out", tmp_path / "model", "a")
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError("refused")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="refused"):
+        export(tmp_path / "out", tmp_path / "model", "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", MANIFEST}
+
+
+def test_two_exports_to_one_place_do_not_meet(tmp_path: Path) -> None:
+    with new_export(tmp_path / "out", tmp_path / "model") as work:
+        (work / "a").touch()
+        with pytest.raises(InputError, match="got an export under way"):
+            export(tmp_path / "out", tmp_path / "model", "b")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+
+def test_what_onnx_runtime_refuses_is_told_in_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "write_graph", lambda model, path: (path.write_text("no graph"), []))
+    with pytest.raises(CheckFailedError, match=r"ONNX Runtime does not run the graph: .*nothing was kept"):
+        export_onnx(folder, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_default_prompt_is_the_users_to_add(folder: Path) -> None:
+    model = load_encoder(folder, device="cpu")
+    model.prompts, model.default_prompt_name = {"query": "open the file "}, "query"
+    without = load_encoder(folder, device="cpu")
+
+    class Twin:
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            return without.encode(list(texts))
+
+    assert exporting.largest_difference(model, Twin(), TEXTS) < 1e-6
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "json": lambda folder: (folder / "config.json").write_text("{"),
+    "weights": lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 100),
+    "class": lambda folder: (folder / "modules.json").write_text(
+        (folder / "modules.json").read_text().replace("anchor_pooling.AnchorPooling", "own.Pooling")
+    ),
+    "form": lambda folder: (folder / "sentence_bert_config.json").write_text('{"form": "mean"}'),
+    "one module": lambda folder: (folder / "modules.json").write_text(
+        json.dumps(json.loads((folder / "modules.json").read_text())[:1])
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_told_in_one_line(damage: str, folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    DAMAGES[damage](model)
+    with pytest.raises(InputError, match=r"; wanted (a model that loads|one that pools)\. Name a model"):
+        export_onnx(model, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 @pytest.mark.parametrize("manifest", [None, "{}", "no JSON", '{"files": ["a"]}'])
 def test_files_of_others_are_never_replaced(manifest: str | None, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
