@@ -313,6 +313,17 @@ def test_dropout_touches_the_output_and_not_the_weights(name: str, load: Load) -
     torch.testing.assert_close(found["received_attention"], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["Bert", "MPNet"])
+def test_another_backend_gives_the_same_weights_and_is_not_saved(name: str, load: Load, tmp_path: Path) -> None:
+    ours = copy.deepcopy(load(name)[0])
+    with torch.no_grad():
+        wanted = ours(batch())["received_attention"]
+        ours.use_backend("reference")
+        torch.testing.assert_close(ours(batch())["received_attention"], wanted, rtol=1e-5, atol=1e-6)
+    ours.save(str(tmp_path))
+    assert "reference" not in (tmp_path / "sentence_bert_config.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["Bert", "Llama", "Gemma3"])
 def test_autocast_gives_nearly_the_same_weights(name: str, load: Load) -> None:
     ours, _ = load(name)
