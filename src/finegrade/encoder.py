@@ -124,6 +124,11 @@ def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
 
 
 def backbone_folder(backbone: str) -> Path:
+    """Where a backbone lies: what a catalogue name, path or Hugging Face id stands for; a .gguf file as safetensors.
+
+    Raises:
+        InputError: It cannot be had.
+    """
     path = model_path(backbone)
     return as_folder(path) if path.suffix == ".gguf" else path
 
