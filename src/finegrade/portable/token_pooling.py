@@ -56,12 +56,18 @@ class TokenPooling(Module):
         """Writes the configuration, and the code into the model folder's root.
 
         sentence-transformers resolves a module's class from the root alone, but would copy it beside the configuration.
+        Where this code itself came with a model, each module has only its own files at hand, and the others are there.
         """
         self.save_config(output_path)
         for name in self.files:
             source, target = Path(__file__).parent / name, Path(output_path).parent / name
-            if not (target.exists() and target.samefile(source)):
-                shutil.copyfile(source, target)
+            if source.exists() or not target.exists():
+                _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not (target.exists() and target.samefile(source)):
+        shutil.copyfile(source, target)
 
 
 def _prompt_length(value: Tensor | int | None) -> int | None:
