@@ -9,7 +9,6 @@ QK^T, exp and log1p over one layer, measured in the same run.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -168,9 +167,9 @@ def table(shape: str, lengths: Sequence[int], repeats: int, train: Sequence[int]
 
 
 def peak(shape: str, variant: str, length: int) -> float:
-    """Megabytes that a process of its own needed to encode one batch."""
+    """Megabytes that a process of its own holds at most while it encodes one batch (Linux)."""
     command = [sys.executable, __file__, "--models", shape, "--lengths", str(length), "--peak", variant]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024
 
 
 def main() -> None:
@@ -180,13 +179,15 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512, 2048])
     parser.add_argument("--models", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--train", type=int, nargs="+", default=[], help="lengths whose training steps are timed too")
-    parser.add_argument("--peak", choices=VARIANTS, help="only encode once and print the process's peak in MB")
+    parser.add_argument("--peak", choices=VARIANTS, help="only encode once and print the process's peak in kB")
     options = parser.parse_args()
     if options.peak:
         with tempfile.TemporaryDirectory() as work:
             model = build(write_backbone(options.models[0], Path(work)), options.peak)
-        encode(model, batch(options.lengths[0]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        features = batch(options.lengths[0])
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far was that of building the model
+        encode(model, features)
+        print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
         return
     for shape in options.models:
         table(shape, options.lengths, options.repeats, options.train)
