@@ -27,7 +27,6 @@ from finegrade.encoder import backbone_folder
 from finegrade.evaluation.intervals import spearman_interval
 from finegrade.evaluation.metrics import retrieval_metrics
 from finegrade.evaluation.sts import load_stsb, spearman
-from finegrade.portable.received_attention import PRIOR
 from finegrade.portable.visibility import Visibility
 from finegrade.sources.python_docs import read_python_docs
 from finegrade.sources.splitting import merge
@@ -119,7 +118,7 @@ def shrunk(layer: LastLayer, prior: float, position: float, heads: str) -> Tenso
 
 def smoothed(layer: LastLayer) -> Tensor:
     """``received_attention``'s form of that name; no text here is a single token."""
-    return shrunk(layer, prior=PRIOR, position=0, heads="sum") * (layer.keys_seen > 1)
+    return shrunk(layer, prior=2, position=0, heads="sum") * (layer.keys_seen > 1)
 
 
 def without_first(layer: LastLayer, form: Form) -> Tensor:
