@@ -153,3 +153,17 @@ def pairs_file(tmp_path: Path) -> Path:
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client asks once: its retries wait for seconds."""
     monkeypatch.setattr("finegrade.llm.client.ATTEMPTS", 1)
+
+
+@pytest.fixture(scope="session")
+def chat_decoder(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a decoder with random weights, whose tokenizer has a chat template."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaModel
+
+    folder = tmp_path_factory.mktemp("chat") / "decoder"
+    config = LlamaConfig(vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=1)
+    LlamaModel(config).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    tokenizer.chat_template = "{% for message in messages %}system open {{ message['content'] }} close{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -123,13 +123,9 @@ def test_a_model_that_pools_by_the_mean_needs_no_student(tiny_encoder: Path, tmp
         distil(tiny_encoder, None, tmp_path / "mean")
 
 
-def test_the_student_of_a_decoder_with_a_chat_template_reads_plain_texts(tiny_encoder: Path, tmp_path: Path) -> None:
-    config = LlamaConfig(vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=1)
-    LlamaModel(config).save_pretrained(tmp_path / "decoder")
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
-    tokenizer.chat_template = "{% for message in messages %}system open {{ message['content'] }} close{% endfor %}"
-    tokenizer.save_pretrained(tmp_path / "decoder")
-    save_encoder(build_encoder(str(tmp_path / "decoder"), max_length=16, device="cpu"), tmp_path / "model")
+def test_the_student_of_a_decoder_with_a_chat_template_reads_plain_texts(chat_decoder: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(chat_decoder)
+    save_encoder(build_encoder(str(chat_decoder), max_length=16, device="cpu"), tmp_path / "model")
     student = distilling._student(tmp_path / "model", load_encoder(tmp_path / "model"))
     save_plain(student, tmp_path / "plain")
     for model in (student, SentenceTransformer(str(tmp_path / "plain"), trust_remote_code=False)):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers import AutoTokenizer
 
 import finegrade.portable
 from finegrade.config import PoolingName
@@ -347,15 +348,9 @@ def test_latents_need_a_dimension_that_their_heads_divide(tiny_encoder: Path, tm
         build_encoder(str(tmp_path), pooling="latent", device="cpu")
 
 
-def test_texts_are_not_put_into_a_decoders_chat_template(tiny_encoder: Path, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer, LlamaConfig, LlamaModel
-
-    config = LlamaConfig(vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=1)
-    LlamaModel(config).save_pretrained(tmp_path / "decoder")
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
-    tokenizer.chat_template = "{% for message in messages %}system open {{ message['content'] }} close{% endfor %}"
-    tokenizer.save_pretrained(tmp_path / "decoder")
-    model = build_encoder(str(tmp_path / "decoder"), device="cpu")
+def test_texts_are_not_put_into_a_decoders_chat_template(chat_decoder: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(chat_decoder)
+    model = build_encoder(str(chat_decoder), device="cpu")
     save_encoder(model, tmp_path / "model")
     for one in (model, load_encoder(tmp_path / "model", device="cpu")):
         assert one.preprocess(["sort the rows"])["input_ids"].tolist() == tokenizer(["sort the rows"])["input_ids"]

@@ -12,7 +12,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from torch import nn
 
 from finegrade.closeness import closeness
@@ -20,6 +20,7 @@ from finegrade.console import progress, say
 from finegrade.distil_texts import texts_of_file, texts_of_run
 from finegrade.encoder import load_transformer
 from finegrade.errors import CheckFailedError, InputError
+from finegrade.evaluation.rankers import embed
 from finegrade.export_folder import new_export, write_manifest
 from finegrade.plain_folder import save_plain
 from finegrade.portable.anchor_transformer import last_attention
@@ -29,7 +30,6 @@ from finegrade.trainer import QuietTrainer, prepare_training, trainer_arguments
 
 STEPS = 100
 _BATCH, _LEARNING_RATE, _WARMUP_SHARE, _SEED = 32, 5e-5, 0.1, 0
-_ENCODED_AT_ONCE = 128
 
 
 def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = STEPS) -> None:
@@ -77,8 +77,6 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
 
 def _load(folder: Path) -> SentenceTransformer:
     model = load_trained(folder)
-    if not isinstance(model[0], Transformer):
-        raise InputError(str(folder), got=type(model[0]).__name__, wanted="a transformer", remedy=REMEDY)
     if any(isinstance(module, Pooling) and module.pooling_mode == "mean" for module in model):
         remedy = "Serve it as it is: it is what a student would be."
         raise InputError(str(folder), got="mean pooling", wanted="a model that pools otherwise", remedy=remedy)
@@ -110,14 +108,10 @@ def _drop_nothing(module: nn.Module) -> None:
 
 
 def _vectors(model: SentenceTransformer, texts: list[str], what: str) -> NDArray[np.float32]:
-    """[texts, dimension], of length 1."""
-    parts = []
-    with progress(what, len(texts)) as meter:
-        for start in range(0, len(texts), _ENCODED_AT_ONCE):
-            some = texts[start : start + _ENCODED_AT_ONCE]
-            parts.append(model.encode(some, normalize_embeddings=True, show_progress_bar=False))
-            meter.advance(len(some))
-    return np.concatenate(parts)
+    """[texts, dimension], of length 1, also where the model itself does not see to that."""
+    vectors = embed(model, texts, _BATCH, what)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def _train(student: SentenceTransformer, texts: list[str], wanted: NDArray[np.float32], steps: int) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Transformer
 from tokenizers import Tokenizer
 from torch.onnx import OnnxExporterError
 from transformers.tokenization_utils_base import LARGE_INTEGER
@@ -89,8 +88,6 @@ def _load(folder: Path) -> SentenceTransformer:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     model = load_trained(folder, device="cpu").float().eval()
-    if not isinstance(model[0], Transformer):
-        raise InputError(str(folder), got=type(model[0]).__name__, wanted="a transformer", remedy=REMEDY)
     if not getattr(model[1], "include_prompt", True):
         got, wanted = "pooling that leaves out a prompt's tokens", "one that counts them: a graph knows no prompt"
         raise InputError(str(folder), got=got, wanted=wanted, remedy=REMEDY)

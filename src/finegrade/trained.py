@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
 
 from finegrade.encoder import load_encoder
 from finegrade.errors import InputError
@@ -18,7 +19,7 @@ def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer
         device: As torch names it; chosen by sentence-transformers by default.
 
     Raises:
-        InputError: There is none, or it cannot be loaded.
+        InputError: There is none, it cannot be loaded, or it is no transformer that pools.
     """
     if not (folder / "modules.json").is_file():
         raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=REMEDY)
@@ -29,4 +30,6 @@ def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer
         raise InputError(str(folder), got=told, wanted="a model that loads", remedy=REMEDY) from None
     if len(model) < 2:
         raise InputError(str(folder), got="a model of one module", wanted="one that pools", remedy=REMEDY)
+    if not isinstance(model[0], Transformer):
+        raise InputError(str(folder), got=type(model[0]).__name__, wanted="a transformer", remedy=REMEDY)
     return model
