@@ -30,7 +30,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrai
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.portable.anchor_transformer import AnchorTransformer
 
-TOKENS = 2048  # encoded at once, whatever the length of a text is
+TOKENS = 4096  # encoded at once, whatever the length of a text is
 VARIANTS = ("mean", "anchor")
 SHAPES = {
     "smollm2": LlamaConfig(
@@ -156,7 +156,7 @@ def table(shape: str, lengths: Sequence[int], repeats: int, train: Sequence[int]
             passes = [(a - m) / p for m, a, p in zip(found["mean"], found["anchor"], found["pass"], strict=True)]
             line = f"{shape:8} {length:5}  encoding {told(speed)}  passes {told(passes)}"
             everything = {"anchor": works["anchor"], "all": partial(with_all_attentions, eager, features)}
-            slow = interleaved(everything, max(2, repeats // 7))
+            slow = interleaved(everything, max(3, repeats // 4))
             times = statistics.median(slow["all"]) / statistics.median(slow["anchor"])
             line += f"  against all attentions {times:.1f}x"
             if length in train:

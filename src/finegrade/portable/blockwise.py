@@ -164,12 +164,10 @@ class _Work:
 
 
 def _sum_of_logs(factors: Tensor) -> Tensor:
-    """[texts, kv_heads, heads of each, queries, keys] -> [texts, keys]; the factors are overwritten."""
+    """[texts, kv_heads, heads of each, queries, keys] -> [texts, keys]; the factors may be overwritten."""
     factors = factors.flatten(1, 3)
     at_once = _QUERIES_TOGETHER if factors.shape[2] <= _TOKENS else 1
     together = factors.shape[1] // at_once * at_once
     rest, factors = factors[:, together:], factors[:, :together]
-    for _ in range(at_once.bit_length() - 1):
-        half = factors.shape[1] // 2
-        factors = factors[:, :half].mul_(factors[:, half:])
-    return factors.log_().sum(1) + rest.log_().sum(1)
+    factors = factors.view(len(factors), at_once, -1, factors.shape[-1])
+    return factors.prod(1).log_().sum(1) + rest.log_().sum(1)
