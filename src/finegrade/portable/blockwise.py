@@ -169,5 +169,5 @@ def _sum_of_logs(factors: Tensor) -> Tensor:
     at_once = _QUERIES_TOGETHER if factors.shape[2] <= _TOKENS else 1
     together = factors.shape[1] // at_once * at_once
     rest, factors = factors[:, together:], factors[:, :together]
-    factors = factors.view(len(factors), at_once, -1, factors.shape[-1])
+    factors = factors.view(len(factors), at_once, together // at_once, factors.shape[-1])
     return factors.prod(1).log_().sum(1) + rest.log_().sum(1)

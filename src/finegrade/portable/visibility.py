@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-_PAIRS = {"cpu": 1 << 22, "cuda": 1 << 26}
-"""Queries times keys that are looked at together: megabytes, and enough of them to be worth a GPU's while."""
+_PAIRS = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Queries times keys that are looked at together: what fits into a processor's cache; enough to be worth a GPU's while."""
 
 
 class Visibility:
@@ -104,8 +104,8 @@ class Visibility:
         for start in range(0, tokens, at_once):
             stop = min(start + at_once, tokens)
             visible = self._heard_rows(start, stop)
-            keys_seen[:, start:stop] = visible.sum(2)
-            heard[:, slice(*self.keys(start, stop))] += visible.sum(1)
+            keys_seen[:, start:stop] = visible.sum(2, dtype=torch.int32)
+            heard[:, slice(*self.keys(start, stop))] += visible.sum(1, dtype=torch.int32)
         return keys_seen, heard
 
     def _counts_without_matrix(self) -> tuple[Tensor, Tensor]:
