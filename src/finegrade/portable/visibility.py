@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 _PAIRS = {"cpu": 1 << 20, "cuda": 1 << 26}
-"""Queries times keys that are looked at together: what fits into a processor's cache; enough to be worth a GPU's while."""
+"""Queries times keys looked at together: what fits into a processor's cache, and enough to be worth a GPU's while."""
 
 
 class Visibility:
