@@ -28,6 +28,10 @@ def request(text: str, max_tokens: int = 50) -> ChatRequest:
     return ChatRequest(model="m", messages=(message,), max_tokens=max_tokens, temperature=0, seed=0, reply_schema={})
 
 
+def reserve(budget: Budget, one: ChatRequest) -> None:
+    asyncio.run(asyncio.wait_for(budget.reserve(one), 5))
+
+
 def reply(tokens_in: int, tokens_out: int) -> Reply:
     return Reply(text="x", finish_reason="stop", prompt_tokens=tokens_in, completion_tokens=tokens_out, seconds=0)
 
@@ -44,10 +48,9 @@ def test_what_is_spent_never_passes_the_cap(tmp_path_factory, cap, asked):
         spent, under_way = 0, []
         for length, out, answered in asked:
             one = request("x" * length, out)
-            try:
-                budget.reserve(one)
-            except InputError:
+            if budget.refusal(one):
                 continue
+            reserve(budget, one)
             under_way.append(one)
             if answered:
                 done = under_way.pop(0)
@@ -56,15 +59,32 @@ def test_what_is_spent_never_passes_the_cap(tmp_path_factory, cap, asked):
         assert spent + sum(one.size() + one.max_tokens for one in under_way) <= cap
 
 
+def test_what_cannot_be_reserved_waits_for_what_is_under_way(tmp_path):
+    async def go():
+        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+            budget = Budget(LLMConfig(max_tokens=200), ledger)
+            await budget.reserve(request("x" * 84, 50))  # at most 150
+            second = asyncio.ensure_future(budget.reserve(request("x" * 84, 50)))
+            third = asyncio.ensure_future(budget.reserve(request("x" * 884, 50)))
+            await asyncio.sleep(0.01)
+            assert not second.done()
+            budget.settle(request("x" * 84, 50), reply(20, 5))
+            await asyncio.wait_for(second, 5)
+            budget.lose()  # the second is spent in full, and nothing is under way
+            with pytest.raises(InputError, match="175 tokens spent"):
+                await asyncio.wait_for(third, 5)
+
+    asyncio.run(go())
+
+
 def test_money_is_capped_by_the_prices(tmp_path):
     config = LLMConfig(max_cost=0.001, price_in=1.0, price_out=10.0)
     with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
         budget = Budget(config, ledger)
-        budget.reserve(request("x" * 84, 50))  # 100 in, 50 out: 0.0006
-        with pytest.raises(InputError, match=r"llm\.max_cost"):
-            budget.reserve(request("x" * 84, 50))
+        reserve(budget, request("x" * 84, 50))  # 100 in, 50 out: 0.0006
+        assert "llm.max_cost" in str(budget.refusal(request("x" * 84, 50)))
         budget.settle(request("x" * 84, 50), reply(10, 5))
-        budget.reserve(request("x" * 84, 50))
+        reserve(budget, request("x" * 84, 50))
 
 
 def test_what_was_spent_before_counts(tmp_path):
@@ -75,7 +95,7 @@ def test_what_was_spent_before_counts(tmp_path):
         Ledger(tmp_path / "ledger.sqlite", "synthesize") as ledger,
         pytest.raises(InputError, match="950 tokens spent"),
     ):
-        Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+        reserve(Budget(LLMConfig(max_tokens=1000), ledger), request("x", 50))
 
 
 def test_a_request_whose_reply_was_lost_counts_with_the_most_that_it_can_cost(tmp_path):
@@ -84,16 +104,16 @@ def test_a_request_whose_reply_was_lost_counts_with_the_most_that_it_can_cost(tm
         ledger.asked(lost.key(), lost.model_dump(mode="json"))
     with Ledger(tmp_path / "ledger.sqlite", "synthesize") as ledger:
         with pytest.raises(InputError, match="950 tokens spent or under way"):
-            Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+            reserve(Budget(LLMConfig(max_tokens=1000), ledger), request("x", 50))
         ledger.asked(lost.key(), lost.model_dump(mode="json"))
         ledger.replied(lost.key(), reply(10, 5))  # the first attempt may have been paid for all the same
         with pytest.raises(InputError, match="965 tokens spent or under way"):
-            Budget(LLMConfig(max_tokens=1000), ledger).reserve(request("x", 50))
+            reserve(Budget(LLMConfig(max_tokens=1000), ledger), request("x", 50))
 
 
 def test_every_attempt_counts_until_the_cap(fake_llm, tmp_path, monkeypatch):
     """A server that is too slow is asked again and again: each time it may have done the work."""
-    monkeypatch.setattr("finegrade.llm.client._pause", lambda error, attempt: 0.0)
+    monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, attempt: 0.0)
     fake_llm.answer = lambda body: (time.sleep(0.3), fake_llm.reply("x"))[1]
     one = request("x" * 84, 50)  # at most 150 tokens
 

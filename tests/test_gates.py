@@ -2,12 +2,12 @@
 
 import pytest
 
-from finegrade.config import SynthesisConfig
 from finegrade.gates import refusal
 from finegrade.llm.client import REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
+from finegrade.writing_config import SynthesisConfig
 
 QUERY, SIBLING = "Remove duplicate keys from the mapping.", "Count duplicate keys of the mapping."
 POSITIVE = (

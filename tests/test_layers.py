@@ -18,22 +18,24 @@ RANKS: dict[str, int] = {
             "portable.token_pooling portable.fused_tiles",
             "portable.blockwise portable.fused_kernels",
             "portable.fused",
-            "errors pages machine entries records console portable.received_attention portable.anchor_pooling "
-            "portable.latent_pooling "
+            "section errors pages machine entries records levels console portable.received_attention "
+            "portable.anchor_pooling portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
-            "config catalogue store trainer hub lexical llm.request charts curriculum siblings "
+            "writing_config llm.limiter llm.failures",
+            "drawing config catalogue store trainer hub lexical llm.request charts curriculum siblings "
             "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
-            "config_file config_writing export_folder plain_folder wheels rows mining llm.budget sources.files "
-            "sources.languages sources.own_queries sources.python_docs sources.splitting",
+            "config_file config_writing export_folder plain_folder wheels rows mining llm.budget llm.commits "
+            "llm.dialect sources.files sources.languages sources.own_queries sources.python_docs sources.splitting",
             "fetching summary distil_texts llm.client sources.documents sources.document_seeds sources.working_set "
             "evaluation.test_set",
             "gguf",
             # what stages are made of
-            "cards student_card encoder packing prompts scoring llm.asking sources.tokens evaluation.sts",
+            "cards student_card encoder packing prompts scoring llm.asking llm.structured sources.tokens "
+            "evaluation.sts",
             "trained finding gates query_prompts score_book sources.chunking evaluation.intervals",
             "anchors estimating query_gates rewriting sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 
-REPLY = Reply(text="the reply", finish_reason="stop", prompt_tokens=7, completion_tokens=3, seconds=0.5)
+REPLY = Reply(text="the reply", finish_reason="stop", prompt_tokens=7, completion_tokens=3, seconds=0.5, cost=0.25)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_asking_again_keeps_one_row_and_never_loses_a_reply(path):
         ledger.asked("key", {})
         assert ledger.find("key") == REPLY
         assert ledger.totals() == {
-            "requests": 1, "replies": 1, "prompt_tokens": 7, "completion_tokens": 3, "seconds": 0.5,
+            "requests": 1, "replies": 1, "prompt_tokens": 7, "completion_tokens": 3, "seconds": 0.5, "cost": 0.25,
         }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import FakeLLM, write_pairs
-from finegrade.config import Config, SynthesisConfig
+from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
@@ -21,6 +21,7 @@ from finegrade.seeding import make_seeds
 from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows
 from finegrade.synthesis import synthesize
 from finegrade.text import content_words, jaccard
+from finegrade.writing_config import SynthesisConfig
 
 KEY = "sk-secret-KEY-456"
 PARTS = re.compile(r"How to (\w+) the (\w+) in (\w+) number (\d+)\?$")

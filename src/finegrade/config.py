@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from finegrade.section import Section
+from finegrade.writing_config import DrawsConfig, SynthesisConfig, TasksConfig
 
 CHUNK_TOKENS = 150
 
@@ -15,12 +18,6 @@ _PATH_HOLDS = {
     "beir": "a folder with corpus.jsonl, queries.jsonl and qrels/",
     "pairs": 'a JSONL file with "query" and "positive" in each row',
 }
-
-
-class Section(BaseModel):
-    """A section of finegrade.toml: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceConfig(Section):
@@ -161,20 +158,6 @@ class QueriesConfig(Section):
     temperature: float = Field(0.7, ge=0, le=2)
 
 
-class SynthesisConfig(Section):
-    """How negatives are written and mined."""
-
-    llm_samples: int = Field(100, ge=0)
-    """How many rewritten texts to get past the gates: the hardest level of that many samples."""
-    max_requests: int = Field(1_000, ge=0)
-    """Hard cap on the requests to the LLM."""
-    temperature: float = Field(0.2, ge=0, le=2)
-    max_passage_chars: int = Field(600, ge=120)
-    """Longer positives are not rewritten: the time an LLM takes grows with them."""
-    min_changed: int = Field(2, ge=1)
-    """A rewrite that differs from the positive in fewer content words (gone and new together) is a near-copy."""
-
-
 class VerificationConfig(Section):
     """How negatives are checked."""
 
@@ -248,6 +231,8 @@ class Config(Section):
     source: SourceConfig
     llm: LLMConfig = LLMConfig()
     queries: QueriesConfig = QueriesConfig()
+    tasks: TasksConfig = TasksConfig()
+    draws: DrawsConfig = DrawsConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verification: VerificationConfig = VerificationConfig()
     training: TrainingConfig = TrainingConfig()

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from finegrade.config import Config, Section, SourceConfig
+from finegrade.config import Config, SourceConfig
 from finegrade.errors import InputError
+from finegrade.section import Section
 from finegrade.text import encodable, without_control_signs
 
 _COMMENTS = {

@@ -2,12 +2,12 @@
 
 from difflib import SequenceMatcher
 
-from finegrade.config import SynthesisConfig
 from finegrade.llm.client import REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
 from finegrade.text import content_words, normalised, shingles, words
+from finegrade.writing_config import SynthesisConfig
 
 MIN_SEQUENCE_RATIO = 0.5
 """A rewrite keeps at least this share of the word sequence, or it is a different text and no near miss."""

@@ -131,7 +131,7 @@ async def ask_for_queries(
     set_aside: list[QuerySetAside] = []
     seen: set[str] = set()
     styles = config.queries.styles
-    asking = ask_each(asked, lambda chunk: _request(chunk, config), config.llm, ledger, run.path(LLM_LOG))
+    asking = ask_each(asked, lambda ask, chunk: ask(_request(chunk, config)), config.llm, ledger, run.path(LLM_LOG))
     with progress("the LLM writes queries", len(asked)) as meter:
         async with aclosing(asking) as replies:
             async for chunk, reply in replies:

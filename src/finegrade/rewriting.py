@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from finegrade.config import Config, SynthesisConfig
+from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.gates import refusal
 from finegrade.llm.asking import ask_each, model_name
@@ -16,6 +16,7 @@ from finegrade.records import HARDEST, Negative, Record, Seed
 from finegrade.siblings import Siblings
 from finegrade.store import LLM_LOG, RunFolder
 from finegrade.text import content_words
+from finegrade.writing_config import SynthesisConfig
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ async def write_rewrites(
     written: dict[str, Negative] = {}
     set_aside: list[SetAside] = []
     rewrites = rewrites[: config.synthesis.max_requests]
-    asking = ask_each(rewrites, lambda rewrite: _request(rewrite, config), config.llm, ledger, run.path(LLM_LOG))
+    asking = ask_each(
+        rewrites, lambda ask, rewrite: ask(_request(rewrite, config)), config.llm, ledger, run.path(LLM_LOG)
+    )
     with progress("the LLM writes negatives", wanted) as meter:
         async with aclosing(asking) as replies:
             async for rewrite, reply in replies:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable
 
 _WORD = re.compile(r"\w+(?:\+\+|#)?")  # C, C++ and C# are three words
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SENTENCE_END = re.compile(r"""[.!?…](?:["'`”’»)\]*]*)(?=\s|$)|[。！？][”’」』）]*""")
 _STOPWORDS = frozenset(
     word
     for line in (
@@ -44,6 +45,12 @@ def jaccard(left: Collection[Hashable], right: Collection[Hashable]) -> float:
 def normalised(text: str) -> str:
     """The text as compared for equality: lower-case words joined by single spaces; signs where there are no words."""
     return " ".join(words(text)) or " ".join(text.split())
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to the end of its last whole sentence; empty where none ends."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
 
 
 def encodable(text: str) -> str:

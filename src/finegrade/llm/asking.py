@@ -3,9 +3,10 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +15,17 @@ from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
 from finegrade.llm.budget import Budget
-from finegrade.llm.client import REFUSED, LLMClient
+from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest
 
 T = TypeVar("T")
+R = TypeVar("R")
+Ask = Callable[[ChatRequest], Awaitable[Reply]]
+
+AHEAD = 4
+"""Items that are talked about at once, in requests that may be under way: a slow one at the head holds up no others."""
 
 
 def model_name(config: LLMConfig) -> str:
@@ -62,7 +68,8 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
     with server:
         if not config.base_url:
             base_url, key = embedded.base_url, embedded.api_key
-        client = LLMClient(base_url, key, ledger, config.timeout, Budget(config, ledger), lost=lost)
+        budget = Budget(config, ledger)
+        client = LLMClient(base_url, key, ledger, config.timeout, budget, lost, config.concurrency)
         try:
             yield client
         finally:
@@ -80,19 +87,22 @@ def _key(variable: str | None) -> str:
 
 
 async def ask_each(
-    items: Iterable[T], request_of: Callable[[T], ChatRequest], config: LLMConfig, ledger: Ledger, log: Path
-) -> AsyncGenerator[tuple[T, Reply]]:
-    """Asks about one item after another, ``llm.concurrency`` at once.
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLMConfig, ledger: Ledger, log: Path,
+    needed: Callable[[], float] = lambda: inf,
+) -> AsyncGenerator[tuple[T, R]]:  # fmt: skip
+    """Talks with the LLM about one item after another, with at most ``llm.concurrency`` requests under way.
 
-    Yields each item with its reply in the order of the items, so that the result depends on no clock. Use it inside
-    ``contextlib.aclosing``: when you have enough, what is under way is waited for and kept in the ledger.
+    Yields each item with what came of it in the order of the items, so that the result depends on no clock. Use it
+    inside ``contextlib.aclosing``.
 
     Args:
-        items: What to ask about.
-        request_of: Makes the request for one.
+        items: What to talk about.
+        talk: Asks about one of them, as often as it needs to.
         config: Names the LLM.
         ledger: Where requests and replies are kept; what it holds is not asked again.
         log: Where the embedded server's own log goes.
+        needed: How many more results would be enough, if all were of use: never are more talked about, so that what is
+            asked depends on no clock either, and nothing is under way that nobody needs.
 
     Raises:
         InputError: The LLM cannot be had, or it refused every single request.
@@ -100,27 +110,18 @@ async def ask_each(
     if held := int(ledger.totals()["replies"]):
         say(f"{ledger.purpose}: continues, the ledger holds {held} replies; what it holds is not asked again")
     async with open_llm(config, ledger, log) as client:
-        waiting: deque[tuple[T, asyncio.Task[Reply]]] = deque()
+        waiting: deque[tuple[T, asyncio.Task[R]]] = deque()
         left = iter(items)
-        refused = answered = 0
         try:
             while True:
-                for item in islice(left, config.concurrency - len(waiting)):
-                    waiting.append((item, asyncio.ensure_future(client.complete(request_of(item)))))
+                most = min(AHEAD * config.concurrency, needed())
+                for item in islice(left, max(0, int(most) - len(waiting))):
+                    waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
                 if not waiting:
                     break
                 item, task = waiting.popleft()
-                reply = await task
-                refused += reply.finish_reason == REFUSED
-                answered += reply.finish_reason != REFUSED
-                yield item, reply
-            if refused and not answered:
-                remedy = "Check llm.model and the server's log: it may not take the requests' form."
-                got = f"a refusal of all {refused} requests"
-                raise InputError("the LLM", got=got, wanted="replies", remedy=remedy)
-        except GeneratorExit:  # enough: what is under way is paid for, so it goes into the ledger
-            await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
-            raise
+                yield item, await task
+            client.check_some_were_answered()
         finally:
             for _, task in waiting:
                 task.cancel()

@@ -1,5 +1,7 @@
 """A hard cap on what a remote LLM reads and writes."""
 
+import asyncio
+
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
@@ -27,38 +29,62 @@ class Budget:
 
     def __init__(self, config: LLMConfig, ledger: Ledger) -> None:
         self._config = config
+        self._under_way, self._changed = 0, asyncio.Event()
         before = ledger.totals(every_purpose=True)
         lost = [(ChatRequest.model_validate(request), times) for request, times in ledger.lost()]
         self._tokens_in = before["prompt_tokens"] + sum(times * request.size() for request, times in lost)
         self._tokens_out = before["completion_tokens"] + sum(times * request.max_tokens for request, times in lost)
 
-    def reserve(self, request: ChatRequest) -> None:
-        """Sets the most aside that a request can cost.
-
-        Raises:
-            InputError: It could go beyond a cap.
-        """
+    def refusal(self, request: ChatRequest) -> InputError | None:
+        """Why a request may not be sent now: it could go beyond a cap."""
         config = self._config
         tokens_in, tokens_out = self._tokens_in + request.size(), self._tokens_out + request.max_tokens
         if config.max_tokens is not None and tokens_in + tokens_out > config.max_tokens:
-            raise _reached(
+            return _reached(
                 "llm.max_tokens", f"{self._tokens_in + self._tokens_out:,.0f} tokens", f"{config.max_tokens:,}"
             )
         money = cost(config, tokens_in, tokens_out)
         if config.max_cost is not None and money is not None and money > config.max_cost:
             spent = cost(config, self._tokens_in, self._tokens_out) or 0.0
-            raise _reached("llm.max_cost", f"{spent:.4f}", f"{config.max_cost}")
-        self._tokens_in, self._tokens_out = tokens_in, tokens_out
+            return _reached("llm.max_cost", f"{spent:.4f}", f"{config.max_cost}")
+        return None
+
+    async def reserve(self, request: ChatRequest) -> None:
+        """Sets the most aside that a request can cost; where that is too much, waits for what is under way.
+
+        Raises:
+            InputError: It could go beyond a cap, and nothing is under way that may turn out cheaper.
+        """
+        while reached := self.refusal(request):
+            if not self._under_way:
+                raise reached
+            await self._changed.wait()
+        self._under_way += 1
+        self._tokens_in += request.size()
+        self._tokens_out += request.max_tokens
 
     def release(self, request: ChatRequest) -> None:
         """Takes back what was set aside for an attempt that costs nothing."""
-        self._tokens_in -= request.size()
-        self._tokens_out -= request.max_tokens
+        self._put(-request.size(), -request.max_tokens)
 
     def settle(self, request: ChatRequest, reply: Reply) -> None:
         """Puts what a request did cost in place of what it could."""
-        self._tokens_in += reply.prompt_tokens - request.size()
-        self._tokens_out += reply.completion_tokens - request.max_tokens
+        self._put(reply.prompt_tokens - request.size(), reply.completion_tokens - request.max_tokens)
+
+    def lose(self) -> None:
+        """An attempt has failed that may have been paid for: what was set aside for it is spent."""
+        self._put(0, 0)
+
+    def price(self, reply: Reply) -> float | None:
+        """What a reply cost; None without prices."""
+        return cost(self._config, reply.prompt_tokens, reply.completion_tokens)
+
+    def _put(self, tokens_in: int, tokens_out: int) -> None:
+        self._under_way -= 1
+        self._tokens_in += tokens_in
+        self._tokens_out += tokens_out
+        self._changed.set()  # wakes who waits now
+        self._changed.clear()
 
 
 def _reached(cap: str, spent: str, limit: str) -> InputError:

@@ -1,34 +1,40 @@
 """The one async client that all generation goes through, for any OpenAI-compatible server."""
 
 import asyncio
-import random
 import time
 from typing import Any, cast
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import openai
 
 from finegrade.errors import InputError
 from finegrade.llm.budget import Budget
+from finegrade.llm.commits import Commits
+from finegrade.llm.dialect import Dialect, Way
+from finegrade.llm.failures import Patience, asked_pause, is_free, is_overload, passes
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.limiter import Limiter
 from finegrade.llm.request import ChatRequest
 
-REFUSED = "refused"
-"""Finish reason of a reply that stands for a request that the server would not answer (too long, filtered)."""
+REFUSED, FAILED = "refused", "failed"
+"""Finish reasons of replies that stand for a request that the server would not answer (too long, filtered), or could
+not, again and again, while it answered others. They are not kept: the next run asks again."""
 
 _REFUSALS = (400, 413, 422)
 _REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
+_NOT_TAKEN = (openai.BadRequestError, openai.UnprocessableEntityError)
 _NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 """What the client would take from the environment and send to whatever server is named."""
 
-ATTEMPTS = 5
-_LONGEST_PAUSE = 60.0  # seconds
 _SENSIBLE = 100_000_000  # tokens of one request
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class LLMClient:
     """Asks an OpenAI-compatible server, through the ledger.
+
+    Use it where nothing else writes to the ledger's file.
 
     Args:
         base_url: The server, e.g. "http://127.0.0.1:8000/v1".
@@ -37,20 +43,29 @@ class LLMClient:
         timeout: Seconds until a request counts as failed.
         budget: Says when it is enough.
         lost: For the user: what to do when the server cannot be reached.
+        most: Requests under way at once, at most.
 
     Raises:
         InputError: The key cannot be sent in a header.
     """
 
-    def __init__(self, base_url: str, api_key: str, ledger: Ledger, timeout: float, budget: Budget, lost: str) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, ledger: Ledger, timeout: float, budget: Budget, lost: str, most: int = 1
+    ) -> None:
         self.host = urlsplit(base_url).hostname or "?"
         if not (api_key.isascii() and api_key.isprintable()):
             remedy = "Set the environment variable that llm.api_key_env names."
             got = "a key that no header can carry"
             raise InputError(f"the LLM at {self.host}", got=got, wanted="printable ASCII", remedy=remedy) from None
-        self._refused = 0  # in a row
+        self._answered = self._refused = 0  # replies; refusals in a row
         self._ledger, self._budget, self._lost = ledger, budget, lost
-        http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
+        self._commits = Commits(ledger.path, ledger.purpose)
+        self._limiter, self._dialect = Limiter(most), Dialect()
+        self._finding_a_way = asyncio.Lock()
+        self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        http = openai.DefaultAsyncHttpxClient(
+            trust_env=self.host not in _LOOPBACK  # loopback goes through no proxy
+        )
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key,
@@ -61,57 +76,107 @@ class LLMClient:
         )
 
     async def complete(self, request: ChatRequest) -> Reply:
-        """The reply to a request; one that the ledger holds is not asked again.
+        """The reply to a request; one that the ledger holds is not asked again, nor is one that is under way.
 
-        A request that the server refuses gives an empty reply with finish_reason REFUSED, which is not kept: the next
-        run asks again.
+        A request that the server refuses, or fails at again and again while it answers others, gives an empty reply
+        with finish_reason REFUSED or FAILED.
 
         Raises:
-            InputError: The server cannot be reached, refuses the key or one request after the other, or does not know
-                the model; or the budget is spent.
+            InputError: The server cannot be reached, refuses the key or one request after the other, has too much to
+                do for minutes, or does not know the model; or the budget is spent.
         """
         key = request.key()
         known = self._ledger.find(key)
         if known:
             return known
-        for attempt in range(1, ATTEMPTS + 1):
-            self._budget.reserve(request)
-            self._ledger.asked(key, request.model_dump(mode="json"))
-            try:
-                reply = await self._ask(request)
-            except openai.OpenAIError as error:
-                if _is_free(error):
-                    self._ledger.withdraw(key)
-                    self._budget.release(request)
-                if _passes(error) and attempt < ATTEMPTS:
-                    await asyncio.sleep(_pause(error, attempt))
-                elif self._is_refusal_of_this_one(error):
-                    return Reply(text="", finish_reason=REFUSED, prompt_tokens=0, completion_tokens=0, seconds=0)
-                else:
-                    raise self._explain(error) from None
-            else:
-                self._refused = 0
-                self._ledger.replied(key, reply)
-                self._budget.settle(request, reply)
-                return reply
-        raise AssertionError("the last attempt returns or raises")
+        lock = self._same.setdefault(key, asyncio.Lock())
+        async with lock:
+            return self._ledger.find(key) or await self._persist(key, request)
+
+    def check_some_were_answered(self) -> None:
+        """For the end.
+
+        Raises:
+            InputError: Every single request was refused.
+        """
+        if self._refused and not self._answered:
+            remedy = "Check llm.model and the server's log: it may not take the requests' form."
+            got = f"a refusal of all {self._refused} requests"
+            raise InputError(f"the LLM at {self.host}", got=got, wanted="replies", remedy=remedy)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections, and the ledger's writer when all is written."""
         await self._client.close()
+        self._commits.close()
 
-    async def _ask(self, request: ChatRequest) -> Reply:
-        began = time.monotonic()
-        schema = {"name": "reply", "strict": True, "schema": request.reply_schema}
+    async def _persist(self, key: str, request: ChatRequest) -> Reply:
+        """Asks until there is a reply, or no sense in going on."""
+        patience = Patience(self._answered)
+        while True:
+            try:
+                return await self._attempt(key, request)
+            except openai.OpenAIError as error:
+                if not passes(error):
+                    self._refuse(error)
+                    return _without_text(REFUSED)
+                pause = patience.after(error, self._answered)
+                if pause is None and patience.others_were_answered:
+                    return _without_text(FAILED)
+                if pause is None:
+                    raise self._explain(error) from None
+                await asyncio.sleep(pause)
+
+    async def _attempt(self, key: str, request: ChatRequest) -> Reply:
+        async with self._limiter.place() as entered:
+            try:
+                way = self._dialect.way
+                try:
+                    reply = await self._send(key, request, way)
+                except _NOT_TAKEN as error:
+                    reply = await self._say_otherwise(key, request, way, error)
+            except openai.OpenAIError as error:
+                if is_overload(error):
+                    self._limiter.overloaded(entered, asked_pause(error))
+                raise
+        self._answered += 1
+        self._refused = 0
+        self._limiter.answered()
+        reply = reply.model_copy(update={"cost": self._budget.price(reply)})
+        await self._commits.write(lambda ledger: ledger.replied(key, reply))
+        self._budget.settle(request, reply)
+        return reply
+
+    async def _say_otherwise(self, key: str, request: ChatRequest, way: Way, error: openai.APIStatusError) -> Reply:
+        """Tries other ways, one request at a time: the next finds the way known."""
+        tried = {way}
+        async with self._finding_a_way:
+            while (way := self._dialect.other(way, error) or way) not in tried:
+                tried.add(way)
+                try:
+                    return await self._send(key, request, way)
+                except _NOT_TAKEN as refusal:
+                    error = refusal
+        raise error
+
+    async def _send(self, key: str, request: ChatRequest, way: Way) -> Reply:
+        await self._budget.reserve(request)
+        await self._commits.write(lambda ledger: ledger.asked(key, request.model_dump(mode="json")))
         try:
-            answer = await self._client.chat.completions.create(
-                model=request.model,
-                messages=cast(Any, [message.model_dump() for message in request.messages]),
-                max_tokens=request.max_tokens,
-                temperature=request.temperature,
-                seed=request.seed,
-                response_format={"type": "json_schema", "json_schema": cast(Any, schema)},
-            )
+            reply = await self._ask(request, way)
+        except openai.OpenAIError as error:
+            if is_free(error):
+                await self._commits.write(lambda ledger: ledger.withdraw(key))
+                self._budget.release(request)
+            else:
+                self._budget.lose()
+            raise
+        self._dialect.taken(way)
+        return reply
+
+    async def _ask(self, request: ChatRequest, way: Way) -> Reply:
+        began = time.monotonic()
+        try:
+            answer = await self._client.chat.completions.create(**way.parameters(request))
         except (ValueError, TypeError, AttributeError):  # an answer that is no JSON, or not of a completion's form
             raise self._strange() from None
         try:
@@ -126,10 +191,15 @@ class LLMClient:
         except (ValueError, TypeError, AttributeError, LookupError):
             raise self._strange() from None
 
-    def _is_refusal_of_this_one(self, error: openai.OpenAIError) -> bool:
-        """Whether it is this request that the server will not answer, and not one after the other."""
+    def _refuse(self, error: openai.OpenAIError) -> None:
+        """Counts a refusal.
+
+        Raises:
+            InputError: It is not this request alone that the server will not answer.
+        """
         self._refused += 1
-        return getattr(error, "status_code", 0) in _REFUSALS and self._refused < _REFUSALS_IN_A_ROW
+        if getattr(error, "status_code", 0) not in _REFUSALS or self._refused >= _REFUSALS_IN_A_ROW:
+            raise self._explain(error) from None
 
     def _strange(self) -> InputError:
         remedy = "Check that llm.base_url names an OpenAI-compatible server. Replies so far are kept."
@@ -155,25 +225,8 @@ class LLMClient:
         )
 
 
-def _is_free(error: openai.OpenAIError) -> bool:
-    """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
-    # by name: which HTTP library is below differs from version to version of the client
-    never_arrived = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
-    return isinstance(error, openai.APIStatusError) or never_arrived
-
-
-def _passes(error: openai.OpenAIError) -> bool:
-    """Whether the same request may be answered a little later."""
-    status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-    return isinstance(error, openai.APIConnectionError) or status in (408, 409, 429) or bool(status >= 500)
-
-
-def _pause(error: openai.OpenAIError, attempt: int) -> float:
-    """Seconds: what the server asks for, else twice as long each time, never all clients at once."""
-    asked = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    if asked.isdigit():
-        return min(float(asked), _LONGEST_PAUSE)
-    return float(min(0.5 * 2 ** (attempt - 1), 8.0)) * random.uniform(0.75, 1.0)
+def _without_text(finish_reason: str) -> Reply:
+    return Reply(text="", finish_reason=finish_reason, prompt_tokens=0, completion_tokens=0, seconds=0)
 
 
 def _counted(tokens: object, most: int) -> int:

@@ -7,6 +7,8 @@ changed parser reads the replies again without asking.
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,9 +30,11 @@ CREATE TABLE IF NOT EXISTS requests (
     finish_reason TEXT,
     prompt_tokens INTEGER,
     completion_tokens INTEGER,
-    seconds REAL
+    seconds REAL,
+    cost REAL
 ) WITHOUT ROWID
 """
+_COLUMNS = "reply, finish_reason, prompt_tokens, completion_tokens, seconds, cost"
 
 
 class Reply(Record):
@@ -42,6 +46,7 @@ class Reply(Record):
         prompt_tokens: Tokens read, as the server counts them.
         completion_tokens: Tokens written.
         seconds: From request to reply.
+        cost: By the prices of that time; None where none were named.
     """
 
     text: str
@@ -49,6 +54,7 @@ class Reply(Record):
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    cost: float | None = None
 
     @field_validator("text")
     @classmethod
@@ -65,14 +71,16 @@ class Ledger:
     """
 
     def __init__(self, path: Path, purpose: str) -> None:
-        self._path, self.purpose = path, purpose
+        self.path, self.purpose = path, purpose
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
-            self._db.execute("SELECT attempts FROM requests LIMIT 0")  # one of another version shows here
+            if "cost" not in {column for _, column, *_ in self._db.execute("PRAGMA table_info(requests)")}:
+                self._db.execute("ALTER TABLE requests ADD COLUMN cost REAL")  # it has replies that were paid for
+            self._db.execute(f"SELECT attempts, {_COLUMNS} FROM requests LIMIT 0")  # one of another version shows here
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
                 raise no_space(path, "space for the ledger") from None
@@ -92,18 +100,26 @@ class Ledger:
             return self._db.execute(statement, values)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
-                raise no_space(self._path, "space for the ledger") from None
+                raise no_space(self.path, "space for the ledger") from None
             remedy = "Mend the disk or its permissions; what the ledger holds is kept."
-            raise InputError(str(self._path), got=error, wanted="a ledger to write to", remedy=remedy) from None
+            raise InputError(str(self.path), got=error, wanted="a ledger to write to", remedy=remedy) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keeps everything that is written in the block, or nothing of it; on the disk when the block ends."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._db.execute("ROLLBACK")
+            raise
 
     def find(self, key: str) -> Reply | None:
         """The reply to a request that was asked before, or None."""
-        row = self._execute(
-            "SELECT reply, finish_reason, prompt_tokens, completion_tokens, seconds FROM requests"
-            " WHERE key = ? AND reply IS NOT NULL",
-            (key,),
-        ).fetchone()
-        names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds")
+        row = self._execute(f"SELECT {_COLUMNS} FROM requests WHERE key = ? AND reply IS NOT NULL", (key,)).fetchone()
+        names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds", "cost")
         return Reply(**dict(zip(names, row, strict=True))) if row else None
 
     def asked(self, key: str, request: dict[str, Any]) -> None:
@@ -117,14 +133,14 @@ class Ledger:
     def replied(self, key: str, reply: Reply) -> None:
         """Writes down the raw reply; when this returns it is on the disk."""
         self._execute(
-            "UPDATE requests SET reply = ?, finish_reason = ?, prompt_tokens = ?, completion_tokens = ?, seconds = ?"
-            " WHERE key = ?",
+            f"UPDATE requests SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?) WHERE key = ?",
             (
                 reply.text,
                 reply.finish_reason,
                 reply.prompt_tokens,
                 reply.completion_tokens,
                 reply.seconds,
+                reply.cost,
                 key,
             ),
         )
@@ -142,10 +158,11 @@ class Ledger:
         return [(json.loads(request), number) for request, number in rows]
 
     def totals(self, every_purpose: bool = False) -> dict[str, float]:
-        """Requests, replies, tokens and seconds over the ledger's whole life, for this purpose or for all."""
+        """Requests, replies, tokens, seconds and cost over the ledger's whole life, for this purpose or for all."""
         row = self._execute(
             "SELECT COUNT(*), COUNT(reply), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
-            " COALESCE(SUM(seconds), 0) FROM requests WHERE ? OR purpose = ?",
+            " COALESCE(SUM(seconds), 0), COALESCE(SUM(cost), 0) FROM requests WHERE ? OR purpose = ?",
             (every_purpose, self.purpose),
         ).fetchone()
-        return dict(zip(("requests", "replies", "prompt_tokens", "completion_tokens", "seconds"), row, strict=True))
+        names = ("requests", "replies", "prompt_tokens", "completion_tokens", "seconds", "cost")
+        return dict(zip(names, row, strict=True))

@@ -1,0 +1,82 @@
+"""What the failures of a server mean: whether to ask again, when, and how often."""
+
+import random
+import re
+
+import openai
+
+ATTEMPTS, ATTEMPTS_OVERLOADED = 5, 9
+"""Failures of one request after which it is set aside; or everything stops, where nobody else was answered meanwhile.
+Those of a server that has too much to do come with longer and longer pauses, about three minutes in all."""
+
+_OVERLOADED = (429, 503)
+_OUT_OF_QUOTA = "insufficient_quota"
+_LONGEST_PAUSE = 60.0  # seconds
+_NUMBER = re.compile(r"\d{1,9}(\.\d+)?")
+
+
+class Patience:
+    """How long one request is tried.
+
+    Args:
+        answered: Replies that the server had given when it was first asked.
+
+    Attributes:
+        others_were_answered: Whether the server has given a reply since.
+    """
+
+    def __init__(self, answered: int) -> None:
+        self._answered_first = self._answered_last = answered
+        self._failures = self._failures_overloaded = 0
+        self.others_were_answered = False
+
+    def after(self, error: openai.OpenAIError, answered: int) -> float | None:
+        """Seconds to wait after a failure, or None where it was the last one.
+
+        Args:
+            error: The failure.
+            answered: Replies that the server has given by now.
+        """
+        self.others_were_answered = answered > self._answered_first
+        if not is_overload(error):
+            self._failures += 1
+            return _pause(error, self._failures) if self._failures < ATTEMPTS else None
+        if answered > self._answered_last:  # it does its work, and this one's turn will come
+            self._answered_last, self._failures_overloaded = answered, 0
+        self._failures_overloaded += 1
+        if self._failures_overloaded < ATTEMPTS_OVERLOADED:
+            return _pause(error, self._failures_overloaded)
+        self.others_were_answered = False  # for minutes
+        return None
+
+
+def is_overload(error: openai.OpenAIError) -> bool:
+    """Whether the server has too much to do."""
+    return isinstance(error, openai.APIStatusError) and error.status_code in _OVERLOADED
+
+
+def is_free(error: openai.OpenAIError) -> bool:
+    """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
+    # by name: which HTTP library is below differs from version to version of the client
+    never_arrived = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
+    return isinstance(error, openai.APIStatusError) or never_arrived
+
+
+def passes(error: openai.OpenAIError) -> bool:
+    """Whether the same request may be answered a little later."""
+    if not isinstance(error, openai.APIStatusError):
+        return isinstance(error, openai.APIConnectionError)
+    status = error.status_code
+    return status in (408, 409) or status >= 500 or (status == 429 and error.code != _OUT_OF_QUOTA)
+
+
+def asked_pause(error: openai.OpenAIError) -> float:
+    """Seconds that the server asks for, within reason; 0 where it names none."""
+    asked: str = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
+    return min(float(asked), _LONGEST_PAUSE) if _NUMBER.fullmatch(asked) else 0.0
+
+
+def _pause(error: openai.OpenAIError, failures: int) -> float:
+    """Seconds: what the server asks for, or twice as long each time; never all clients at once."""
+    doubled = min(2.0 ** (failures - 2), _LONGEST_PAUSE)
+    return float(max(asked_pause(error), doubled) * random.uniform(1.0, 1.25))

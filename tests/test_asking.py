@@ -1,0 +1,202 @@
+"""Many requests at once: in order, none twice, no more than the server bears, and an end where there is no sense."""
+
+import asyncio
+import threading
+import time
+from contextlib import aclosing
+
+import pytest
+
+from finegrade.config import LLMConfig
+from finegrade.errors import InputError
+from finegrade.llm.asking import ask_each
+from finegrade.llm.client import FAILED
+from finegrade.llm.ledger import Ledger
+from finegrade.llm.request import ChatRequest, Message
+
+
+def request(content: object) -> ChatRequest:
+    return ChatRequest(
+        model="m", messages=(Message(role="user", content=str(content)),), max_tokens=20, temperature=0, seed=0,
+        reply_schema={"type": "object", "properties": {"passage": {"type": "string", "maxLength": 9}}},
+    )  # fmt: skip
+
+
+def content(body: dict) -> str:
+    return body["messages"][0]["content"]
+
+
+@pytest.fixture
+def ask_all(fake_llm, tmp_path, monkeypatch):
+    """Asks about items; gives them with their replies."""
+    monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, failures: 0.01)
+
+    def ask_all(items, concurrency=8, needed=None, found=None, **settings):
+        found = [] if found is None else found
+        config = LLMConfig(base_url=fake_llm.base_url, concurrency=concurrency, **settings)
+        options = {} if needed is None else {"needed": needed}
+
+        async def go():
+            with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+                asking = ask_each(
+                    items, lambda ask, item: ask(request(item)), config, ledger, tmp_path / "llm.log", **options
+                )
+                async with aclosing(asking) as replies:
+                    async for item, reply in replies:
+                        found.append((item, reply))
+
+        asyncio.run(go())
+        return found
+
+    return ask_all
+
+
+def test_results_come_in_the_order_of_the_items_whatever_takes_longer(ask_all, fake_llm):
+    fake_llm.answer = lambda body: (time.sleep(0.2 * (int(content(body)) % 5 == 0)), fake_llm.reply(content(body)))[1]
+    found = ask_all(range(40))
+    assert [(item, reply.text) for item, reply in found] == [(i, str(i)) for i in range(40)]
+
+
+def test_a_slow_one_holds_up_no_others(ask_all, fake_llm):
+    asked_while_slow = []
+    over = threading.Event()
+
+    def answer(body):
+        if content(body) == "0":
+            over.wait(5)
+        else:
+            asked_while_slow.append(body)
+            if len(asked_while_slow) == 30:
+                over.set()
+        return fake_llm.reply("x")
+
+    fake_llm.answer = answer
+    began = time.monotonic()
+    ask_all(range(31))
+    assert time.monotonic() - began < 4
+
+
+def test_the_same_request_is_asked_once_even_at_the_same_time(ask_all, fake_llm):
+    fake_llm.answer = lambda body: (time.sleep(0.05), fake_llm.reply("x"))[1]
+    assert len(ask_all(["same"] * 20)) == 20
+    assert len(fake_llm.requests) == 1
+
+
+def test_no_more_is_asked_than_could_be_needed(ask_all, fake_llm):
+    useful = {"2", "3", "11", "17"}
+    consumer = Consumer(useful, 4)
+    ask_all(range(100), needed=consumer.needed, concurrency=8, found=consumer.found)
+    assert sorted(int(content(body)) for body in fake_llm.requests) == list(range(18))
+
+
+class Consumer:
+    """Wants so many that are of use."""
+
+    def __init__(self, useful, wanted):
+        self.useful, self.wanted, self.found = useful, wanted, []
+
+    def needed(self):
+        return self.wanted - sum(str(item) in self.useful for item, _ in self.found)
+
+
+def test_a_server_that_takes_few_at_once_gets_few_at_once_and_answers_all(ask_all, fake_llm):
+    """The most it ever had at once falls from what was configured to about what it bears."""
+    inside, turned_away, lock = 0, [], threading.Lock()
+
+    def answer(body):
+        nonlocal inside
+        with lock:
+            if inside >= 4:
+                turned_away.append(time.monotonic())
+                return 429, {}
+            inside += 1
+        time.sleep(0.01)
+        with lock:
+            inside -= 1
+        return fake_llm.reply("x")
+
+    fake_llm.answer = answer
+    found = ask_all(range(400), concurrency=64)
+    assert all(reply.finish_reason == "stop" for _, reply in found)
+    assert len(turned_away) < 300  # sixty at the start; without the cuts it is thousands
+
+
+def test_one_that_fails_again_and_again_is_set_aside_where_others_are_answered(ask_all, fake_llm):
+    fake_llm.answer = lambda body: (500, {}) if content(body) == "7" else fake_llm.reply("x")
+    found = dict(ask_all(range(40)))
+    assert found[7].finish_reason == FAILED
+    assert {reply.finish_reason for item, reply in found.items() if item != 7} == {"stop"}
+    fake_llm.answer = lambda body: fake_llm.reply("now")
+    assert dict(ask_all([7]))[7].text == "now"
+
+
+@pytest.mark.parametrize(("status", "told"), [(500, "HTTP status 500"), (503, "HTTP status 503"), (429, "status 429")])
+def test_a_server_that_answers_nobody_any_more_stops_the_work_and_what_is_there_is_kept(
+    ask_all, fake_llm, tmp_path, status, told
+):
+    fake_llm.answer = lambda body: (status, {}) if len(fake_llm.requests) > 20 else fake_llm.reply("x")
+    with pytest.raises(InputError, match=told):
+        ask_all(range(1000))
+    assert len(fake_llm.requests) < 20 + 9 * 32 + 8
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        assert ledger.totals()["replies"] == 20
+        assert len(ledger.lost()) <= 8  # under way when it stopped
+
+
+def test_a_spent_quota_is_told_at_once(ask_all, fake_llm):
+    fake_llm.answer = lambda body: (429, {"error": {"code": "insufficient_quota", "message": "pay"}})
+    with pytest.raises(InputError, match="see to your quota"):
+        ask_all(range(100), concurrency=1)
+    assert len(fake_llm.requests) == 1
+
+
+def test_what_is_under_way_at_the_cap_is_waited_for(ask_all, fake_llm, tmp_path):
+    """Each counts with 100 at most and turns out to take 10: more than two at once would go beyond the cap."""
+    cap = 2 * (request("00").size() + 20) + 9
+    fake_llm.answer = lambda body: (time.sleep(0.01), fake_llm.reply("x"))[1]
+    with pytest.raises(InputError, match=r"llm\.max_tokens"):
+        ask_all([f"{i:02}" for i in range(50)], max_tokens=cap)
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        totals = ledger.totals()
+        assert ledger.lost() == []
+    assert totals["prompt_tokens"] + totals["completion_tokens"] <= cap
+    assert totals["replies"] == len(fake_llm.requests) >= 3
+
+
+REFUSALS = {
+    "bounds": lambda body: "maxLength" in str(body.get("response_format")),
+    "schema": lambda body: body.get("response_format", {}).get("type") == "json_schema",
+    "any form": lambda body: "response_format" in body,
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_what_a_server_does_not_take_is_said_in_another_way(ask_all, fake_llm, kind):
+    fake_llm.answer = lambda body: (400, {"error": {}}) if REFUSALS[kind](body) else fake_llm.reply("x")
+    assert {reply.text for _, reply in ask_all(range(50), concurrency=4)} == {"x"}
+    assert len(fake_llm.requests) <= 50 + 4 * 4  # once it is known, nobody tries the other ways
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"), [("max_tokens", "max_completion_tokens"), ("temperature", None), ("seed", None)]
+)
+def test_a_parameter_that_a_model_does_not_know_goes(ask_all, fake_llm, name, instead):
+    error = {"error": {"param": name, "code": "unsupported_parameter", "message": "no"}}
+    fake_llm.answer = lambda body: (400, error) if name in body else fake_llm.reply("x")
+    assert {reply.text for _, reply in ask_all(range(5), concurrency=1)} == {"x"}
+    assert len(fake_llm.requests) == 6
+    assert fake_llm.requests[-1].get(instead) == (20 if instead else None)
+    assert "json_schema" in str(fake_llm.requests[-1]["response_format"])
+
+
+def test_a_refusal_of_one_request_teaches_nothing(ask_all, fake_llm):
+    fake_llm.answer = lambda body: (400, {}) if content(body) == "0" else fake_llm.reply("x")
+    found = ask_all(range(30), concurrency=1)
+    assert found[0][1].finish_reason == "refused"
+    assert "maxLength" in str(fake_llm.requests[-1])
+
+
+def test_money_is_in_the_ledger_with_the_reply(ask_all, tmp_path):
+    ask_all(range(3), price_in=2.0, price_out=10.0)  # 7 in, 3 out
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        assert ledger.totals()["cost"] == pytest.approx(3 * (7 * 2 + 3 * 10) / 1e6)
