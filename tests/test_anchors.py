@@ -79,3 +79,63 @@ def test_a_model_that_pools_otherwise_is_told(tiny_encoder, tmp_path):
         load_anchor_model(tmp_path / "mean")
     with pytest.raises(InputError, match="no model"):
         load_anchor_model(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bytes_folder(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose tokenizer takes each byte for a token, and that has a default prompt."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {sign: i for i, sign in enumerate(["<pad>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    backbone = tmp_path_factory.mktemp("bytes") / "backbone"
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(backbone)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", model_max_length=64)
+    fast.save_pretrained(backbone)
+    model = build_encoder(str(backbone), pooling="anchor", device="cpu")
+    model.prompts, model.default_prompt_name = {"text": "text: "}, "text"
+    save_encoder(model, backbone.with_name("model"))
+    return backbone.with_name("model")
+
+
+@pytest.mark.parametrize("text", ["日本語 über", "😀 a\n b", "ab"])
+def test_a_sign_of_several_tokens_is_shown_once_and_the_default_prompt_too(bytes_folder, text):
+    (tokens,) = token_shares(load_anchor_model(bytes_folder), [text])
+    shown = "".join(token.text.replace("␣", "") for token in tokens)
+    assert shown == "".join(f"text: {text}".split())
+    assert sum(token.share for token in tokens) == pytest.approx(1)
+    assert not any(token.is_special for token in tokens)
+    assert "" not in {token.text for token in tokens}
+
+
+def test_text_that_is_no_unicode_is_shown_all_the_same(folder, capsys):
+    show_anchors(["\udcff read"], [], folder, None)
+    assert "read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "folder", "file/page.html"])
+def test_a_page_that_is_no_file_is_told_before_anything_is_done(folder, tmp_path, monkeypatch, capsys, place):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").touch()
+    with pytest.raises(InputError, match=r"--html: got a (folder|place in file, which is a file); wanted a file"):
+        show_anchors(["some words"], [], folder, Path(place))
+    assert not capsys.readouterr().out
+
+
+def test_a_model_that_came_apart_is_told(folder):
+    import torch
+
+    model = load_anchor_model(folder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(InputError, match="got no numbers"):
+        token_shares(model, ["some words"])

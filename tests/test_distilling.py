@@ -16,7 +16,7 @@ from finegrade.closeness import Closeness, closeness
 from finegrade.distil_texts import texts_of_file, texts_of_run
 from finegrade.distilling import distil, server_needs
 from finegrade.encoder import build_encoder, load_encoder, save_encoder
-from finegrade.errors import CheckFailedError, InputError
+from finegrade.errors import InputError
 from finegrade.export_folder import MANIFEST
 from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
@@ -133,14 +133,17 @@ def test_the_student_of_a_decoder_with_a_chat_template_reads_plain_texts(chat_de
 
 
 @pytest.mark.parametrize("after", [0.5, float("nan")])
-def test_a_student_that_is_worse_is_not_kept(
-    after: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_student_that_came_out_worse_is_the_plain_mean(
+    after: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = iter([Closeness(0.9, 0.8, 1.0), Closeness(after, 0.8, 1.0)])
     monkeypatch.setattr(distilling, "closeness", lambda *_: next(found))
-    with pytest.raises(CheckFailedError, match=r"farther away \((0.5000|nan)\) than the plain mean's \(0.9000\)"):
-        distil(run.path("model"), None, tmp_path / "mean", steps=1)
-    assert not list(tmp_path.iterdir())
+    distil(run.path("model"), None, tmp_path / "mean", steps=1)
+    assert "the mean is kept as it was, untrained" in capsys.readouterr().err
+    assert "It was distilled in 0 steps" in (tmp_path / "mean" / "README.md").read_text()
+    start = distilling._student(run.path("model"), load_encoder(run.path("model")))
+    kept = SentenceTransformer(str(tmp_path / "mean"), trust_remote_code=False)
+    assert (kept.encode([text(1)]) == start.encode([text(1)])).all()
 
 
 @pytest.mark.parametrize(("both_ways", "told"), [(True, "is_causal=false"), (False, "is a decoder")])

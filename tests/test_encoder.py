@@ -366,3 +366,71 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="wanted an encoder that transformers can load"):
         build_encoder(str(tmp_path))
+
+
+def _without(source: Path, target: Path, part: str) -> Path:
+    """A copy of a model folder without the weights of this name."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, target)
+    weights = load_file(target / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if part not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize("pooling", ["mean", "anchor"])
+def test_a_backbone_that_lacks_weights_is_refused(tiny_encoder: Path, tmp_path: Path, pooling: PoolingName) -> None:
+    folder = _without(tiny_encoder, tmp_path / "damaged", "layer.1.")
+    with pytest.raises(InputError, match=r"\d weights missing: encoder\.layer\.1.*wanted a folder"):
+        build_encoder(str(folder), pooling=pooling)
+
+
+def test_a_saved_model_that_lacks_weights_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    save_encoder(build_encoder(str(tiny_encoder), device="cpu"), tmp_path / "model")
+    with pytest.raises(InputError, match="weights missing"):
+        load_encoder(_without(tmp_path / "model", tmp_path / "damaged", "layer.1."))
+
+
+def test_weights_of_another_shape_are_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_encoder, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(path.read_text().replace('"intermediate_size": 64', '"intermediate_size": 128'))
+    with pytest.raises(InputError, match="weights of other shapes"):
+        build_encoder(str(tmp_path / "model"))
+
+
+def test_a_backbone_without_the_pooler_that_nobody_reads_is_taken(tiny_encoder: Path, tmp_path: Path) -> None:
+    build_encoder(str(_without(tiny_encoder, tmp_path / "model", "pooler.")), device="cpu")
+
+
+def test_an_attention_with_a_bias_of_positions_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    from transformers import T5Config, T5EncoderModel
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, pad_token_id=0,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    T5EncoderModel(config).save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    with pytest.raises(InputError, match=r"position_bias.*does not read.*mean pooling"):
+        build_encoder(str(tmp_path / "t5"))
+    assert build_encoder(str(tmp_path / "t5"), pooling="mean", device="cpu").encode("graph").shape == (32,)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"pooling": "best"}, "pooling: got best; wanted one of anchor"), ({"attention": "both"}, "attention: got both"),
+     ({"max_length": 0}, "max_length: got 0; wanted at least 4"), ({"max_length": -3}, "max_length: got -3")],
+)  # fmt: skip
+def test_arguments_that_make_no_sense_are_refused(tiny_encoder: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        build_encoder(str(tiny_encoder), **options)
+
+
+@pytest.mark.parametrize("place", ["nope", "."])
+def test_a_place_without_a_model_is_refused(tmp_path: Path, place: str) -> None:
+    with pytest.raises(InputError, match=r"got no modules\.json in it"):
+        load_encoder(tmp_path / place)

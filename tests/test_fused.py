@@ -52,8 +52,8 @@ def assert_same(found: list[Tensor], wanted: list[Tensor], weights: float, gradi
 
 def padding() -> Tensor:
     """Before, behind, and within."""
-    mask = torch.ones(2, TOKENS)
-    mask[0, :18] = mask[1, 30:] = mask[1, 4:6] = 0
+    mask = torch.ones(2, TOKENS, dtype=torch.bool)
+    mask[0, :18] = mask[1, 30:] = mask[1, 4:6] = False
     return mask
 
 
@@ -190,7 +190,7 @@ fused.INTERPRETED = True  # CPU tensors are welcome
 for dtype, options in (
     (torch.bfloat16, {}),
     (torch.float16, {"causal": True, "cu_seqlens": torch.tensor([0, 50, 100])}),
-    (torch.float32, {"window": 7, "attention_mask": torch.ones(1, 100), "sinks": torch.ones(4)}),
+    (torch.float32, {"window": 7, "attention_mask": torch.ones(1, 100).bool(), "sinks": torch.ones(4)}),
     (torch.bfloat16, {"softcap": 2.0, "attention_mask": torch.zeros(1, 1, 100, 100).bfloat16()}),
 ):
     query, key = (torch.ones(1, heads, 100, 64, dtype=dtype, requires_grad=True) for heads in (4, 2))

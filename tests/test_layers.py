@@ -32,7 +32,7 @@ RANKS: dict[str, int] = {
             "llm.dialect sources.files sources.languages sources.own_queries sources.python_docs sources.splitting",
             "fetching summary distil_texts llm.client sources.documents sources.document_seeds sources.working_set "
             "evaluation.test_set",
-            "gguf",
+            "gguf weights",
             # what stages are made of
             "cards student_card encoder packing prompts scoring llm.asking llm.structured sources.tokens "
             "evaluation.sts",
@@ -52,7 +52,10 @@ RANKS: dict[str, int] = {
 }
 """Module -> layer. A module imports from lower layers only; stages meet in the run folder."""
 
-STAGES = {"importing", "querying", "seeding", "synthesis", "verification", "training", "evaluation.stage", "reporting"}
+STAGES = {
+    "importing", "querying", "seeding", "synthesis", "verification", "training", "evaluation.stage",
+    "reporting",
+}  # fmt: skip
 
 PORTABLE_MAY_IMPORT_BESIDES = {"torch", "transformers", "sentence_transformers", "triton", "typing_extensions"}
 

@@ -1,6 +1,6 @@
 """Received attention is what docs/method.md says: the definition in loops against the function."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from definition import paper_sum, probabilities, received, rule, smoothed
 from finegrade.portable import blockwise
-from finegrade.portable.received_attention import received_attention
+from finegrade.portable.received_attention import Form, received_attention
 from interpreting import INTERPRETED, by_triton, prepare_triton
 
 HEADS, DIM = 4, 8
@@ -189,11 +189,84 @@ def test_the_smoothed_form_leaves_out_what_has_seen_only_itself_unless_it_is_alo
     assert weigh(cu_seqlens=torch.tensor([0, 1, 3]), causal=True).gt(0).tolist() == [[True, False, True]]
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 5), (5,)])
+@pytest.mark.parametrize(
+    "shape", [(2, 5, 5), (5,), (3, 5), (2, 4), (3, 1, 5, 5), (2, 2, 5, 5), (2, 1, 4, 5), (2, 1, 5, 4), (2, 1, 9, 5)]
+)
 def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     query, key = draw(2, 5)
-    with pytest.raises(ValueError, match=r"attention_mask has \d dimensions, .*; wanted"):
-        received_attention(query, key, attention_mask=torch.ones(shape))
+    with pytest.raises(ValueError, match=r"attention_mask is \[.*; wanted \[2, 5\] or"):
+        received_attention(query, key, attention_mask=torch.ones(shape, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"window": 0}, "window is 0"), ({"window": -1}, "window is -1"), ({"window": 2.5}, "window is 2.5"),
+        ({"softcap": 0.0}, "softcap is 0.0"), ({"softcap": -1.0}, "softcap is -1.0"),
+        ({"form": "smoothed", "prior": -7.0}, "prior is -7.0"), ({"prior": float("nan")}, "prior is nan"),
+        ({"sinks": torch.zeros(3)}, r"sinks is \[3\]; wanted \[4\]"),
+        ({"excluded": torch.zeros(1, 4)}, r"excluded is \[1, 4\]; wanted \[1, 5\]"),
+        ({"cu_seqlens": [0, 5]}, "no row of whole numbers"), ({"cu_seqlens": torch.tensor([0.0, 5.0])}, "no row"),
+        ({"cu_seqlens": torch.tensor([[0, 5]])}, "no row"), ({"cu_seqlens": torch.tensor([0, 4, 2, 5])}, "wanted 0"),
+        ({"cu_seqlens": torch.tensor([0, -3, 5])}, "wanted 0"), ({"cu_seqlens": torch.tensor([0, 4])}, "wanted 0"),
+        ({"cu_seqlens": torch.tensor([0])}, "wanted 0"),
+        ({"attention_mask": torch.ones(1, 5)}, "so additive"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(options: dict, told: str) -> None:
+    query, key = draw(1, 5)
+    with pytest.raises(ValueError, match=told):
+        received_attention(query, key, **options)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda q, k: (q[0], k), lambda q, k: (q, k[:1]), lambda q, k: (q, k[..., :4]), lambda q, k: (q, k[:, :0]),
+     lambda q, k: (q, k.double())],
+    ids=["three dimensions", "other batch", "other head_dim", "no heads", "other dtype"],
+)  # fmt: skip
+def test_query_and_key_that_do_not_go_together_are_refused(change: Callable) -> None:
+    with pytest.raises(ValueError, match=r"wanted|no multiple"):
+        received_attention(*change(*draw(2, 5)))
+
+
+def test_a_mask_for_all_queries_at_once_is_that_of_the_padding() -> None:
+    query, key = draw(4, 7)
+    by_row = received_attention(query, key, attention_mask=PADDED)
+    found = received_attention(query, key, attention_mask=PADDED.bool()[:, None, None])
+    torch.testing.assert_close(found, by_row)
+
+
+def test_an_additive_mask_that_hides_nothing_changes_nothing() -> None:
+    query, key = draw(2, 5)
+    found = received_attention(query, key, attention_mask=torch.zeros(2, 5))
+    torch.testing.assert_close(found, received_attention(query, key))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("form", ["received", "smoothed", "paper"])
+def test_what_a_kernel_leaves_in_padding_changes_nothing(value: float, form: Form) -> None:
+    query, key = draw(4, 7)
+    clean = received_attention(query, key, attention_mask=PADDED, form=form)
+    for tensor in (query, key):
+        tensor.masked_fill_(PADDED[:, None, :, None] == 0, value)
+    torch.testing.assert_close(received_attention(query, key, attention_mask=PADDED, form=form), clean)
+
+
+def test_a_state_without_context_counts_where_no_other_has_any() -> None:
+    query, key = draw(1, 4)
+    assert (received_attention(query, key, window=1, form="smoothed") > 0).all()
+    first = received_attention(query, key, causal=True, form="smoothed")[0, 0]
+    assert first == 0
+
+
+def test_long_texts_do_not_overflow_in_the_paper_s_form(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend != "blockwise":
+        pytest.skip("too long a text for it")
+    monkeypatch.setattr(blockwise, "ELEMENTS", 1 << 24)
+    query, key = (torch.zeros(1, 8, 70_000, 1) for _ in range(2))
+    found = received_attention(query, key, causal=True, window=4, form="paper")
+    assert found.isfinite().all()
 
 
 def test_half_precision_inputs_give_float32_weights() -> None:
@@ -261,7 +334,7 @@ def test_any_mask_agrees_with_the_definition(mask: list[bool], causal: bool, kv_
 @given(left=st.integers(0, 4), right=st.integers(0, 4), tokens=st.integers(1, 6), causal=st.booleans(), seed=seeds)
 def test_padding_changes_nothing(left: int, right: int, tokens: int, causal: bool, seed: int) -> None:
     whole_query, whole_key = draw(1, left + tokens + right, 2, seed)
-    mask = torch.zeros(1, left + tokens + right)
+    mask = torch.zeros(1, left + tokens + right, dtype=torch.long)
     mask[:, left : left + tokens] = 1
     part = slice(left, left + tokens)
     bare = received_attention(whole_query[:, :, part], whole_key[:, :, part], causal=causal)
@@ -370,7 +443,7 @@ def test_parity_with_float64(tokens: int, dtype: torch.dtype, causal: bool, back
     if tokens > 513 and backend == "triton" and INTERPRETED:
         pytest.skip("interpreted kernels take minutes here, and shorter texts have shown them")
     query, key = (x.to(dtype) for x in draw(2, tokens, 2))
-    mask = torch.ones(2, tokens)
+    mask = torch.ones(2, tokens, dtype=torch.bool)
     mask[1, : tokens // 3] = 0
     exact = [x.double().requires_grad_() for x in (query, key)]
     inputs = [x.clone().requires_grad_() for x in (query, key)]
@@ -406,9 +479,9 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
         received_attention(query, key, form="mean")
     with pytest.raises(ValueError, match="no multiple"):
         received_attention(query, key[:, :3])
-    with pytest.raises(ValueError, match="3 queries and 2 keys"):
+    with pytest.raises(ValueError, match=r"key is \[1, 4, 2, 8\]"):
         received_attention(query, key[:, :, :2])
-    with pytest.raises(ValueError, match="cu_seqlens runs from 0 to 2; wanted 0 to the last token"):
+    with pytest.raises(ValueError, match="wanted 0, the ends of the texts, and 3 at last"):
         received_attention(query, key, cu_seqlens=torch.tensor([0, 2]))
     with pytest.raises(ValueError, match="cu_seqlens is for one row"):
-        received_attention(query, key, attention_mask=torch.ones(1, 3), cu_seqlens=torch.tensor([0, 3]))
+        received_attention(query, key, attention_mask=torch.ones(1, 3).bool(), cu_seqlens=torch.tensor([0, 3]))

@@ -445,7 +445,7 @@ def test_without_api_key_env_no_key_of_the_environment_is_sent(config, new_run, 
     assert set(fake_llm.keys) == {"Bearer none"}
 
 
-def test_what_was_under_way_when_it_was_enough_is_kept_too(config, new_run, fake_llm):
+def test_nothing_is_under_way_that_nobody_needs(config, new_run, fake_llm):
     fake_llm.answer = slowly
     run = new_run()
     synthesize(config(concurrency=8), run)

@@ -9,6 +9,7 @@ from finegrade.errors import InputError
 from finegrade.shading import as_page, for_terminal
 from finegrade.sources.decoding import decode
 from finegrade.store import replacing
+from finegrade.text import encodable
 
 _MAX_BYTES = 10_000_000
 
@@ -23,9 +24,12 @@ def show_anchors(texts: Sequence[str], files: Sequence[Path], folder: Path, html
         html: The page.
 
     Raises:
-        InputError: There is no text, a file cannot be read, or the model has no anchor pooling.
+        InputError: There is no text, a file cannot be read, the page is no file, or the model has no anchor pooling.
     """
-    given = [*texts, *(_read(path) for path in files)]
+    given = [encodable(text) for text in [*texts, *(_read(path) for path in files)]]
+    if html is not None and (not html.name or html.is_dir() or html.parent.is_file()):
+        got = "a folder" if html.is_dir() or not html.name else f"a place in {html.parent}, which is a file"
+        raise InputError("--html", got=got, wanted="a file to write", remedy="E.g. --html anchors.html.")
     if not given or not all(text.strip() for text in given):
         got, wanted = "no text" if not given else "an empty text", "a text, or --file"
         raise InputError("finegrade anchors", got=got, wanted=wanted, remedy='E.g. finegrade anchors "some words".')

@@ -1,7 +1,7 @@
 """Which tokens carry a text's vector: the shares that anchor pooling gives them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,13 @@ from finegrade.errors import InputError
 from finegrade.portable.anchor_pooling import AnchorPooling
 from finegrade.trained import REMEDY, load_trained
 
+_WHITE = "␣"
+"""Shown for a token that is nothing but white space."""
+
 
 @dataclass(frozen=True)
 class TokenShare:
-    """A token and what it adds to the vector.
+    """A token and what it adds to the vector; the tokens of one sign are taken together.
 
     Attributes:
         text: As it stands in the text; of a special token, its name.
@@ -44,17 +47,25 @@ def load_anchor_model(folder: Path) -> SentenceTransformer:
 def token_shares(model: SentenceTransformer, texts: Sequence[str]) -> list[list[TokenShare]]:
     """The tokens of each text, as far as the model reads it, with their shares; those of a text add up to 1.
 
+    Where the model has a default prompt it stands before each text, as it does when texts are embedded.
+
     Args:
         model: With anchor pooling.
         texts: To look at.
+
+    Raises:
+        InputError: The model's weights are no numbers.
     """
-    features = model.preprocess(list(texts))
+    prompt = model.prompts.get(model.default_prompt_name or "") or ""
+    features = model.preprocess(list(texts), prompt=prompt or None)
     device = next(model.parameters()).device
     with torch.inference_mode():
         features = model[1](model[0]({k: v.to(device) if torch.is_tensor(v) else v for k, v in features.items()}))
     weights, masks = features["anchor_weights"].cpu(), features["attention_mask"].cpu().bool()
+    if not weights.isfinite().all():
+        raise InputError("the model's attention", got="no numbers", wanted="a model that trained well", remedy=REMEDY)
     return [
-        _tokens(model, text, ids[mask].tolist(), shares[mask].tolist())
+        _tokens(model, prompt + text, ids[mask].tolist(), shares[mask].tolist())
         for text, ids, shares, mask in zip(texts, features["input_ids"].cpu(), weights, masks, strict=True)
     ]
 
@@ -62,16 +73,23 @@ def token_shares(model: SentenceTransformer, texts: Sequence[str]) -> list[list[
 def _tokens(model: SentenceTransformer, text: str, ids: Sequence[int], shares: Sequence[float]) -> list[TokenShare]:
     """The tokens by their place in the text, which the tokenizer knows."""
     tokenizer = model.tokenizer
-    encoded = tokenizer(text, truncation=True, max_length=model.max_seq_length, return_offsets_mapping=True)
+    encoded = tokenizer(
+        text, truncation=True, max_length=model.max_seq_length, return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )  # fmt: skip
     if encoded["input_ids"] != list(ids):
         raise AssertionError("the tokenizer gives other tokens alone than in a batch")
-    found, behind = [], 0
-    for number, share, (start, stop) in zip(ids, shares, encoded["offset_mapping"], strict=True):
-        if start == stop:  # the tokenizer added it; an unknown word, whose id is special too, has its place
+    found: list[TokenShare] = []
+    behind = 0
+    places = zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    for number, share, ((start, stop), is_added) in zip(ids, shares, places, strict=True):
+        if is_added:
             found.append(TokenShare(tokenizer.convert_ids_to_tokens(number), share, True, True))
-            continue
-        word = text[start:stop]
-        space = text[behind:start] + word[: len(word) - len(word.lstrip())]
-        found.append(TokenShare(word.strip(), share, False, bool(space)))
-        behind = stop
+        elif start < behind and found:  # of a sign that takes several tokens, one after the first
+            found[-1] = replace(found[-1], share=found[-1].share + share)
+        else:
+            word = text[start:stop]
+            space = text[behind:start] + word[: len(word) - len(word.lstrip())]
+            found.append(TokenShare(word.strip() or _WHITE, share, False, bool(space)))
+        behind = max(behind, stop)
     return found

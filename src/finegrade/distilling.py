@@ -19,7 +19,7 @@ from finegrade.closeness import closeness
 from finegrade.console import progress, say
 from finegrade.distil_texts import texts_of_file, texts_of_run
 from finegrade.encoder import load_transformer
-from finegrade.errors import CheckFailedError, InputError
+from finegrade.errors import InputError
 from finegrade.evaluation.rankers import embed
 from finegrade.export_folder import new_export, write_manifest
 from finegrade.plain_folder import save_plain
@@ -42,8 +42,8 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
         steps: Of the optimizer, 32 texts each.
 
     Raises:
-        InputError: There is no such model, it pools by the mean itself, or there are too few texts.
-        CheckFailedError: The student came out worse than the plain mean.
+        InputError: There is no such model, it pools by the mean itself, its vectors are no numbers, or there are too
+            few texts.
     """
     prepare_training()
     target = output or folder.resolve().with_name(f"{folder.resolve().name}-mean")
@@ -52,6 +52,8 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
         drawn = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
         learnt, held_out = drawn.learnt[: steps * _BATCH], drawn.held_out
         wanted = _vectors(model, held_out, "the model's vectors, held-out texts")
+        if not np.isfinite(wanted).all():
+            raise InputError(str(folder), got="vectors that are no numbers", wanted="a sound model", remedy=REMEDY)
         student = _student(folder, model)
         before = closeness(_vectors(student, held_out, "the mean's vectors, held-out texts"), wanted)
         _train(student, learnt, _vectors(model, learnt, "the model's vectors"), steps)
@@ -59,10 +61,12 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
         saved = SentenceTransformer(str(work), local_files_only=True, trust_remote_code=False)
         after = closeness(_vectors(saved, held_out, "the student's vectors, held-out texts"), wanted)
         if not after.mean >= before.mean:
-            told = (
-                f"the student's vectors are farther away ({after.mean:.4f}) than the plain mean's ({before.mean:.4f})"
+            say(
+                f"the student came out no nearer (1 - cosine {1 - after.mean:.1e}) than it began "
+                f"({1 - before.mean:.1e}): the mean is kept as it was, untrained"
             )
-            raise CheckFailedError(f"{target}: {told}; nothing was kept; give more texts, or more --steps")
+            student, after, steps = _student(folder, model), before, 0
+            save_plain(student, work)
         write_student_card(work, folder, before, after, len(held_out), len(learnt), steps)
         figures = {"before": before._asdict(), "after": after._asdict(), "held_out": len(held_out)}
         training = {"texts": len(learnt), "steps": steps, "batch_size": _BATCH, "learning_rate": _LEARNING_RATE}

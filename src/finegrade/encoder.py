@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules.module import Module
@@ -21,8 +22,12 @@ from finegrade.portable.anchor_transformer import AnchorTransformer
 from finegrade.portable.latent_pooling import HEADS as LATENT_HEADS
 from finegrade.portable.latent_pooling import LatentPooling
 from finegrade.portable.received_attention import Form
+from finegrade.weights import check_weights
 
 _FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
+
+_SHORTEST = 4
+"""Tokens that a model must read: two that a tokenizer adds, and some of the text."""
 
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
@@ -55,26 +60,45 @@ def build_encoder(
         device: As torch names it; chosen by sentence-transformers by default.
 
     Raises:
-        InputError: The backbone cannot be had, or its attention cannot be read or made bidirectional.
+        InputError: The backbone cannot be had or lacks weights, its attention cannot be read or made bidirectional,
+            or an argument makes no sense.
     """
+    _check_one_of("pooling", pooling, get_args(PoolingName))
+    _check_one_of("attention", attention, get_args(AttentionName))
+    if max_length is not None and max_length < _SHORTEST:
+        raise InputError("max_length", got=max_length, wanted=f"at least {_SHORTEST}", remedy="Give more tokens.")
     folder = backbone_folder(backbone)
     try:
         transformer = load_transformer(folder, AnchorTransformer if pooling in _FORMS else Transformer)
-    except (ValueError, OSError) as error:
-        got, wanted = str(error).splitlines()[0], "an encoder that transformers can load"
+        if pooling in _FORMS:
+            transformer.use_form(_FORMS[pooling])
+            _try_out(transformer)
+    except (ValueError, OSError, NotImplementedError, RuntimeError) as error:
+        is_of_other_shapes = "ignore_mismatched_sizes" in str(error)
+        got = "weights of other shapes than its config.json says" if is_of_other_shapes else str(error).splitlines()[0]
+        wanted = "an encoder that transformers can load"
         raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy="Name another backbone.") from None
     if attention == "bidirectional" and not read_both_ways(transformer.model):
         got, wanted = f"{type(transformer.model).__name__}, which stays causal", "a decoder that can read both ways"
         remedy = "Name another backbone, or leave attention native."
         raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy=remedy)
-    if pooling in _FORMS:
-        transformer.use_form(_FORMS[pooling])
     if lora is not None:
         add_lora(transformer.model, lora)
     if max_length is not None:
         transformer.max_seq_length = min(max_length, transformer.max_seq_length or max_length)
     pool = _pooling(pooling, transformer.get_embedding_dimension(), include_prompt)
     return SentenceTransformer(modules=[transformer, pool, Normalize()], device=device)
+
+
+def _check_one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(what, got=value, wanted=f"one of {', '.join(known)}", remedy="Correct its name.")
+
+
+def _try_out(transformer: Transformer) -> None:
+    """Some attentions show only when they run that they cannot be read."""
+    with torch.inference_mode():
+        transformer(transformer.preprocess(["one text"]))
 
 
 def load_transformer(folder: Path, kind: type[Transformer] = Transformer) -> Transformer:
@@ -86,12 +110,16 @@ def load_transformer(folder: Path, kind: type[Transformer] = Transformer) -> Tra
     Args:
         folder: Local.
         kind: Transformer, or AnchorTransformer.
+
+    Raises:
+        InputError: Weights are missing.
     """
     options = kind._load_init_kwargs(str(folder), local_files_only=True)
     if kind is Transformer:
         for name in set(AnchorTransformer.config_keys) - set(Transformer.config_keys):
             options.pop(name, None)
     transformer = kind(str(folder), **options)
+    check_weights(transformer.model)
     transformer.model.float()
     return transformer
 
@@ -156,7 +184,16 @@ def load_encoder(folder: Path | str, device: str | None = None) -> SentenceTrans
     Args:
         folder: A local folder.
         device: As torch names it.
+
+    Raises:
+        InputError: It is none, or lacks weights.
     """
-    return SentenceTransformer._load_with_module_classes(
+    if not (Path(folder) / "modules.json").is_file():
+        wanted, remedy = "a sentence-transformers folder", "Name the folder of a saved model."
+        raise InputError(str(folder), got="no modules.json in it", wanted=wanted, remedy=remedy)
+    model = SentenceTransformer._load_with_module_classes(
         str(folder), _MODULES, device=device, local_files_only=True, trust_remote_code=False
     )
+    if isinstance(model[0], Transformer):
+        check_weights(model[0].model)
+    return model

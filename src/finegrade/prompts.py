@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from finegrade.llm.request import ChatRequest, Message
+from finegrade.text import folded
 
 SIBLING_SYSTEM = (
     "You write test data for a search engine over technical documentation. You get query A, a passage that answers "
@@ -82,8 +83,7 @@ def parse_passage(reply: str) -> str | None:
     passage = value.get("passage") if isinstance(value, dict) else None
     if not isinstance(passage, str):
         return None
-    folded = " ".join("".join(c if c.isprintable() else " " for c in passage).split())
-    return folded or None
+    return folded(passage) or None
 
 
 def _sibling_turn(query: str, passage: str, sibling: str) -> str:

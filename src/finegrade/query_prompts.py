@@ -6,6 +6,7 @@ from typing import Any
 
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.prompts import plain
+from finegrade.text import folded
 
 STYLES = {
     "keywords": "two to five words as typed in a hurry, no sentence",
@@ -88,7 +89,7 @@ def parse_queries(reply: str, styles: Sequence[str]) -> dict[str, str] | None:
         return None
     if not isinstance(value, dict) or not all(isinstance(value.get(style), str) for style in styles):
         return None
-    return {style: " ".join("".join(c if c.isprintable() else " " for c in value[style]).split()) for style in styles}
+    return {style: folded(value[style]) for style in styles}
 
 
 EXAMPLE_QUERIES = frozenset(query for _, answers in _EXAMPLES for query in answers.values())

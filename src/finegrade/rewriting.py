@@ -79,7 +79,12 @@ async def write_rewrites(
     set_aside: list[SetAside] = []
     rewrites = rewrites[: config.synthesis.max_requests]
     asking = ask_each(
-        rewrites, lambda ask, rewrite: ask(_request(rewrite, config)), config.llm, ledger, run.path(LLM_LOG)
+        rewrites,
+        lambda ask, rewrite: ask(_request(rewrite, config)),
+        config.llm,
+        ledger,
+        run.path(LLM_LOG),
+        needed=lambda: wanted - len(written),
     )
     with progress("the LLM writes negatives", wanted) as meter:
         async with aclosing(asking) as replies:
@@ -94,8 +99,6 @@ async def write_rewrites(
                     row = {"sample": seed.id, "query": seed.query, "sibling": rewrite.sibling, "reply": reply.text}
                     set_aside.append(SetAside(reason=reason or "", **row))
                 meter.note(f"{len(set_aside)} set aside")
-                if len(written) == wanted:
-                    break
     return written, set_aside
 
 

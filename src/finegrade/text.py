@@ -47,6 +47,11 @@ def normalised(text: str) -> str:
     return " ".join(words(text)) or " ".join(text.split())
 
 
+def folded(text: str) -> str:
+    """The text on one line: printable signs, single spaces."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
 def whole_sentences(text: str) -> str:
     """The text up to the end of its last whole sentence; empty where none ends."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]

@@ -25,6 +25,8 @@ def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer
         raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=REMEDY)
     try:
         model = load_encoder(folder, device)
+    except InputError:
+        raise
     except Exception as error:  # whatever a damaged or foreign folder makes of json, safetensors and transformers
         told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise InputError(str(folder), got=told, wanted="a model that loads", remedy=REMEDY) from None

@@ -41,6 +41,7 @@ def attention_with_received(
             f"received attention cannot read a {type(attention_mask).__name__}: "
             "load the model with eager, SDPA or flash attention"
         )
+    _refuse_what_is_not_read(module, options)
     options.pop("output_attentions", None)
     config: Any = module.finegrade_config
     own = config._attn_implementation  # the model's, which may be set anew at any time
@@ -66,6 +67,23 @@ def attention_with_received(
         **cast(Any, module.finegrade_options),
     )
     return output, received
+
+
+_READ_OR_WITHOUT_EFFECT = (
+    "s_aux", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "position_ids", "seq_idx",
+    "cache_position", "num_items_in_batch",
+)  # fmt: skip
+"""Tensors among the options that are read here, or that leave the probabilities as they are."""
+
+
+def _refuse_what_is_not_read(module: nn.Module, options: dict[str, Any]) -> None:
+    """A bias of positions or a choice of keys changes the probabilities: without it the weights would be wrong."""
+    unknown = [n for n, value in options.items() if isinstance(value, Tensor) and n not in _READ_OR_WITHOUT_EFFECT]
+    if unknown:
+        raise NotImplementedError(
+            f"{type(module).__name__} gives {', '.join(unknown)} to its attention, which received attention does not "
+            "read; choose another backbone, or mean pooling"
+        )
 
 
 AttentionInterface.register(NAME, attention_with_received)
@@ -143,10 +161,18 @@ class AnchorTransformer(Transformer):
         self.form: Form = form
         self.prior = prior
         if not self._hands_out_probabilities:
-            self._attention().finegrade_options = {"form": form, "prior": prior, "backend": "auto"}
+            attention = self._attention()
+            before = getattr(attention, "finegrade_options", {"backend": "auto"})
+            attention.finegrade_options = {**before, "form": form, "prior": prior}
 
     def use_backend(self, backend: Backend) -> None:
-        """From now on the weights are computed so, as in ``received_attention``; it is not saved."""
+        """From now on the weights are computed so, as in ``received_attention``; it is not saved.
+
+        Raises:
+            ValueError: There is no such backend.
+        """
+        if backend not in get_args(Backend):
+            raise ValueError(f"backend is {backend!r}; wanted one of {', '.join(get_args(Backend))}")
         if not self._hands_out_probabilities:
             self._attention().finegrade_options["backend"] = backend
 

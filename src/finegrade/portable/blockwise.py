@@ -55,7 +55,7 @@ class _Blockwise(torch.autograd.Function):
         summed = torch.zeros_like(factor)
         for block in work.blocks():
             shares, _ = work.shares(work.logits(block), block)
-            summed[block.texts, block.keys] += _sum_of_logs(shares.mul_(block.factor).add_(1))
+            summed[block.texts, block.keys] += _sum_of_logs(shares.mul_(block.factor).add_(1), work.queries_together)
         ctx.save_for_backward(query, key, sinks, factor)
         ctx.rest = visibility, scale, softcap
         return summed
@@ -114,6 +114,7 @@ class _Work:
         self, query: Tensor, key: Tensor, sinks: Tensor | None, factor: Tensor, visibility: Visibility, scale: float,
         softcap: float | None,
     ) -> None:  # fmt: skip
+        self.queries_together = _QUERIES_TOGETHER if query.shape[2] <= _TOKENS else 1
         self.groups = key.shape[1], query.shape[1] // key.shape[1]
         self._sinks = None if sinks is None else sinks.float().view(1, *self.groups, 1, 1)
         self._query, self._key = self.grouped(query), key
@@ -163,10 +164,9 @@ class _Work:
         d_key[block.texts, :, block.keys] += by_key
 
 
-def _sum_of_logs(factors: Tensor) -> Tensor:
+def _sum_of_logs(factors: Tensor, at_once: int) -> Tensor:
     """[texts, kv_heads, heads of each, queries, keys] -> [texts, keys]; the factors may be overwritten."""
     factors = factors.flatten(1, 3)
-    at_once = _QUERIES_TOGETHER if factors.shape[2] <= _TOKENS else 1
     together = factors.shape[1] // at_once * at_once
     rest, factors = factors[:, together:], factors[:, :together]
     factors = factors.view(len(factors), at_once, together // at_once, factors.shape[-1])

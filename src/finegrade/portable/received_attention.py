@@ -10,6 +10,7 @@ the plain sum is drowned by the first token, which every query sees.
 """
 
 import math
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -45,9 +46,10 @@ def received_attention(
     Args:
         query: [batch, heads, tokens, head_dim].
         key: [batch, kv_heads, tokens, head_dim]; heads is a multiple of kv_heads.
-        attention_mask: [batch, tokens] with 1 for valid tokens (or additive: 0 for them, minus infinity for padding),
-            padding on either side; or [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive: the dtype's
-            lowest value hides, any other is added to the logits; a token is valid where it may see itself.
+        attention_mask: [batch, tokens], padding on either side: whole numbers or boolean, 1 for valid tokens; floating
+            is additive, 0 for valid tokens and minus infinity or the dtype's lowest value for padding. Or [batch or 1,
+            1, tokens or 1, tokens], boolean (True: may see) or additive: the lowest value hides, any other is added to
+            the logits; a token is valid where it may see itself.
         causal: Whether a query sees only itself and what is before it.
         scale: Multiplies the logits; head_dim ** -0.5 by default.
         window: A query sees only what is less than so many tokens away; everything by default.
@@ -76,18 +78,15 @@ def received_attention(
     for name, value, known in (("form", form, get_args(Form)), ("backend", backend, get_args(Backend))):
         if value not in known:
             raise ValueError(f"{name} is {value!r}; wanted one of {', '.join(known)}")
-    if query.shape[2] != key.shape[2]:
-        raise ValueError(f"{query.shape[2]} queries and {key.shape[2]} keys; wanted those of the same tokens")
-    if query.shape[1] % key.shape[1]:
-        raise ValueError(f"{query.shape[1]} heads are no multiple of {key.shape[1]} kv_heads")
+    if not torch.compiler.is_exporting():  # there, a comparison would freeze a size
+        _check_shapes(query, key, sinks, excluded)
+        _check_numbers(window, softcap, prior)
+        if attention_mask is not None:
+            _check_mask(attention_mask, query.shape[0], query.shape[2])
+        if cu_seqlens is not None:
+            _check_borders(cu_seqlens, query, attention_mask)
     if detach:
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
-    if cu_seqlens is not None and (attention_mask is not None or query.shape[0] != 1):
-        raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
-    if cu_seqlens is not None and (int(cu_seqlens[0]), int(cu_seqlens[-1])) != (0, query.shape[2]):
-        raise ValueError(
-            f"cu_seqlens runs from {int(cu_seqlens[0])} to {int(cu_seqlens[-1])}; wanted 0 to the last token"
-        )
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     fused = _fused() if backend == "triton" and not torch.compiler.is_exporting() else None
     function = fused or (_reference if backend == "reference" or torch.compiler.is_exporting() else blockwise)
@@ -95,6 +94,9 @@ def received_attention(
     def weights_of(query: Tensor, key: Tensor, mask: Tensor | None, borders: Tensor | None = None) -> Tensor:
         visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device, borders)
         factor, added, times = _terms(visibility, form, prior, query.shape[1])
+        if mask is not None:  # whatever a kernel leaves there, also what is no number
+            padding = ~visibility.valid[:, None, :, None]
+            query, key = query.masked_fill(padding, 0), key.masked_fill(padding, 0)
         return (function(query, key, visibility, factor, scale, softcap, sinks) + added) * times
 
     if cu_seqlens is None or fused:
@@ -103,6 +105,51 @@ def received_attention(
         texts = [slice(begin, end) for begin, end in pairwise(cu_seqlens.tolist())]
         weights = torch.cat([weights_of(query[:, :, text], key[:, :, text], None) for text in texts], dim=1)
     return weights if excluded is None else weights.masked_fill(excluded.bool(), 0)
+
+
+def _check_shapes(query: Tensor, key: Tensor, sinks: Tensor | None, excluded: Tensor | None) -> None:
+    if query.dim() != 4 or key.dim() != 4:
+        raise ValueError(
+            f"query is {list(query.shape)}, key {list(key.shape)}; wanted [batch, heads, tokens, head_dim]"
+        )
+    batch, heads, tokens, size = query.shape
+    if key.shape[1] == 0 or heads % key.shape[1]:
+        raise ValueError(f"{heads} heads are no multiple of {key.shape[1]} kv_heads")
+    wanted = [batch, key.shape[1], tokens, size]
+    if list(key.shape) != wanted or key.dtype != query.dtype:
+        raise ValueError(f"key is {list(key.shape)} of {key.dtype}; wanted {wanted} of {query.dtype}, as query is")
+    for name, given, shape in (("sinks", sinks, [heads]), ("excluded", excluded, [batch, tokens])):
+        if given is not None and list(given.shape) != shape:
+            raise ValueError(f"{name} is {list(given.shape)}; wanted {shape}")
+
+
+def _check_mask(mask: Tensor, batch: int, tokens: int) -> None:
+    shape = list(mask.shape)
+    is_row = shape == [batch, tokens]
+    is_matrix = len(shape) == 4 and shape[0] in (1, batch) and shape[1] == 1 and shape[2] in (1, tokens)
+    if not (is_row or (is_matrix and shape[3] >= tokens)):  # a cache of fixed size has more keys
+        raise ValueError(f"attention_mask is {shape}; wanted [{batch}, {tokens}] or [{batch}, 1, {tokens}, {tokens}]")
+    if is_row and mask.is_floating_point() and bool((mask > 0).any()):
+        raise ValueError("attention_mask is floating, so additive, and above 0; wanted 0 and minus infinity, or bool")
+
+
+def _check_numbers(window: int | None, softcap: float | None, prior: float) -> None:
+    if window is not None and (not isinstance(window, int) or window < 1):
+        raise ValueError(f"window is {window!r}; wanted a whole number from 1 on, or None")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap is {softcap!r}; wanted a number above 0, or None")
+    if not 0 <= prior < math.inf:
+        raise ValueError(f"prior is {prior!r}; wanted a number from 0 on")
+
+
+def _check_borders(cu_seqlens: Tensor, query: Tensor, attention_mask: Tensor | None) -> None:
+    if attention_mask is not None or query.shape[0] != 1:
+        raise ValueError("cu_seqlens is for one row of texts without padding: batch 1 and no attention_mask")
+    if not isinstance(cu_seqlens, Tensor) or cu_seqlens.dim() != 1 or cu_seqlens.is_floating_point():
+        raise ValueError("cu_seqlens is no row of whole numbers; wanted a tensor [texts + 1]")
+    borders = cu_seqlens.tolist()
+    if len(borders) < 2 or (borders[0], borders[-1]) != (0, query.shape[2]) or borders != sorted(borders):
+        raise ValueError(f"cu_seqlens is {borders}; wanted 0, the ends of the texts, and {query.shape[2]} at last")
 
 
 def _fused() -> Any:
@@ -136,8 +183,12 @@ def _terms(visibility: Visibility, form: Form, prior: float, heads: int) -> tupl
     keys_seen, heard = visibility.counts()
     if form == "smoothed":
         even = heads * math.log(2)  # log(1 + K a) of a query that attends to every key alike, over the heads
-        has_context = (keys_seen > 1) | (visibility.sizes() == 1)
-        return keys_seen, prior * even, valid * has_context / (heard + prior)
+        has_context = valid * (keys_seen > 1)
+        if visibility.borders is None:  # a text in which no token has seen another
+            has_context = torch.where(has_context.any(1, keepdim=True), has_context, valid)
+        else:
+            has_context = torch.maximum(has_context, valid * (visibility.sizes() == 1))
+        return keys_seen, prior * even, has_context / (heard + prior)
     return keys_seen, 0.0, valid / heard.clamp(min=1)
 
 
@@ -153,7 +204,9 @@ def _reference(
     """As ``blockwise``, all at once."""
     batch, heads, tokens, _ = query.shape
     visible = visibility.rows(0, tokens)[:, None]
-    logits = (query @ key.repeat_interleave(heads // key.shape[1], dim=1).transpose(-1, -2)).float() * scale
+    exporting = torch.compiler.is_exporting()
+    with nullcontext() if exporting else torch.autocast(query.device.type, enabled=False):
+        logits = (query @ key.repeat_interleave(heads // key.shape[1], dim=1).transpose(-1, -2)).float() * scale
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
     added = visibility.added(0, tokens)

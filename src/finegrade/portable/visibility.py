@@ -12,9 +12,10 @@ class Visibility:
     """The rule of one attention layer, handed out for some queries at a time.
 
     Args:
-        mask: [batch, tokens] with 1 for valid tokens, or additive, which is 0 for them and the dtype's lowest value or
-            minus infinity for padding; or [batch or 1, 1, tokens, tokens], boolean (True: may see) or additive, where
-            the dtype's lowest value hides and any other is added to the logits; or None.
+        mask: [batch, tokens], whole numbers or boolean with 1 for valid tokens, or floating, which is additive: 0 for
+            them and the dtype's lowest value or minus infinity for padding; or [batch or 1, 1, tokens or 1, tokens or
+            more], boolean (True: may see) or additive, where the lowest value hides and any other is added to the
+            logits; or None.
         batch: Texts.
         tokens: Of each text, padding included.
         causal: Whether a query sees only itself and what is before it.
@@ -29,9 +30,6 @@ class Visibility:
         matrix: [batch or 1, tokens, tokens], what came as a 4-D mask; else None.
         lowest: What an additive matrix exceeds where a query may see a key; None where it is boolean.
         causal, window, borders: As above, the last for cu_seqlens.
-
-    Raises:
-        ValueError: The mask has another shape.
     """
 
     def __init__(
@@ -49,16 +47,12 @@ class Visibility:
         if mask is None:
             self.valid = torch.ones(batch, tokens, dtype=torch.bool, device=device)
         elif mask.dim() == 2:
-            is_additive = mask.is_floating_point() and bool((mask < 0).any())
-            self.valid = mask == 0 if is_additive else mask.bool()
-        elif mask.dim() == 4 and mask.shape[1] == 1:
-            self.matrix = mask[:, 0, :, :tokens]
+            self.valid = mask == 0 if mask.is_floating_point() else mask.bool()
+        else:
+            self.matrix = mask[:, 0, :, :tokens].expand(-1, tokens, -1)
             self.matrix = self.matrix if mask.is_floating_point() else self.matrix.bool()
             self.lowest = torch.finfo(mask.dtype).min / 2 if mask.is_floating_point() else None
             self.valid = self._shown(torch.diagonal(self.matrix, dim1=1, dim2=2)).expand(batch, tokens)
-        else:
-            wanted = f"[{batch}, {tokens}] or [{batch}, 1, {tokens}, {tokens}]"
-            raise ValueError(f"attention_mask has {mask.dim()} dimensions, {list(mask.shape)}; wanted {wanted}")
         self.padded = mask is not None and mask.dim() == 2
 
     def keys(self, start: int, stop: int) -> tuple[int, int]:
