@@ -67,6 +67,8 @@ def build_encoder(
     _check_one_of("attention", attention, get_args(AttentionName))
     if max_length is not None and max_length < _SHORTEST:
         raise InputError("max_length", got=max_length, wanted=f"at least {_SHORTEST}", remedy="Give more tokens.")
+    if isinstance(lora, int) and lora < 1:
+        raise InputError("lora", got=lora, wanted="a rank from 1 on, or None", remedy="None trains all weights.")
     folder = backbone_folder(backbone)
     try:
         transformer = load_transformer(folder, AnchorTransformer if pooling in _FORMS else Transformer)
