@@ -423,7 +423,8 @@ def test_an_attention_with_a_bias_of_positions_is_refused(tiny_encoder: Path, tm
 @pytest.mark.parametrize(
     ("options", "told"),
     [({"pooling": "best"}, "pooling: got best; wanted one of anchor"), ({"attention": "both"}, "attention: got both"),
-     ({"lora": 0}, "lora: got 0"), ({"max_length": 0}, "max_length: got 0; wanted at least 4"), ({"max_length": -3}, "max_length: got -3")],
+     ({"lora": 0}, "lora: got 0"),
+     ({"max_length": 0}, "max_length: got 0; wanted at least 4"), ({"max_length": -3}, "max_length: got -3")],
 )  # fmt: skip
 def test_arguments_that_make_no_sense_are_refused(tiny_encoder: Path, options: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
