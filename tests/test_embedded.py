@@ -21,7 +21,8 @@ from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger
-from finegrade.prompts import parse_passage, sibling_request
+from finegrade.llm.structured import read
+from finegrade.prompts import Passage, sibling_request
 
 CHILD = "finegrade.llm.embedded_child"
 
@@ -188,7 +189,7 @@ def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, t
         assert not [line for line in lines if server.api_key in line]
         environment = Path(f"/proc/{child}/environ").read_bytes()
         assert server.api_key.encode() not in environment
-    assert parse_passage(reply.text)
+    assert read(reply, Passage).passage
     assert reply.completion_tokens > 5
     wait_until(lambda: not is_alive(child), 1)
     for file in tmp_path.iterdir():

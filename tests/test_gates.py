@@ -3,8 +3,6 @@
 import pytest
 
 from finegrade.gates import refusal
-from finegrade.llm.client import REFUSED
-from finegrade.llm.ledger import Reply
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
 from finegrade.writing_config import SynthesisConfig
@@ -21,33 +19,14 @@ GOOD = (
 SEED = Seed(id="1", query=QUERY, positives=(POSITIVE, "Another answer to it."), group="g")
 
 
-def reason(text, finish="stop", sibling=SIBLING, seed=SEED, **settings):
-    reply = Reply(text="raw", finish_reason=finish, prompt_tokens=1, completion_tokens=1, seconds=0)
-    return refusal(seed, sibling, text, reply, SynthesisConfig(**settings))
+def reason(text, sibling=SIBLING, seed=SEED, **settings):
+    return refusal(seed, sibling, text, SynthesisConfig(**settings))
 
 
 def test_good_rewrite_passes():
     count = "Count the keys of the mapping that are duplicate."
     assert reason(GOOD, sibling=count.replace("Count", "Returned total count")) is None
     assert reason(GOOD.replace("counted", "count")) is None
-
-
-@pytest.mark.parametrize(
-    ("finish", "told"),
-    [
-        ("length", "cut at the token limit"),
-        ("content_filter", "held back by the server's filter"),
-        (REFUSED, "request refused by the server"),
-        ("", "not finished"),
-        ("<b>whatever a server says</b>", "not finished"),
-    ],
-)
-def test_a_reply_that_is_not_finished(finish, told):
-    assert reason(GOOD, finish) == told
-
-
-def test_unreadable():
-    assert reason(None) == "not the JSON that was asked for"
 
 
 @pytest.mark.parametrize("end", [",", "", " and", ";", "…'"])

@@ -18,13 +18,13 @@ RANKS: dict[str, int] = {
             "portable.token_pooling portable.fused_tiles",
             "portable.blockwise portable.fused_kernels",
             "portable.fused",
-            "section errors pages machine entries records levels console portable.received_attention "
+            "section errors pages machine entries records console portable.received_attention "
             "portable.anchor_pooling portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
             "writing_config llm.limiter llm.failures",
-            "drawing config catalogue store trainer hub lexical llm.request charts curriculum siblings "
+            "config catalogue store trainer hub lexical llm.request charts curriculum siblings "
             "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models

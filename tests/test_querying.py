@@ -10,8 +10,10 @@ from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.importing import import_documents
+from finegrade.llm.ledger import Reply
+from finegrade.llm.structured import UnreadableError, read
 from finegrade.query_gates import query_refusal
-from finegrade.query_prompts import STYLES, parse_queries, query_request
+from finegrade.query_prompts import STYLES, queries_form
 from finegrade.querying import choose_asked, own_queries_test, write_queries
 from finegrade.records import Chunk, WrittenQuery
 from finegrade.store import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder, read_rows
@@ -163,19 +165,22 @@ def test_gates(query, reason):
     assert query_refusal(query, "question", TEXT, {"seen before"}) == reason
 
 
+def parsed(text):
+    """Style -> search, or None."""
+    reply = Reply(text=text, finish_reason="stop", prompt_tokens=1, completion_tokens=1, seconds=0)
+    try:
+        return read(reply, queries_form(["keywords", "question"])).model_dump()
+    except UnreadableError:
+        return None
+
+
 @pytest.mark.parametrize(
     "reply", ["", "{", "[]", '{"keywords": 3, "question": "x"}', '{"keywords": "x"}', "[" * 100_000, '"x"']
 )
 def test_replies_of_another_form_are_none(reply):
-    assert parse_queries(reply, ["keywords", "question"]) is None
+    assert parsed(reply) is None
 
 
 def test_control_signs_are_folded_away():
-    assert parse_queries('{"question": "a\\u001b[31m b\\n c"}', ["question"]) == {"question": "a [31m b c"}
-
-
-def test_the_fixed_part_of_the_prompt_comes_first():
-    one, other = (query_request(text, list(STYLES), model="m", temperature=0, seed=0) for text in (TEXT, "Another."))
-    assert one.messages[:-1] == other.messages[:-1]
-    assert one.messages[-1] != other.messages[-1]
-    assert set(one.reply_schema["properties"]) == set(STYLES)
+    found = parsed('{"keywords": "x", "question": "a\\u001b[31m b\\n c"}')
+    assert found == {"keywords": "x", "question": "a [31m b c"}

@@ -146,3 +146,11 @@ def test_what_no_second_try_would_mend_is_not_asked_again(finish, told):
 def test_a_giant_reply_is_not_sent_back():
     _, requests = asked(reply("x" * 1_000_000), reply("x"))
     assert requests[1].size() < 1_000
+
+
+def test_what_was_cut_is_not_taken_where_a_part_is_of_no_use():
+    async def ask(request):
+        return reply('{"query": "what", "text": "One sentence. And a', "length")
+
+    answer = asyncio.run(ask_for(ask, REQUEST, Pair, take_cut=False))
+    assert (answer.value, answer.reason) == (None, CUT)

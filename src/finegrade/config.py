@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from finegrade.section import Section
-from finegrade.writing_config import DrawsConfig, SynthesisConfig, TasksConfig
+from finegrade.writing_config import SynthesisConfig
 
 CHUNK_TOKENS = 150
 
@@ -231,8 +231,6 @@ class Config(Section):
     source: SourceConfig
     llm: LLMConfig = LLMConfig()
     queries: QueriesConfig = QueriesConfig()
-    tasks: TasksConfig = TasksConfig()
-    draws: DrawsConfig = DrawsConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verification: VerificationConfig = VerificationConfig()
     training: TrainingConfig = TrainingConfig()

@@ -2,8 +2,6 @@
 
 from difflib import SequenceMatcher
 
-from finegrade.llm.client import REFUSED
-from finegrade.llm.ledger import Reply
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
 from finegrade.text import content_words, normalised, shingles, words
@@ -12,28 +10,18 @@ from finegrade.writing_config import SynthesisConfig
 MIN_SEQUENCE_RATIO = 0.5
 """A rewrite keeps at least this share of the word sequence, or it is a different text and no near miss."""
 
-UNFINISHED = {
-    "length": "cut at the token limit",
-    "content_filter": "held back by the server's filter",
-    REFUSED: "request refused by the server",
-}
 _EXAMPLES = frozenset().union(*(shingles(text, 4) for example in SIBLING_EXAMPLES for text in example))
 
 
-def refusal(seed: Seed, sibling: str, text: str | None, reply: Reply, config: SynthesisConfig) -> str | None:
+def refusal(seed: Seed, sibling: str, text: str, config: SynthesisConfig) -> str | None:
     """Why a rewritten text is set aside, or None where it passes.
 
     Args:
         seed: What it was written from.
         sibling: The query that it shall answer.
-        text: The parsed text; None where the reply could not be parsed.
-        reply: The raw reply.
+        text: What was written.
         config: Says from how many changed words on a text is no near-copy.
     """
-    if reply.finish_reason != "stop":
-        return UNFINISHED.get(reply.finish_reason, "not finished")
-    if text is None:
-        return "not the JSON that was asked for"
     if not text.rstrip("`'\")]*").endswith((".", "!", "?")):
         return "ends in the middle of a sentence"
     return _content_refusal(seed, sibling, text, config)

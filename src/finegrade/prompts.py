@@ -5,7 +5,9 @@ falling into synonyms, which would be false negatives, so it is given a real one
 """
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.text import folded
@@ -38,6 +40,10 @@ SIBLING_EXAMPLES = (
 
 MIN_LENGTH, MAX_LENGTH = 0.6, 1.4
 """Bounds on the rewritten text's length, as shares of the passage's."""
+
+
+OneLine = Annotated[str, AfterValidator(folded), StringConstraints(min_length=1)]
+"""A text with its white space folded and nothing that does not print; not empty."""
 
 
 def sibling_request(
@@ -74,16 +80,10 @@ def passage_schema(length: int) -> dict[str, Any]:
     }
 
 
-def parse_passage(reply: str) -> str | None:
-    """The passage in a reply, white space folded; None where the reply is not what was asked for."""
-    try:
-        value = json.loads(reply)
-    except (ValueError, RecursionError):
-        return None
-    passage = value.get("passage") if isinstance(value, dict) else None
-    if not isinstance(passage, str):
-        return None
-    return folded(passage) or None
+class Passage(BaseModel):
+    """A reply with one passage, white space folded."""
+
+    passage: OneLine
 
 
 def _sibling_turn(query: str, passage: str, sibling: str) -> str:

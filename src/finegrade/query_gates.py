@@ -3,8 +3,6 @@
 import re
 from collections.abc import Set
 
-from finegrade.gates import UNFINISHED
-from finegrade.llm.ledger import Reply
 from finegrade.query_prompts import EXAMPLE_QUERIES
 from finegrade.text import normalised, shingles, words
 
@@ -16,13 +14,6 @@ _SPEAKS_OF_THE_TEXT = re.compile(
     r"\b(?:this|the|above|given|following) (?:passage|text|document|article|excerpt|paragraph|section)\b", re.IGNORECASE
 )
 _EXAMPLES = frozenset(map(normalised, EXAMPLE_QUERIES))
-
-
-def reply_refusal(reply: Reply, queries: dict[str, str] | None) -> str | None:
-    """Why a whole reply is set aside, or None."""
-    if reply.finish_reason != "stop":
-        return UNFINISHED.get(reply.finish_reason, "not finished")
-    return "not the JSON that was asked for" if queries is None else None
 
 
 def query_refusal(query: str, style: str, text: str, seen: Set[str]) -> str | None:

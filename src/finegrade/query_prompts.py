@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel, create_model
+
 from finegrade.llm.request import ChatRequest, Message
-from finegrade.prompts import plain
-from finegrade.text import folded
+from finegrade.prompts import OneLine, plain
 
 STYLES = {
     "keywords": "two to five words as typed in a hurry, no sentence",
@@ -81,15 +82,10 @@ def query_schema(styles: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def parse_queries(reply: str, styles: Sequence[str]) -> dict[str, str] | None:
-    """Style -> search, white space folded; None where the reply is not what was asked for."""
-    try:
-        value = json.loads(reply)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or not all(isinstance(value.get(style), str) for style in styles):
-        return None
-    return {style: folded(value[style]) for style in styles}
+def queries_form(styles: Sequence[str]) -> type[BaseModel]:
+    """A reply with one search of each style."""
+    fields: dict[str, Any] = dict.fromkeys(styles, (OneLine, ...))
+    return create_model("Queries", **fields)
 
 
 EXAMPLE_QUERIES = frozenset(query for _, answers in _EXAMPLES for query in answers.values())

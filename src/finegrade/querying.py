@@ -13,8 +13,9 @@ from finegrade.finding import FOUND_WITHIN, find_again
 from finegrade.llm.asking import ask_each, model_name, reply_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest
-from finegrade.query_gates import query_refusal, reply_refusal
-from finegrade.query_prompts import parse_queries, query_request
+from finegrade.llm.structured import ask_for
+from finegrade.query_gates import query_refusal
+from finegrade.query_prompts import queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
 from finegrade.sources.document_seeds import labelled_pairs
 from finegrade.sources.own_queries import labels_identity, read_own_queries
@@ -131,16 +132,20 @@ async def ask_for_queries(
     set_aside: list[QuerySetAside] = []
     seen: set[str] = set()
     styles = config.queries.styles
-    asking = ask_each(asked, lambda ask, chunk: ask(_request(chunk, config)), config.llm, ledger, run.path(LLM_LOG))
+    form = queries_form(styles)
+    asking = ask_each(
+        asked,
+        lambda ask, chunk: ask_for(ask, _request(chunk, config), form, again=0, take_cut=False),
+        config.llm,
+        ledger,
+        run.path(LLM_LOG),
+    )
     with progress("the LLM writes queries", len(asked)) as meter:
         async with aclosing(asking) as replies:
-            async for chunk, reply in replies:
-                queries = parse_queries(reply.text, styles)
-                reason = reply_refusal(reply, queries)
-                if reason or queries is None:
-                    set_aside.append(_aside(chunk.id, chunk.path, "", reason or "", reply.text))
-                    queries = {}
-                for style, query in queries.items():
+            async for chunk, answer in replies:
+                if answer.value is None:
+                    set_aside.append(_aside(chunk.id, chunk.path, "", answer.reason, answer.reply.text))
+                for style, query in answer.value.model_dump().items() if answer.value else ():
                     reason = query_refusal(query, style, chunk.text, seen)
                     if reason:
                         set_aside.append(_aside(chunk.id, chunk.path, style, reason, query))

@@ -1,6 +1,6 @@
 """The records that travel between the stages."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,32 +14,11 @@ Decision = Literal["kept", "regraded", "dropped"]
 HARDEST = 4
 """The level nearest to an answer (the paper's N1)."""
 
-Kind = Literal["short-long", "long-short", "short-short", "long-long", "sts"]
-"""Of a task: how long query and text are; sts: two sentences that mean the same (symmetric)."""
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
 
 class Record(BaseModel):
     """Immutable, and strict about its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Task(Record):
-    """An embedding task: what is searched for what.
-
-    Args:
-        id: Content hash of kind and description.
-        kind: How long its queries and texts are.
-        description: What is given and what is to be found.
-        instruction: For the model, before each query: what to retrieve.
-    """
-
-    id: str
-    kind: Kind
-    description: str
-    instruction: str
 
 
 class Chunk(Record):

@@ -11,7 +11,8 @@ from finegrade.gates import refusal
 from finegrade.llm.asking import ask_each, model_name
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest
-from finegrade.prompts import parse_passage, sibling_request
+from finegrade.llm.structured import ask_for
+from finegrade.prompts import Passage, sibling_request
 from finegrade.records import HARDEST, Negative, Record, Seed
 from finegrade.siblings import Siblings
 from finegrade.store import LLM_LOG, RunFolder
@@ -80,7 +81,7 @@ async def write_rewrites(
     rewrites = rewrites[: config.synthesis.max_requests]
     asking = ask_each(
         rewrites,
-        lambda ask, rewrite: ask(_request(rewrite, config)),
+        lambda ask, rewrite: ask_for(ask, _request(rewrite, config), Passage, again=0, take_cut=False),
         config.llm,
         ledger,
         run.path(LLM_LOG),
@@ -88,16 +89,15 @@ async def write_rewrites(
     )
     with progress("the LLM writes negatives", wanted) as meter:
         async with aclosing(asking) as replies:
-            async for rewrite, reply in replies:
-                seed = rewrite.seed
-                text = parse_passage(reply.text)
-                reason = refusal(seed, rewrite.sibling, text, reply, config.synthesis)
-                if reason is None and text is not None:
+            async for rewrite, answer in replies:
+                seed, text = rewrite.seed, answer.value.passage if answer.value else ""
+                reason = answer.reason or refusal(seed, rewrite.sibling, text, config.synthesis)
+                if not reason:
                     written[seed.id] = Negative(text=text, level=HARDEST, source="llm", sibling=rewrite.sibling)
                     meter.advance()
                 else:
-                    row = {"sample": seed.id, "query": seed.query, "sibling": rewrite.sibling, "reply": reply.text}
-                    set_aside.append(SetAside(reason=reason or "", **row))
+                    row = {"sample": seed.id, "query": seed.query, "sibling": rewrite.sibling}
+                    set_aside.append(SetAside(reason=reason, reply=answer.reply.text, **row))
                 meter.note(f"{len(set_aside)} set aside")
     return written, set_aside
 

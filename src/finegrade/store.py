@@ -28,7 +28,6 @@ Row = TypeVar("Row", bound=BaseModel)
 CHUNKS, UNUSED = "documents/chunks.parquet", "documents/set_aside.jsonl"
 QUERIES, QUERIES_SET_ASIDE = "queries.parquet", "queries_set_aside.jsonl"
 TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
-TASKS, TASKS_SET_ASIDE = "tasks.parquet", "tasks_set_aside.jsonl"
 SAMPLES, SET_ASIDE = "samples.parquet", "set_aside.jsonl"
 LOCK, STAGES = ".lock", "stages"
 LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"

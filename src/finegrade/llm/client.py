@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import openai
+from pydantic import BaseModel, Field
 
 from finegrade.errors import InputError
 from finegrade.llm.budget import Budget
@@ -176,20 +177,19 @@ class LLMClient:
     async def _ask(self, request: ChatRequest, way: Way) -> Reply:
         began = time.monotonic()
         try:
-            answer = await self._client.chat.completions.create(**way.parameters(request))
-        except (ValueError, TypeError, AttributeError):  # an answer that is no JSON, or not of a completion's form
+            # not chat.completions.create: building its typed parameters takes a fifth of a request's processor time
+            answer = await self._client.post("/chat/completions", cast_to=object, body=way.parameters(request))
+            completion = _Completion.model_validate(answer)
+        except ValueError:  # no JSON, or not of a completion's form
             raise self._strange() from None
-        try:
-            choice, usage = answer.choices[0], answer.usage
-            return Reply(
-                text=choice.message.content or "",
-                finish_reason=choice.finish_reason or "",
-                prompt_tokens=_counted(usage and usage.prompt_tokens, request.size()),
-                completion_tokens=_counted(usage and usage.completion_tokens, request.max_tokens),
-                seconds=round(time.monotonic() - began, 3),
-            )
-        except (ValueError, TypeError, AttributeError, LookupError):
-            raise self._strange() from None
+        choice, usage = completion.choices[0], completion.usage or {}
+        return Reply(
+            text=choice.message.content or "",
+            finish_reason=choice.finish_reason or "",
+            prompt_tokens=_counted(usage.get("prompt_tokens"), request.size()),
+            completion_tokens=_counted(usage.get("completion_tokens"), request.max_tokens),
+            seconds=round(time.monotonic() - began, 3),
+        )
 
     def _refuse(self, error: openai.OpenAIError) -> None:
         """Counts a refusal.
@@ -223,6 +223,22 @@ class LLMClient:
         return InputError(
             f"the LLM at {self.host}", got=got, wanted=wanted, remedy=f"{remedy} Replies so far are kept."
         )
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    """What is read of a server's answer."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: dict[str, Any] | None = None
 
 
 def _without_text(finish_reason: str) -> Reply:

@@ -53,7 +53,11 @@ class UnreadableError(Exception):
 
 
 async def ask_for(
-    ask: Callable[[ChatRequest], Awaitable[Reply]], request: ChatRequest, form: type[Form], again: int = AGAIN
+    ask: Callable[[ChatRequest], Awaitable[Reply]],
+    request: ChatRequest,
+    form: type[Form],
+    again: int = AGAIN,
+    take_cut: bool = True,
 ) -> Answer[Form]:
     """Asks for a reply of a form.
 
@@ -62,10 +66,11 @@ async def ask_for(
         request: What is asked first.
         form: What the reply is to be.
         again: How often to ask again, with the error, where a reply is complete and cannot be read.
+        take_cut: Whether a reply that was cut at the token limit is of use, as far as it goes.
     """
     for left in range(again, -1, -1):
         reply = await ask(request)
-        if reply.finish_reason not in ("stop", "length"):
+        if reply.finish_reason not in (("stop", "length") if take_cut else ("stop",)):
             return Answer(None, UNFINISHED.get(reply.finish_reason, "not finished"), reply)
         try:
             return Answer(read(reply, form), "", reply)
