@@ -29,16 +29,11 @@ class Limiter:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[float]:
         """Waits for a place and keeps it for the block; gives the time at which it was entered."""
-        async with self._waited():
+        await self._places.acquire()
+        try:
             while (pause := self._resume - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             yield time.monotonic()
-
-    @asynccontextmanager
-    async def _waited(self) -> AsyncIterator[None]:
-        await self._places.acquire()
-        try:
-            yield
         finally:
             self._free()
 
