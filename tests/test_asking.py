@@ -163,6 +163,28 @@ def test_what_is_under_way_at_the_cap_is_waited_for(ask_all, fake_llm, tmp_path)
     assert totals["replies"] == len(fake_llm.requests) >= 3
 
 
+def test_a_strange_answer_to_one_leaves_nobody_waiting_for_its_share_of_the_cap(ask_all, fake_llm):
+    """The first in order fails, and waits for the cap behind one that ends with an answer of another form."""
+    cap = request("00").size() + 20 + 1
+
+    def answer(body):
+        if content(body) == "00":
+            return 500, {}
+        time.sleep(0.3)
+        return 200, {"no": "completion"}
+
+    fake_llm.answer = answer
+    finished = threading.Event()
+
+    def work():
+        with pytest.raises(InputError):
+            ask_all([f"{i:02}" for i in range(5)], max_tokens=cap)
+        finished.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert finished.wait(20)
+
+
 REFUSALS = {
     "bounds": lambda body: "maxLength" in str(body.get("response_format")),
     "schema": lambda body: body.get("response_format", {}).get("type") == "json_schema",

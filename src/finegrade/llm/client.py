@@ -64,9 +64,7 @@ class LLMClient:
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._finding_a_way = asyncio.Lock()
         self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        http = openai.DefaultAsyncHttpxClient(
-            trust_env=self.host not in _LOOPBACK  # loopback goes through no proxy
-        )
+        http = openai.DefaultAsyncHttpxClient(trust_env=self.host not in _LOOPBACK)  # loopback goes through no proxy
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key,
@@ -87,9 +85,6 @@ class LLMClient:
                 do for minutes, or does not know the model; or the budget is spent.
         """
         key = request.key()
-        known = self._ledger.find(key)
-        if known:
-            return known
         lock = self._same.setdefault(key, asyncio.Lock())
         async with lock:
             return self._ledger.find(key) or await self._persist(key, request)
@@ -143,8 +138,8 @@ class LLMClient:
         self._refused = 0
         self._limiter.answered()
         reply = reply.model_copy(update={"cost": self._budget.price(reply)})
-        await self._commits.write(lambda ledger: ledger.replied(key, reply))
         self._budget.settle(request, reply)
+        await self._commits.write(lambda ledger: ledger.replied(key, reply))
         return reply
 
     async def _say_otherwise(self, key: str, request: ChatRequest, way: Way, error: openai.APIStatusError) -> Reply:
@@ -161,8 +156,8 @@ class LLMClient:
 
     async def _send(self, key: str, request: ChatRequest, way: Way) -> Reply:
         await self._budget.reserve(request)
-        await self._commits.write(lambda ledger: ledger.asked(key, request.model_dump(mode="json")))
         try:
+            await self._commits.write(lambda ledger: ledger.asked(key, request.model_dump(mode="json")))
             reply = await self._ask(request, way)
         except openai.OpenAIError as error:
             if is_free(error):
@@ -170,6 +165,9 @@ class LLMClient:
                 self._budget.release(request)
             else:
                 self._budget.lose()
+            raise
+        except BaseException:  # others may be waiting for what this one was given
+            self._budget.lose()
             raise
         self._dialect.taken(way)
         return reply
