@@ -20,7 +20,8 @@ from finegrade.errors import InputError
 from finegrade.export_folder import MANIFEST
 from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
-from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder, write_rows
+from finegrade.row_files import write_rows
+from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder
 from finegrade.trainer import Steps
 
 
@@ -40,8 +41,8 @@ def run(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFold
     """A run folder as seeds and train leave it; the model's vectors are far from its token states' mean."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     with folder.locked(), folder.stage("seeds", {}) as stage:
-        write_rows(folder.path(TRAIN_SEEDS), seeds(0, 150))
-        write_rows(folder.path(TEST_SEEDS), [*seeds(150, 180), *seeds(0, 10)])
+        write_rows(folder.path(TRAIN_SEEDS), seeds(0, 150), Seed)
+        write_rows(folder.path(TEST_SEEDS), [*seeds(150, 180), *seeds(0, 10)], Seed)
         stage.finish([folder.path(TRAIN_SEEDS)], {})
     model = build_encoder(str(tiny_encoder), max_length=16, device="cpu")
     model[0].model.encoder.layer[-1].attention.self.query.weight.data.mul_(40)

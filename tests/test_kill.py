@@ -16,7 +16,7 @@ import pytest
 from conftest import FakeLLM
 from finegrade.config import Config
 from finegrade.config_file import parse_config
-from finegrade.store import read_json
+from finegrade.durable import read_json
 from test_importing import write_documents
 from test_querying import answer as queries_of
 from test_scoring import classifier

@@ -18,13 +18,14 @@ RANKS: dict[str, int] = {
             "portable.token_pooling portable.fused_tiles",
             "portable.blockwise portable.fused_kernels",
             "portable.fused",
-            "section errors pages machine entries records console portable.received_attention "
+            "section errors pages machine entries records console levels near_duplicates schemas "
+            "portable.received_attention "
             "portable.anchor_pooling portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
-            "writing_config llm.limiter llm.failures",
-            "config catalogue store trainer hub lexical llm.request charts curriculum siblings "
+            "writing_config durable llm.limiter llm.failures",
+            "config catalogue row_files store drawing trainer hub lexical llm.request charts curriculum siblings "
             "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
@@ -34,13 +35,18 @@ RANKS: dict[str, int] = {
             "evaluation.test_set",
             "gguf weights",
             # what stages are made of
-            "cards student_card encoder packing prompts scoring llm.asking llm.structured sources.tokens "
+            "cards student_card encoder packing prompts task_prompts near_misses scoring "
+            "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
-            "trained finding gates query_prompts score_book sources.chunking evaluation.intervals",
-            "anchors estimating query_gates rewriting sources.pieces sources.looking evaluation.own "
+            "trained finding gates query_prompts sample_prompts orders writer_probe score_book sources.chunking "
+            "evaluation.intervals",
+            "anchors estimating query_gates sample_gates sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",
+            "writing",
+            "drafting assembling",
             # the stages: never one another
-            "shading fitting importing querying seeding synthesis verification training evaluation.stage reporting",
+            "shading fitting tasking importing querying seeding synthesis verification training evaluation.stage "
+            "reporting",
             # the road, and its door
             "anchor_viewing exporting distilling pipeline consent initialising",
             "previewing",
@@ -53,7 +59,7 @@ RANKS: dict[str, int] = {
 """Module -> layer. A module imports from lower layers only; stages meet in the run folder."""
 
 STAGES = {
-    "importing", "querying", "seeding", "synthesis", "verification", "training", "evaluation.stage",
+    "tasking", "importing", "querying", "seeding", "synthesis", "verification", "training", "evaluation.stage",
     "reporting",
 }  # fmt: skip
 

@@ -16,7 +16,8 @@ from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import STYLES, queries_form
 from finegrade.querying import choose_asked, own_queries_test, write_queries
 from finegrade.records import Chunk, WrittenQuery
-from finegrade.store import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder, read_rows
+from finegrade.row_files import read_rows
+from finegrade.store import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from test_importing import write_documents
 
 TEXT = "The valve opens when the pressure rises above two bar, and it closes again below one bar."

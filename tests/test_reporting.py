@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finegrade.rewriting import SetAside
 
 import finegrade.reporting
 from finegrade.cards import CARD
 from finegrade.config import Config
+from finegrade.durable import write_json
 from finegrade.records import Negative, Sample, Verdict
 from finegrade.reporting import write_report
-from finegrade.rewriting import SetAside
+from finegrade.row_files import write_rows
 from finegrade.rows import TRAINED_ROWS
-from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder, write_json, write_rows
+from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import TEST_QUERIES, load_snippet, print_summary
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
@@ -96,8 +98,8 @@ def make_run(folder: Path) -> RunFolder:
         **{f"score-{name}": {} for name in ("bm25", "base", *(row.name for row in TRAINED_ROWS))},
         "evaluate": {},
     }
-    write_rows(run.path(VERIFIED), [sample])
-    write_rows(run.path(VERDICTS), verdicts)
+    write_rows(run.path(VERIFIED), [sample], Sample)
+    write_rows(run.path(VERDICTS), verdicts, Verdict)
     write_json(run.path(SCORES), made_scores())
     write_set_aside(run, hostile("reply"))
     for name, value in details.items():

@@ -8,8 +8,9 @@ from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Seed
+from finegrade.row_files import read_rows
 from finegrade.seeding import make_seeds
-from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder, read_rows
+from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder
 
 
 @pytest.fixture

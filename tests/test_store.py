@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
+from finegrade.durable import file_hash, read_json, replacing, write_json
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample, Seed
-from finegrade.store import RunFolder, file_hash, fingerprint, read_json, read_rows, replacing, write_json, write_rows
+from finegrade.row_files import read_rows, write_rows
+from finegrade.store import RunFolder, fingerprint
 
 
 def files(folder):

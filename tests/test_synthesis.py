@@ -10,15 +10,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from finegrade.rewriting import find_rewrites
 
 from conftest import FakeLLM, write_pairs
 from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
-from finegrade.rewriting import find_rewrites
+from finegrade.row_files import read_rows
 from finegrade.seeding import make_seeds
-from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows
+from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.synthesis import synthesize
 from finegrade.text import content_words, jaccard
 from finegrade.writing_config import SynthesisConfig

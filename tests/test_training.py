@@ -21,8 +21,9 @@ from finegrade.curriculum import Plan, compile_plan
 from finegrade.encoder import build_encoder, load_encoder
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample
+from finegrade.row_files import write_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
-from finegrade.store import SAMPLES, VERIFIED, RunFolder, write_rows
+from finegrade.store import SAMPLES, VERIFIED, RunFolder
 from finegrade.training import train
 
 STEPS, BATCH = 8, 4

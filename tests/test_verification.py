@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample, Verdict
-from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder, read_rows, write_rows
+from finegrade.row_files import read_rows, write_rows
+from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.verification import (
     FALSE_NEGATIVE,
     NOT_FOR_SIBLING,
@@ -180,7 +181,7 @@ def run(tmp_path):
     """A run folder whose synthesize stage is done."""
     run = RunFolder(tmp_path / "run")
     with run.stage("synthesize", {}) as stage:
-        write_rows(run.path(SAMPLES), [sample(("a", 1), ("b", 2), ("c", 4, "s"))])
+        write_rows(run.path(SAMPLES), [sample(("a", 1), ("b", 2), ("c", 4, "s"))], Sample)
         stage.finish([run.path(SAMPLES)], {})
     return run
 

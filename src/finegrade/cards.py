@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+from finegrade.durable import read_json, replacing
 from finegrade.rows import FINEGRADE
-from finegrade.store import MODEL, SCORES, RunFolder, read_json, replacing
+from finegrade.store import MODEL, SCORES, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
 
 CARD = f"{MODEL}/README.md"

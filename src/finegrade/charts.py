@@ -10,8 +10,6 @@ matplotlib.use("svg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from finegrade.records import HARDEST
-
 _INK, _BEFORE, _AFTER, _OURS = "#333333", "#c9c9d6", "#5b7fb5", "#c2543d"
 _SETTINGS: Any = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -35,24 +33,24 @@ def scores_chart(scores: dict[str, Any], ours: str) -> str:
         return _svg(figure)
 
 
-def levels_chart(before: dict[int, list[float]], after: dict[int, list[float]]) -> str:
-    """Relevance to the query by level, before and after verification."""
+def levels_chart(before: dict[int, list[float]], after: dict[int, list[float]], highest: int) -> str:
+    """Relevance to the query by level, before and after verification; ``highest`` is the hardest level."""
     levels = sorted(set(before) | set(after))
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(6.4, 2.8), layout="constrained")
         panel = figure.subplots()
         _boxes(panel, [before.get(level, []) for level in levels], -0.18, _BEFORE, "before")
         _boxes(panel, [after.get(level, []) for level in levels], 0.18, _AFTER, "after")
-        panel.set_xticks(range(len(levels)), [level_name(level) for level in levels])
+        panel.set_xticks(range(len(levels)), [level_name(level, highest) for level in levels])
         panel.set_ylabel("score minus the positive's (logits)")
         panel.axhline(0, color=_INK, linewidth=0.8)
         panel.legend(loc="lower right", frameon=False)
         return _svg(figure)
 
 
-def level_name(level: int) -> str:
-    """The level with the paper's name for it: level 4 (N1)."""
-    return f"level {level} (N{HARDEST - level + 1})"
+def level_name(level: int, levels: int) -> str:
+    """The level with the paper's name for it, where there are so many: level 4 (N1)."""
+    return f"level {level} (N{levels - level + 1})"
 
 
 def loss_chart(steps: Sequence[dict[str, Any]]) -> str:

@@ -169,7 +169,7 @@ def _stage_command(name: str, does: str) -> None:
     ) -> None:
         folder = RunFolder(run, only=name)
         checked = load_config(config, _overrides(settings, force))
-        if name in ("queries", "synthesize"):
+        if name in ("tasks", "queries", "synthesize"):
             _need_consent(checked, folder, yes)
         run_stage(name, checked, folder)
         if name == "report":
@@ -178,6 +178,7 @@ def _stage_command(name: str, does: str) -> None:
     app.command(name=name, help=does)(command)
 
 
+_stage_command("tasks", "Thinks up embedding tasks of all kinds, for a domain or for the open one.")
 _stage_command("documents", "Reads documents, cuts them into chunks and splits them into train and test.")
 _stage_command("queries", "Writes queries for chunks and keeps those that find their chunk again.")
 _stage_command("seeds", "Makes train and test of queries and the texts that answer them.")

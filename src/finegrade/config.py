@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from finegrade.section import Section
-from finegrade.writing_config import SynthesisConfig
+from finegrade.writing_config import DrawsConfig, Mode, SynthesisConfig, TasksConfig
 
 CHUNK_TOKENS = 150
+_ENOUGH_PARAMETERS = 7  # billions
 
 _PATH_HOLDS = {
     "documents": "a folder or file of documents (or dataset, a data set on the hub)",
@@ -23,9 +24,10 @@ _PATH_HOLDS = {
 class SourceConfig(Section):
     """Where queries and the texts that answer them come from, and how they are split."""
 
-    kind: Literal["documents", "beir", "pairs", "python-docs"] = "pairs"
+    kind: Literal["documents", "beir", "pairs", "python-docs", "tasks"] = "pairs"
     """documents: files without queries, the LLM writes them. beir: a BEIR folder. pairs: queries with their answers in
-    JSONL. python-docs: docstrings on this machine."""
+    JSONL. python-docs: docstrings on this machine. tasks: nothing but the LLM, which thinks up tasks ([tasks]) and
+    writes queries, answers and negatives for them."""
     path: Path | None = None
     """A folder or file of documents (.md .txt .html .pdf .jsonl .csv .parquet, or a data set that save_to_disk wrote);
     a BEIR folder; or a JSONL file of pairs: {"query", "positive"} and optionally "group" in each row."""
@@ -64,9 +66,16 @@ class SourceConfig(Section):
             raise ValueError('dataset is for kind "documents"')
         if self.queries is not None and not self.has_documents:
             raise ValueError('queries is for kind "documents" or "beir": pairs and Python docs bring theirs')
+        if self.path is not None and self.kind in ("python-docs", "tasks"):
+            raise ValueError(f'kind "{self.kind}" reads no path')
         if self.path is not None and self.dataset is not None:
             raise ValueError("path and dataset are two places: name one of them")
         return self
+
+    @property
+    def is_tasks(self) -> bool:
+        """Whether the LLM writes queries and answers, too."""
+        return self.kind == "tasks"
 
     @property
     def has_documents(self) -> bool:
@@ -108,6 +117,12 @@ class LLMConfig(Section):
     def is_remote(self) -> bool:
         """Whether texts leave this machine."""
         return self.host not in ("", "127.0.0.1", "localhost", "::1")
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the model's name tells of fewer parameters than a reply with several texts takes."""
+        told = re.search(r"(?<![a-z\d.])(\d+(?:\.\d+)?)b(?![a-z\d])", self.model.lower())
+        return told is not None and float(told[1]) < _ENOUGH_PARAMETERS
 
     @model_validator(mode="after")
     def _a_remote_one_has_a_cap(self) -> "LLMConfig":
@@ -231,10 +246,33 @@ class Config(Section):
     source: SourceConfig
     llm: LLMConfig = LLMConfig()
     queries: QueriesConfig = QueriesConfig()
+    tasks: TasksConfig = TasksConfig()
+    draws: DrawsConfig = DrawsConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verification: VerificationConfig = VerificationConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _a_mode_that_fits(self) -> "Config":
+        synthesis, mode = self.synthesis, self.writing_mode
+        if mode == "sibling" and self.source.is_tasks:
+            raise ValueError('synthesis.mode "sibling" rewrites answers that there are: use "one-call" or "stepwise"')
+        by_llm = [level for level, weights in synthesis.sources.items() if weights.get("llm")]
+        if mode == "sibling" and any(int(level) < synthesis.levels for level in by_llm):
+            raise ValueError('synthesis.sources: mode "sibling" writes the hardest level only; use "stepwise"')
+        if synthesis.style_guard and self.source.is_tasks:
+            raise ValueError("synthesis.style_guard is for pairs and documents: of tasks the LLM writes all texts")
+        return self
+
+    @property
+    def writing_mode(self) -> Mode:
+        """How the LLM is asked for negatives."""
+        if self.synthesis.mode != "auto":
+            return self.synthesis.mode
+        if self.llm.base_url and not self.llm.is_small:
+            return "one-call"
+        return "stepwise" if self.source.is_tasks else "sibling"
 
 
 def user_path(text: str) -> Path:

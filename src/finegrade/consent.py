@@ -5,9 +5,10 @@ from typing import Any
 
 from finegrade.config import Config, LLMConfig
 from finegrade.console import say
+from finegrade.durable import read_json, write_json
 from finegrade.errors import InputError
 from finegrade.estimating import estimate, told_money
-from finegrade.store import CONSENT, RunFolder, read_json, write_json
+from finegrade.store import CONSENT, RunFolder
 
 
 def need_consent(config: Config, run: RunFolder, yes: bool, ask: Callable[[str], bool] | None) -> None:

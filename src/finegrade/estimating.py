@@ -1,14 +1,28 @@
 """What a run will take: requests, tokens, minutes, money. Said before anything is spent."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from finegrade.config import Config
+from finegrade.drawing import Draw, draw
+from finegrade.levels import flaws
 from finegrade.llm.budget import cost
-from finegrade.llm.request import ChatRequest
+from finegrade.llm.request import ChatRequest, RequestSettings
+from finegrade.llm.structured import AGAIN
+from finegrade.orders import sources_of
 from finegrade.prompts import sibling_request
 from finegrade.query_prompts import query_request
+from finegrade.records import Task
 from finegrade.rows import TRAINED_ROWS
+from finegrade.sample_prompts import (
+    SHORT_WORDS,
+    negative_request,
+    negatives_request,
+    rephrase_request,
+    sample_request,
+)
 from finegrade.sources.tokens import CHARS_PER_TOKEN
+from finegrade.task_prompts import GENRES, tasks_request
 
 # On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
 READ_PER_SECOND, WRITTEN_PER_SECOND = 45.0, 24.0  # tokens, by the embedded LLM
@@ -21,11 +35,13 @@ _TOKENS_OF_REFERENCE = 80
 QUERIES_KEPT = 2.2
 """Of three that are written for a chunk."""
 
-REWRITES_ACCEPTED, REWRITES_OF_CHUNKS_ACCEPTED = 0.45, 0.15
-"""Of the rewrites that are asked for, by the gates (LOG.md); chunks of documents are harder to rewrite."""
+TASKS_REPEATED = 1.5
+"""Requests for tasks, over what they would be if no task were like another."""
 
 _CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
-_QUERY_TOKENS = 13
+_QUERY_TOKENS, _TASK_TOKENS, _FLAW_TOKENS = 13, 60, 25  # written; with JSON around them
+_CHARS_A_WORD = 6
+_DRAWN = 100  # samples, to see how many levels of one the LLM writes
 
 
 @dataclass(frozen=True)
@@ -92,8 +108,11 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
         asked.append(_queries(config))
         queries = queries or round(config.queries.chunks * QUERIES_KEPT * len(config.queries.styles) / 3)
         chunks = min(chunks or config.source.max_chunks, config.source.max_chunks)
+    if config.source.is_tasks:
+        asked.append(_tasks(config))
+        queries = queries or config.synthesis.llm_samples
     if config.synthesis.llm_samples:
-        asked.append(_rewrites(config))
+        asked += _samples(config)
     queries = queries or config.source.max_train
     train = min(round(queries * (1 - config.source.test_share)), config.source.max_train)
     test = min(queries - train, config.source.max_test)
@@ -110,15 +129,63 @@ def _queries(config: Config) -> Asked:
     return _asked("queries", request, length, number, number, _QUERY_TOKENS * len(config.queries.styles))
 
 
-def _rewrites(config: Config) -> Asked:
-    length = min(
-        config.synthesis.max_passage_chars, round(config.source.chunk_tokens * CHARS_PER_TOKEN * _CHUNK_FILLED)
-    )
-    accepted = REWRITES_OF_CHUNKS_ACCEPTED if config.source.has_documents else REWRITES_ACCEPTED
-    request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
-    most = config.synthesis.max_requests
-    number = min(round(config.synthesis.llm_samples / accepted), most)
-    return _asked("rewrites", request, length + 120, number, most, round(length / CHARS_PER_TOKEN) + 8)
+def _tasks(config: Config) -> Asked:
+    settings = config.tasks
+    asked_with = RequestSettings(model="", server="", temperature=0, seed=0)
+    request = tasks_request("short-long", settings.per_request, settings.domain, GENRES[:3], asked_with)
+    number = min(ceil(settings.number / settings.per_request * TASKS_REPEATED), settings.max_requests)
+    most = settings.max_requests * (1 + AGAIN)
+    fresh = sum(len(message.content) for message in request.messages[1:])
+    return _asked("tasks", request, fresh, number, most, _TASK_TOKENS * settings.per_request)
+
+
+def _samples(config: Config) -> list[Asked]:
+    """What is asked for one sample, times the samples."""
+    settings, number = config.synthesis, config.synthesis.llm_samples
+    length = min(settings.max_passage_chars, _chunk_length(config))
+    if config.writing_mode == "sibling":
+        request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
+        return [_asked("rewrites", request, length + 120, number, number, round(length / CHARS_PER_TOKEN) + 8)]
+    asked_with = RequestSettings(model="", server="", temperature=0, seed=0)
+    drawn = _typical_draw(config)
+    if config.source.is_tasks:
+        length = round(_CHARS_A_WORD * (drawn.words + SHORT_WORDS) / 2)  # of five kinds two have long texts, two short
+    text, told = length / CHARS_PER_TOKEN, flaws(settings.levels)
+    mean = sum(len(_llm_levels(str(i), config)) for i in range(_DRAWN)) / _DRAWN
+    per_negative = round(text + _FLAW_TOKENS)
+    found = []
+    if config.source.is_tasks:
+        task = Task(id="", kind="short-long", description="x" * 150, instruction="", side="train")
+        one_call = config.writing_mode == "one-call"
+        request = sample_request(task, drawn, told if one_call else {}, asked_with)
+        written = round(text + _QUERY_TOKENS + (mean * per_negative if one_call else 0))
+        found.append(_again("samples", request, number, written))
+    elif config.writing_mode == "one-call":
+        request = negatives_request("x" * 60, "x" * length, drawn, told, asked_with)
+        found.append(_again("samples", request, number, round(mean * per_negative)))
+    if config.writing_mode == "stepwise":
+        level = settings.levels
+        request = negative_request("x" * 60, "x" * length, drawn, level, told[level], asked_with)
+        found.append(_again("negatives", request, round(number * mean), per_negative))
+    if settings.style_guard:
+        found.append(_again("style guard", rephrase_request("x" * length, asked_with), number, round(text)))
+    return found
+
+
+def _typical_draw(config: Config) -> Draw:
+    weights = config.draws.text_words
+    words = sum(int(name) * weight for name, weight in weights.items()) / sum(weights.values())
+    return draw(config.draws, config.seed, "estimate").model_copy(update={"words": round(words)})
+
+
+def _llm_levels(name: str, config: Config) -> list[int]:
+    return [level for level, source in sources_of(name, config).items() if source == "llm"]
+
+
+def _again(what: str, request: ChatRequest, number: int, written: int) -> Asked:
+    """Requests that may be made once more each, where the reply cannot be read."""
+    fresh = sum(len(message.content) for message in request.messages[1:])
+    return _asked(what, request, fresh, number, number * (1 + AGAIN), written)
 
 
 def _chunk_length(config: Config) -> int:

@@ -76,7 +76,5 @@ def _configured(found: Found, path: Path, asked: int, queries: Path | None, sett
 
 def _near_misses(train: int, llm: Any) -> dict[str, int]:
     """A small model on two cores writes few rewrites that pass, and takes long over them; a server is there for it."""
-    samples, requests = (2, 1) if isinstance(llm, dict) and llm.get("base_url") else (12, 4)
-    return {
-        "llm_samples": max(1, train // samples), "max_requests": max(2, train // requests), "max_passage_chars": 800,
-    }  # fmt: skip
+    share = 1 if isinstance(llm, dict) and llm.get("base_url") else 5
+    return {"llm_samples": max(1, train // share), "max_passage_chars": 800}

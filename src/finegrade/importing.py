@@ -5,15 +5,17 @@ from collections import Counter
 
 from finegrade.config import Config
 from finegrade.console import say
+from finegrade.durable import replacing
 from finegrade.fetching import model_identity
 from finegrade.records import Chunk
+from finegrade.row_files import read_rows, write_rows
 from finegrade.sources.documents import DocumentSource, open_documents
 from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import read_own_queries
 from finegrade.sources.pieces import write_pieces
 from finegrade.sources.tokens import token_counter
 from finegrade.sources.working_set import choose_chunks
-from finegrade.store import CHUNKS, UNUSED, RunFolder, Stage, read_rows, replacing, write_rows
+from finegrade.store import CHUNKS, UNUSED, RunFolder, Stage
 
 _READ_LATER = {"packages", "max_train", "max_test", "queries", "language"}
 _IN_IDENTITY = {"path", "dataset", "split"}
@@ -69,7 +71,7 @@ def _cut_and_split(
         chunks = choose_chunks(pieces, source, held_out, labelled, config.seed, counts)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    write_rows(run.path(CHUNKS), chunks)
+    write_rows(run.path(CHUNKS), chunks, Chunk)
     sides = Counter(chunk.side for chunk in chunks)
     told: dict[str, int] = {**counts, "train": sides["train"], "test": sides["test"]}
     details = {

@@ -7,12 +7,12 @@ from typing import Any
 from finegrade.config_file import apply_setting, parse_config
 from finegrade.config_writing import as_toml
 from finegrade.console import say
+from finegrade.durable import replacing
 from finegrade.errors import InputError
 from finegrade.estimating import told_money
 from finegrade.fitting import expected, fits, fitted
 from finegrade.sources.looking import look_at
 from finegrade.sources.own_queries import read_own_queries
-from finegrade.store import replacing
 
 
 def write_config(

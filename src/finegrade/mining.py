@@ -2,14 +2,23 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from finegrade.lexical import BM25
-from finegrade.records import Negative, Seed
+from finegrade.records import Negative, Seed, Source
 from finegrade.text import jaccard, normalised, shingles
 
-RANK_BANDS = {4: (1, 5), 3: (6, 30), 2: (31, 200)}
-"""Level -> BM25 ranks (first, last) that its mined negative is drawn from; level 1 is random."""
+LAST_RANKS = {
+    2: (5,),
+    3: (5, 200),
+    4: (5, 30, 200),
+    5: (5, 15, 60, 200),
+    6: (5, 12, 30, 80, 200),
+    7: (5, 10, 20, 40, 90, 200),
+    8: (5, 9, 16, 30, 55, 100, 200),
+}
+"""Number of levels -> last BM25 rank of each band that mined negatives are drawn from, hardest level first; no band is
+left for level 1."""
 
 NEAR_COPY = 0.5
 """Jaccard of 5-word shingles with a positive from which a corpus text is no negative but a copy."""
@@ -18,42 +27,57 @@ NEAR_COPY = 0.5
 class Miner:
     """Draws graded negatives for a seed from the positives of all the other seeds.
 
+    What is drawn for a seed depends on nothing that was drawn before.
+
     Args:
         seeds: The training seeds, with and without a query; their texts are the corpus.
         seed: Of the draws within a band.
+        levels: How many there are.
 
     Attributes:
         set_aside: Why texts in a band were passed over, counted.
     """
 
-    def __init__(self, seeds: Sequence[Seed], seed: int) -> None:
+    def __init__(self, seeds: Iterable[Seed], seed: int, levels: int = 4) -> None:
         self._texts = [(text, one.group, normalised(one.query), one.section) for one in seeds for text in one.positives]
-        self._random = random.Random(seed)
+        self._seed, self._levels = seed, levels
+        lasts = LAST_RANKS[levels]
+        self._bands = {levels - i: ((0, *lasts)[i], last) for i, last in enumerate(lasts)}
         self._index = BM25([text for text, *_ in self._texts])
         self.set_aside: Counter[str] = Counter()
 
-    def negatives(self, seed: Seed) -> list[Negative]:
-        """One negative a level, where the corpus has one: levels 4 to 2 mined in rank bands, level 1 random.
+    def negatives(self, seed: Seed, sources: Mapping[int, Source] | None = None, turn: int = 0) -> list[Negative]:
+        """One negative a level, where the corpus has one, hardest first.
 
         A text of the same query, of the positive's own section of a document, or nearly equal to one of the query's
         positives, is never drawn.
+
+        Args:
+            seed: Whose query they are negatives for.
+            sources: Level -> "random", or else mined in the level's rank band (level 1: in the farthest one). None:
+                level 1 random, all others mined.
+            turn: Draws others: a seed with several positives is several samples.
         """
-        (ranked,) = self._index.rank([seed.query], RANK_BANDS[2][1])
+        dice = random.Random(f"{self._seed}/{seed.id}/{turn}")
+        (ranked,) = self._index.rank([seed.query], LAST_RANKS[self._levels][-1])
         own = [shingles(text) for text in seed.positives]
         taken: set[str] = set()
         negatives = []
-        for level, (first, last) in RANK_BANDS.items():
-            band = ranked[first - 1 : last]
-            text = self._draw(self._random.sample(band, len(band)), seed, own, taken)
+        for level in range(self._levels, 0, -1):
+            source: Source = "random" if (sources or {1: "random"}).get(level) == "random" else "mined"
+            numbers = self._elsewhere(seed.group, dice) if source == "random" else self._band(ranked, level, dice)
+            text = self._draw(numbers, seed, own, taken)
             if text:
-                negatives.append(Negative(text=text, level=level, source="mined"))
-        text = self._draw(self._elsewhere(seed.group), seed, own, taken)
-        if text:
-            negatives.append(Negative(text=text, level=1, source="random"))
+                negatives.append(Negative(text=text, level=level, source=source))
         return negatives
 
-    def _elsewhere(self, group: str, tries: int = 50) -> list[int]:
-        drawn = [self._random.randrange(len(self._texts)) for _ in range(tries)]
+    def _band(self, ranked: Sequence[int], level: int, dice: random.Random) -> list[int]:
+        before, last = self._bands[max(level, 2)]
+        band = list(ranked[before:last])
+        return dice.sample(band, len(band))
+
+    def _elsewhere(self, group: str, dice: random.Random, tries: int = 50) -> list[int]:
+        drawn = [dice.randrange(len(self._texts)) for _ in range(tries)]
         return [number for number in drawn if self._texts[number][1] != group] or drawn
 
     def _draw(

@@ -10,18 +10,22 @@ from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder
 
 
-def _documents(config: Config, run: RunFolder) -> None:
-    if config.source.has_documents:
-        from finegrade.importing import import_documents
+def _tasks(config: Config, run: RunFolder) -> None:
+    from finegrade.tasking import write_tasks
 
-        import_documents(config, run)
+    write_tasks(config, run)
+
+
+def _documents(config: Config, run: RunFolder) -> None:
+    from finegrade.importing import import_documents
+
+    import_documents(config, run)
 
 
 def _queries(config: Config, run: RunFolder) -> None:
-    if config.source.has_documents:
-        from finegrade.querying import write_queries
+    from finegrade.querying import write_queries
 
-        write_queries(config, run)
+    write_queries(config, run)
 
 
 def _seeds(config: Config, run: RunFolder) -> None:
@@ -61,6 +65,7 @@ def _report(config: Config, run: RunFolder) -> None:
 
 
 STAGES: dict[str, Callable[[Config, RunFolder], None]] = {
+    "tasks": _tasks,
     "documents": _documents,
     "queries": _queries,
     "seeds": _seeds,
@@ -72,6 +77,17 @@ STAGES: dict[str, Callable[[Config, RunFolder], None]] = {
 }
 """Each imports what it needs when it runs: the data half works without torch."""
 
+_ENDS = ("verify", "train", "evaluate", "report")
+
+
+def road(config: Config) -> tuple[str, ...]:
+    """The stages that a source takes, in order: where the LLM writes queries and answers, seeds come out of samples."""
+    if config.source.is_tasks:
+        return ("tasks", "synthesize", "seeds", *_ENDS)
+    if config.source.has_documents:
+        return ("documents", "queries", "seeds", "synthesize", *_ENDS)
+    return ("seeds", "synthesize", *_ENDS)
+
 
 def run_all(config: Config, run: RunFolder) -> Path:
     """Runs every stage that is not done.
@@ -81,8 +97,8 @@ def run_all(config: Config, run: RunFolder) -> Path:
     """
     with run.locked():
         fetch_models(config)
-        for name, stage in STAGES.items():
-            stage(config, run)
+        for name in road(config):
+            STAGES[name](config, run)
             if name == "seeds":
                 _need_a_batch(config, run)
         return run.path(REPORT)
@@ -95,12 +111,20 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
         name: The stage's command.
         config: Of the whole run.
         run: Where ``only`` is the same name.
+
+    Raises:
+        InputError: The source takes another road.
     """
+    stages = road(config)
+    if name not in stages:
+        wanted = f"one of {', '.join(stages)}"
+        remedy = "Change source.kind, or leave this stage out."
+        raise InputError(
+            f'a source of kind "{config.source.kind}"', got=f"finegrade {name}", wanted=wanted, remedy=remedy
+        )
     with run.locked():
-        for other, stage in STAGES.items():
-            stage(config, run)
-            if other == name:
-                break
+        for other in stages[: stages.index(name) + 1]:
+            STAGES[other](config, run)
 
 
 def _need_a_batch(config: Config, run: RunFolder) -> None:
@@ -117,7 +141,8 @@ def fetch_models(config: Config) -> None:
     from finegrade.scoring import load_scorer
 
     names = [config.verification.scorer, config.training.backbone]
-    if not config.llm.base_url and (config.synthesis.llm_samples or config.source.has_documents):
+    llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
+    if llm_writes and not config.llm.base_url:
         names.insert(0, config.llm.model)
     for name in names:
         model_path(name)

@@ -1,16 +1,22 @@
 """A few samples before the long work: asked for as the run will ask, kept in the ledger, shown."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from itertools import islice
 
 from finegrade.config import Config
 from finegrade.console import say
+from finegrade.llm.asking import ask_each
 from finegrade.llm.ledger import Ledger
 from finegrade.mining import Miner
-from finegrade.pipeline import fetch_models, run_stage
+from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
+from finegrade.pipeline import fetch_models, road, run_stage
 from finegrade.querying import ask_for_queries, choose_asked, own_queries_test
-from finegrade.records import Chunk, Seed
-from finegrade.rewriting import find_rewrites, write_rewrites
-from finegrade.store import CHUNKS, LEDGER, TRAIN_SEEDS, RunFolder, read_rows
+from finegrade.records import Chunk, Seed, Task
+from finegrade.row_files import read_rows
+from finegrade.store import CHUNKS, LEDGER, LLM_LOG, TASKS, TRAIN_SEEDS, RunFolder
+from finegrade.writing import Writer, Written
 
 
 def show_preview(config: Config, run: RunFolder, number: int) -> None:
@@ -19,13 +25,13 @@ def show_preview(config: Config, run: RunFolder, number: int) -> None:
     Args:
         config: Of the run.
         run: Its folder.
-        number: How many requests to make.
+        number: How many chunks or samples to ask about.
     """
     fetch_models(config)
     documents = config.source.has_documents
-    run_stage("documents" if documents else "seeds", config, run)
+    run_stage(road(config)[0], config, run)
     with run.locked(), Ledger(run.path(LEDGER), "queries" if documents else "synthesize") as ledger:
-        (_show_queries if documents else _show_rewrites)(config, run, number, ledger)
+        (_show_queries if documents else _show_samples)(config, run, number, ledger)
     say("The same command without --preview goes on from here; what you have seen is not asked again.")
 
 
@@ -58,16 +64,34 @@ def _show_mined(what: str, miner: Miner, seed: Seed) -> None:
         say(f"    level {negative.level} ({negative.source}): {negative.text}")
 
 
-def _show_rewrites(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
-    seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
-    found = find_rewrites(seeds, config.synthesis, config.seed)[: min(number, config.synthesis.max_requests)]
-    written, set_aside = asyncio.run(write_rewrites(found, number, config, run, ledger))
-    told = {row.sample: f"set aside ({row.reason}): {row.reply}" for row in set_aside}
-    told |= {seed: f"level {negative.level} (llm): {negative.text}" for seed, negative in written.items()}
-    miner = Miner(seeds, config.seed)
-    for rewrite in found:
-        seed = rewrite.seed
-        say(f"\nquery: {seed.query}\n  positive: {seed.positives[0]}\n  sibling: {rewrite.sibling}\n  {told[seed.id]}")
-        _show_mined("it", miner, seed)
-    if len(found) < number:
-        say(f"No more than {len(found)}: other seeds cannot be rewritten, or synthesis.max_requests allows no more.")
+def _show_samples(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
+    """The first samples as the LLM writes them, each with what the corpus gives beside it."""
+    if config.source.is_tasks:
+        seeds, miner = [], None
+        orders = list(islice(orders_for_tasks(read_rows(run.path(TASKS), Task), config), number))
+    else:
+        seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
+        miner = Miner(seeds, config.seed, config.synthesis.levels)
+        orders = orders_for_seeds(seeds, config)[:number]
+    for order, written in asyncio.run(_written(orders, config, run, ledger)):
+        if order.task:
+            say(f"\ntask ({order.task.kind}, to {order.task.side}): {order.task.description}")
+        if written.draft:
+            say(f"\nquery: {written.draft.query}\n  positive: {written.draft.positive}")
+            for negative in written.draft.negatives:
+                say(f"  level {negative.level} (llm): {negative.text}")
+                say(f"    {negative.flaw or f'answers: {negative.sibling}'}")
+        for row in written.set_aside:
+            say(f"  set aside ({row.reason}): {row.text}")
+        if miner and order.seed:
+            _show_mined("it", miner, order.seed)
+    if len(orders) < number:
+        say(f"No more than {len(orders)}: synthesis.llm_samples, or the seeds that there are.")
+
+
+async def _written(
+    orders: Sequence[Order], config: Config, run: RunFolder, ledger: Ledger
+) -> list[tuple[Order, Written]]:
+    writer = Writer(config)
+    async with aclosing(ask_each(orders, writer.write, config.llm, ledger, run.path(LLM_LOG))) as results:
+        return [result async for result in results]

@@ -17,19 +17,10 @@ from finegrade.llm.structured import ask_for
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
+from finegrade.row_files import read_rows, write_lines, write_rows
 from finegrade.sources.document_seeds import labelled_pairs
 from finegrade.sources.own_queries import labels_identity, read_own_queries
-from finegrade.store import (
-    CHUNKS,
-    LEDGER,
-    LLM_LOG,
-    QUERIES,
-    QUERIES_SET_ASIDE,
-    RunFolder,
-    read_rows,
-    write_lines,
-    write_rows,
-)
+from finegrade.store import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.text import normalised
 
 
@@ -81,7 +72,7 @@ def write_queries(config: Config, run: RunFolder) -> None:
         if not counts["train"] or not (counts["test"] or tested_by_own):
             remedy = f"See {run.path(LEDGER).name} and {QUERIES_SET_ASIDE}; raise queries.chunks, or name another LLM."
             raise InputError("queries", got=dict(counts), wanted="some to train and some to test", remedy=remedy)
-        write_rows(run.path(QUERIES), kept)
+        write_rows(run.path(QUERIES), kept, WrittenQuery)
         reasons = Counter(row.reason for row in set_aside)
         details = {
             "asked": len(asked),

@@ -1,6 +1,6 @@
 """The records that travel between the stages."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,14 +11,36 @@ Decision = Literal["kept", "regraded", "dropped"]
 """What verification decided on one negative."""
 
 
-HARDEST = 4
-"""The level nearest to an answer (the paper's N1)."""
+Kind = Literal["short-long", "long-short", "short-short", "long-long", "sts"]
+"""Of a task: how long query and text are; sts: two sentences that mean the same (symmetric)."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Side = Literal["train", "test"]
 
 
 class Record(BaseModel):
     """Immutable, and strict about its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Task(Record):
+    """An embedding task: what is searched for what.
+
+    Args:
+        id: Content hash of kind and description.
+        kind: How long its queries and texts are.
+        description: What is given and what is to be found.
+        instruction: For the model, before each query: what to retrieve.
+        side: Whether its samples train or test.
+    """
+
+    id: str
+    kind: Kind
+    description: str
+    instruction: str
+    side: Side
 
 
 class Chunk(Record):
@@ -40,7 +62,7 @@ class Chunk(Record):
     offset: int
     heading: str
     group: str
-    side: Literal["train", "test"]
+    side: Side
 
     @property
     def section(self) -> str:
@@ -88,13 +110,15 @@ class Negative(Record):
         text: The text.
         level: 1..L, similarity to the positive's answer; L is the hardest (the paper's N1).
         source: Where the text came from.
-        sibling: The other real query that a rewritten text answers; None for corpus texts.
+        sibling: The other real query that a rewritten text answers; None for all other texts.
+        flaw: What makes the text wrong, in the words of the LLM that wrote it; None where it did not say.
     """
 
     text: str
     level: int = Field(ge=1)
     source: Source
     sibling: str | None = None
+    flaw: str | None = None
 
 
 class Sample(Record):
@@ -108,6 +132,8 @@ class Sample(Record):
         group: Of its seed.
         hardest_mined: The hardest negative that the corpus gave, also where an LLM's text took its level: what the
             control row with mined negatives is trained on. Empty where the corpus gave none.
+        kind: Of the task that it was written for; empty where it is from pairs or documents.
+        instruction: Of the task.
     """
 
     id: str
@@ -116,6 +142,26 @@ class Sample(Record):
     negatives: tuple[Negative, ...]
     group: str
     hardest_mined: str = ""
+    kind: str = ""
+    instruction: str = ""
+
+
+class SetAside(Record):
+    """Something that an LLM wrote and that is not used, and why.
+
+    Args:
+        sample: The sample's id.
+        query: The sample's query, as far as there is one.
+        level: That the text was to be of; None where it is no negative.
+        reason: In a few words that can be counted.
+        text: What was written; the whole reply where it could not be read.
+    """
+
+    sample: str
+    query: str
+    level: int | None
+    reason: str
+    text: str
 
 
 class Verdict(Record):

@@ -17,21 +17,12 @@ from markupsafe import Markup
 from finegrade.cards import CARD, write_card
 from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
+from finegrade.durable import read_json, replacing
 from finegrade.pages import render_page
 from finegrade.records import Sample, Verdict
+from finegrade.row_files import read_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
-from finegrade.store import (
-    MODEL,
-    REPORT,
-    SCORES,
-    SET_ASIDE,
-    VERDICTS,
-    VERIFIED,
-    RunFolder,
-    read_json,
-    read_rows,
-    replacing,
-)
+from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
 
 _VERSIONS = (
@@ -53,7 +44,7 @@ def write_report(config: Config, run: RunFolder) -> None:
     Raises:
         InputError: The evaluate stage has not run.
     """
-    names = [*(["documents", "queries"] if config.source.has_documents else []), "seeds", "synthesize"]
+    names = _before_verification(config)
     settings = {"config": config.model_dump(mode="json"), "told": [run.record(name)["details"] for name in names]}
     with run.stage("report", settings, after=["synthesize", "verify", "evaluate"]) as stage:
         if stage.done:
@@ -73,7 +64,7 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
         "findings": findings(run),
         "scores": scores,
         "scores_chart": Markup(scores_chart(scores, FINEGRADE.name)),
-        "levels_chart": Markup(_levels_chart(verdicts)),
+        "levels_chart": Markup(_levels_chart(verdicts, config.synthesis.levels)),
         "loss_chart": Markup(loss_chart(training["steps"])),
         "verification": run.record("verify")["details"],
         "synthesis": run.record("synthesize")["details"],
@@ -82,7 +73,7 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
         "stages": _stages(config, run),
         "samples": _samples(run, verdicts, config.seed),
         "set_aside": _set_aside(run),
-        "level_name": lambda level: level_name(int(level)),
+        "level_name": lambda level: level_name(int(level), config.synthesis.levels),
         "snippet": load_snippet(run.path(MODEL)),
         "re_embed": RE_EMBED,
         "versions": {
@@ -97,6 +88,9 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
 
 def _source_counts(config: Config, run: RunFolder) -> dict[str, dict[str, int]]:
     """What was read and written before there were seeds, and what of it was left out."""
+    if config.source.is_tasks:
+        tasks = run.record("tasks")["details"]
+        return {"tasks": tasks["kinds"], "tasks set aside": tasks["set_aside"]}
     if not config.source.has_documents:
         return {}
     documents, queries = run.record("documents")["details"], run.record("queries")["details"]
@@ -108,7 +102,7 @@ def _source_counts(config: Config, run: RunFolder) -> dict[str, dict[str, int]]:
     }
 
 
-def _levels_chart(verdicts: Sequence[Verdict]) -> str:
+def _levels_chart(verdicts: Sequence[Verdict], levels: int) -> str:
     before: defaultdict[int, list[float]] = defaultdict(list)
     after: defaultdict[int, list[float]] = defaultdict(list)
     for verdict in verdicts:
@@ -116,14 +110,18 @@ def _levels_chart(verdicts: Sequence[Verdict]) -> str:
         before[verdict.level_before].append(distance)
         if verdict.level_after is not None:
             after[verdict.level_after].append(distance)
-    return levels_chart(before, after)
+    return levels_chart(before, after, levels)
+
+
+def _before_verification(config: Config) -> list[str]:
+    first = ["tasks"] if config.source.is_tasks else ["documents", "queries"] if config.source.has_documents else []
+    return [*first, "seeds", "synthesize"]
 
 
 def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
     """Seconds and tokens of every stage; the control rows apart."""
     trained = [row for row in TRAINED_ROWS if config.training.controls or not row.is_control]
-    names = ["documents", "queries"] if config.source.has_documents else []
-    names += ["seeds", "synthesize", "verify", *(row.stage for row in trained)]
+    names = [*_before_verification(config), "verify", *(row.stage for row in trained)]
     names += ["score-bm25", "score-base", *(f"score-{row.name}" for row in trained), "evaluate"]
     records = {name: run.record(name) for name in names}
     return [

@@ -6,21 +6,28 @@ from typing import Any
 
 from finegrade.config import Config, SourceConfig
 from finegrade.console import say
-from finegrade.records import Chunk, Seed, WrittenQuery
+from finegrade.durable import file_hash
+from finegrade.errors import InputError
+from finegrade.records import Chunk, Sample, Seed, WrittenQuery
+from finegrade.row_files import iterate_rows, read_rows, write_rows
 from finegrade.sources.document_seeds import seeds_from_documents
 from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.sources.pairs import Pair, read_pairs
 from finegrade.sources.python_docs import installed_versions, read_python_docs
 from finegrade.sources.splitting import Split, split_pairs
-from finegrade.store import CHUNKS, QUERIES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, Stage, file_hash, read_rows, write_rows
+from finegrade.store import CHUNKS, QUERIES, SAMPLES, TEST_SAMPLES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, Stage
 from finegrade.text import content_hash
+
+_OF_DOCUMENTS = ["documents", "queries"]
+_AFTER = {"tasks": ["synthesize"], "documents": _OF_DOCUMENTS, "beir": _OF_DOCUMENTS}
 
 
 def make_seeds(config: Config, run: RunFolder) -> None:
     """Writes ``seeds/train.parquet`` and ``seeds/test.parquet``.
 
-    Pairs and Python docs are read and split here; of documents, the chunks and the queries for them. Test queries
+    Pairs and Python docs are read and split here; of documents, the chunks and the queries for them; of tasks, what the
+    LLM wrote for those that train and those that are held out. Test queries
     beyond ``max_test`` are not asked, but their texts stay in the corpus that the others search: such seeds keep an
     empty query.
 
@@ -30,23 +37,23 @@ def make_seeds(config: Config, run: RunFolder) -> None:
     source = config.source
     read_here = source.model_dump(mode="json", exclude={"path", "queries", "language"})  # by their content
     settings = {"source": read_here, "seed": config.seed, "content": _content(source)}
-    with run.stage("seeds", settings, after=["documents", "queries"] if source.has_documents else []) as stage:
+    with run.stage("seeds", settings, after=_AFTER.get(source.kind, [])) as stage:
         if not stage.done:
             _read_and_split(config, run, stage)
-    if not source.has_documents:
+    if not source.has_documents and not source.is_tasks:
         check_language(run.record("seeds")["details"]["languages"], config)
 
 
 def _read_and_split(config: Config, run: RunFolder, stage: Stage) -> None:
     split = _split(config, run)
     test = _cap_queries(split.test, config.source.max_test, config.seed)
-    write_rows(run.path(TRAIN_SEEDS), split.train)
-    write_rows(run.path(TEST_SEEDS), test)
+    write_rows(run.path(TRAIN_SEEDS), split.train, Seed)
+    write_rows(run.path(TEST_SEEDS), test, Seed)
     asked = sum(bool(seed.query) for seed in test)
     counts = {**split.counts, "test queries asked": asked}
     details: dict[str, Any] = {"counts": counts, "corpus_hash": split.corpus_hash}
     details |= {"test_groups": split.test_groups, "test_queries": split.test_queries}
-    if not config.source.has_documents:
+    if not config.source.has_documents and not config.source.is_tasks:
         details["languages"] = frequent_languages([text for seed in split.train for text in seed.positives])
     stage.finish([run.path(TRAIN_SEEDS), run.path(TEST_SEEDS)], details)
     listed = ", ".join(f"{name} {number:,}" for name, number in counts.items())
@@ -55,10 +62,26 @@ def _read_and_split(config: Config, run: RunFolder, stage: Stage) -> None:
 
 def _split(config: Config, run: RunFolder) -> Split:
     source = config.source
+    if source.is_tasks:
+        return _split_of_samples(run)
     if source.has_documents:
         chunks, written = read_rows(run.path(CHUNKS), Chunk), read_rows(run.path(QUERIES), WrittenQuery)
         return seeds_from_documents(chunks, written, read_own_queries(source), source, config.seed)
     return split_pairs(_pairs(source), source.test_groups, source.test_share, source.max_train, config.seed)
+
+
+def _split_of_samples(run: RunFolder) -> Split:
+    train, test = ([_seed_of(s) for s in iterate_rows(run.path(name), Sample)] for name in (SAMPLES, TEST_SAMPLES))
+    if not train or not test:
+        remedy = "Raise synthesis.llm_samples or tasks.number, or see set_aside.jsonl."
+        raise InputError("the samples", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
+    digest = content_hash(*(s.id for s in train), "|", *(s.id for s in test))
+    counts = {"train": len(train), "test": len(test)}
+    return Split(train, test, counts, digest, sorted({s.group for s in test}), "tasks")
+
+
+def _seed_of(sample: Sample) -> Seed:
+    return Seed(id=sample.id, query=sample.query, positives=(sample.positive,), group=sample.group)
 
 
 def _content(source: SourceConfig) -> str:
@@ -66,6 +89,8 @@ def _content(source: SourceConfig) -> str:
     if source.has_documents:
         own = read_own_queries(source)
         return content_hash(json.dumps(labels_identity(own)), *(one.query for one in own if not one.labelled))
+    if source.is_tasks:
+        return ""  # it is all in the samples
     if source.path is None:
         return installed_versions()
     try:

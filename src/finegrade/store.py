@@ -7,28 +7,24 @@ second run keeps what still holds, reruns what does not, and says which.
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
 
 from finegrade.console import say
+from finegrade.durable import file_hash, read_json, write_json
 from finegrade.errors import InputError
-
-Row = TypeVar("Row", bound=BaseModel)
 
 CHUNKS, UNUSED = "documents/chunks.parquet", "documents/set_aside.jsonl"
 QUERIES, QUERIES_SET_ASIDE = "queries.parquet", "queries_set_aside.jsonl"
+TASKS, TASKS_SET_ASIDE = "tasks.parquet", "tasks_set_aside.jsonl"
 TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
-SAMPLES, SET_ASIDE = "samples.parquet", "set_aside.jsonl"
+DRAFTS, SAMPLES, TEST_SAMPLES, SET_ASIDE = "drafts", "samples", "test_samples", "set_aside.jsonl"
 LOCK, STAGES = ".lock", "stages"
 LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
@@ -36,75 +32,6 @@ MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 
 FORMAT = 1
 """Part of every fingerprint: raised when the meaning of a stage's files changes."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path``; it becomes ``path`` at the end of the block, durably or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON that a stage wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_rows(path: Path, rows: Iterable[BaseModel]) -> None:
-    """Writes records as Parquet, atomically; no rows give a file without columns."""
-    table = pa.Table.from_pylist([row.model_dump(mode="json") for row in rows])
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
-
-
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Reads records from Parquet, each checked against its type."""
-    try:
-        return [kind.model_validate(row) for row in pq.read_table(path).to_pylist()]
-    except (OSError, pa.ArrowInvalid, ValidationError) as error:
-        got = str(error).splitlines()[0]
-        remedy = "Delete the run folder's stages/ record of that stage and run again."
-        raise InputError(str(path), got=got, wanted=f"{kind.__name__} rows", remedy=remedy) from None
-
-
-def write_lines(path: Path, rows: Iterable[BaseModel]) -> None:
-    """Writes records as JSONL, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def files_identity(files: Iterable[Path], root: Path) -> str:
-    """Names the content of files by path, size and time of change: as cheap to get as it is stable."""
-    seen = [f"{path.relative_to(root)}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
-    return hashlib.sha256("|".join(seen).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def fingerprint(*values: Any) -> str:

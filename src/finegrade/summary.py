@@ -7,11 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from finegrade.durable import read_json
 from finegrade.rows import FINEGRADE
-from finegrade.store import MODEL, REPORT, SCORES, RunFolder, read_json
+from finegrade.store import MODEL, REPORT, SCORES, RunFolder
 
 TEST_QUERIES = {
     "synthetic": "Scores on synthetic queries: an LLM wrote them for chunks of documents that were held out.",
+    "tasks": "Scores on synthetic queries: an LLM wrote them, and what answers them, for tasks that were held out.",
     "labelled": "Scores on your own labelled queries, for documents that were held out.",
 }
 """Where test queries come from, if this is not the source itself: told with every score."""

@@ -1,109 +1,107 @@
-"""The synthesize stage: graded negatives for every seed.
+"""The synthesize stage: graded negatives, and for tasks also the queries and answers, by the LLM and out of the corpus.
 
-The hardest level is the positive, rewritten by an LLM so that it answers a real sibling query; where no rewrite is
-asked for or none passes the gates, a text mined in the hardest band stands in. The levels below are mined and random.
+What the LLM writes goes to drafts, in parts; from these, when all are there, samples are assembled. The same
+configuration gives the same samples, however often the work was broken off.
 """
 
-import asyncio
+import shutil
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
+from finegrade.assembling import Counts, Repeats, samples_of_seeds, samples_of_tasks
 from finegrade.config import Config
 from finegrade.console import progress, say
+from finegrade.drafting import Drafts, write_drafts
 from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
-from finegrade.mining import Miner
-from finegrade.records import HARDEST, Negative, Sample, Seed
-from finegrade.rewriting import Rewrite, SetAside, find_rewrites, write_rewrites
-from finegrade.store import LEDGER, SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder, read_rows, write_lines, write_rows
-from finegrade.text import content_hash
+from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
+from finegrade.records import Sample, Seed, SetAside, Task
+from finegrade.row_files import iterate_rows, read_rows, write_lines, write_parts
+from finegrade.store import DRAFTS, LEDGER, SAMPLES, SET_ASIDE, TASKS, TEST_SAMPLES, TRAIN_SEEDS, RunFolder, Stage
+from finegrade.writer_probe import probe
 
 
 def synthesize(config: Config, run: RunFolder) -> None:
-    """Writes ``samples.parquet``: every seed with its negatives at levels 1 to 4.
+    """Writes ``samples/``: queries with positives, and negatives at graded levels; of tasks also ``test_samples/``.
 
     Every request and raw reply is in ``ledger.sqlite`` before it is used; a second run repeats none of them.
-    Replies that fail a gate go to ``set_aside.jsonl`` with the reason.
+    What fails a gate goes to ``set_aside.jsonl`` with the reason.
 
     Raises:
-        InputError: The seeds stage has not run, or the LLM cannot be had.
+        InputError: The stage before it has not run, or the LLM cannot be had.
     """
     settings = {
         "llm": reply_settings(config.llm),
-        "synthesis": config.synthesis.model_dump(mode="json"),
+        "synthesis": config.synthesis.model_dump(mode="json") | {"mode": config.writing_mode},
+        "draws": config.draws.model_dump(mode="json"),
         "seed": config.seed,
     }
-    with run.stage("synthesize", settings, after=["seeds"]) as stage:
-        if stage.done:
-            return
-        seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
-        within_groups = not config.source.has_documents  # a document is too small to find siblings in
-        rewrites = find_rewrites(seeds, config.synthesis, config.seed, within_groups)
-        written, set_aside, usage = _write(rewrites, config, run)
-        miner = Miner(seeds, config.seed)
-        samples = _samples([seed for seed in seeds if seed.query], written, miner)
-        write_rows(run.path(SAMPLES), samples)
-        write_lines(run.path(SET_ASIDE), set_aside)
-        reasons = Counter(f"llm: {row.reason}" for row in set_aside) + miner.set_aside
-        details = {"set_aside": dict(reasons.most_common()), "usage": usage, **_count(samples)}
-        stage.finish([run.path(SAMPLES), run.path(SET_ASIDE)], details)
-        if len(written) < min(config.synthesis.llm_samples, len(rewrites)):
-            say(
-                f"synthesize: {len(written)} rewrites instead of {config.synthesis.llm_samples}: "
-                f"{_most_frequent(set_aside)}synthesis.max_requests is {config.synthesis.max_requests}"
-            )
-        say(f"synthesize: {len(samples):,} samples, {len(written)} of them with a negative that the LLM wrote")
+    after = "tasks" if config.source.is_tasks else "seeds"
+    with run.stage("synthesize", settings, after=[after]) as stage:
+        if not stage.done:
+            _write_and_assemble(config, run, stage)
+            shutil.rmtree(run.path(DRAFTS), ignore_errors=True)
 
 
-def _write(
-    rewrites: Sequence[Rewrite], config: Config, run: RunFolder
-) -> tuple[dict[str, Negative], list[SetAside], dict[str, float]]:
-    """Asks until enough texts have passed the gates. Returns negatives by seed id, what was set aside, and usage."""
-    wanted = min(config.synthesis.llm_samples, len(rewrites))
-    if wanted < config.synthesis.llm_samples:
-        say(
-            f"synthesize: only {wanted} seeds can be rewritten: the others have no near sibling query, a text that is "
-            f"longer than synthesis.max_passage_chars, or nothing in it to change"
-        )
-    if not wanted:
-        return {}, [], {}
-    with Ledger(run.path(LEDGER), "synthesize") as ledger:
-        written, set_aside = asyncio.run(write_rewrites(rewrites, wanted, config, run, ledger))
-        return written, set_aside, ledger.totals()
-
-
-def _samples(seeds: Sequence[Seed], written: dict[str, Negative], miner: Miner) -> list[Sample]:
-    """One sample for each positive of each seed; what the LLM wrote belongs to the first one."""
-    samples = []
-    with progress("mining negatives", len(seeds)) as meter:
-        for seed in seeds:
-            for positive in seed.positives:
-                text = written.get(seed.id) if positive == seed.positives[0] else None
-                samples.append(_sample(seed, positive, text, miner.negatives(seed)))
-            meter.advance()
-    return samples
-
-
-def _sample(seed: Seed, positive: str, written: Negative | None, mined: Sequence[Negative]) -> Sample:
-    """The LLM's text takes the hardest level; the mined one of that level makes room."""
-    negatives = [n for n in mined if not (written and n.level == HARDEST)] + ([written] if written else [])
-    ordered = tuple(sorted(negatives, key=lambda n: n.level))
-    return Sample(
-        id=content_hash(seed.query, positive),
-        query=seed.query,
-        positive=positive,
-        negatives=ordered,
-        group=seed.group,
-        hardest_mined=max(mined, key=lambda n: n.level).text if mined else "",
+def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
+    seeds = [] if config.source.is_tasks else read_rows(run.path(TRAIN_SEEDS), Seed)
+    orders, number = _orders(seeds, config, run)
+    rows = config.synthesis.shard_rows
+    drafts = Drafts(run, stage.fingerprint, rows, number)
+    usage = _draft(orders, drafts, config, run)
+    late: list[SetAside] = []
+    passed_over: Counter[str] = Counter()
+    repeats = Repeats(drafts.read, run.path(DRAFTS))
+    outputs = []
+    if config.source.is_tasks:
+        tested = samples_of_tasks(repeats.without("test", late.append), config, passed_over)
+        outputs += write_parts(run.path(TEST_SAMPLES), tested, Sample, rows)
+        samples = samples_of_tasks(repeats.without("train", late.append), config, passed_over)
+    else:
+        samples = samples_of_seeds(repeats.without("train", late.append), seeds, config, passed_over)
+    counts = Counts()
+    with progress("samples", max(number, sum(len(seed.positives) for seed in seeds if seed.query))) as meter:
+        outputs += write_parts(run.path(SAMPLES), counts.passing(samples, meter), Sample, rows)
+    write_lines(run.path(SET_ASIDE), counts.set_aside(chain(drafts.set_aside(), late)))
+    reasons = counts.reasons + passed_over
+    details = {
+        "orders": number,
+        "samples": counts.samples,
+        "kinds": dict(counts.kinds),
+        "negatives": dict(sorted(counts.negatives.items())),
+        "set_aside": dict(reasons.most_common()),
+        "usage": usage,
+        "probe": probe(iterate_rows(run.path(SAMPLES), Sample), config.seed),
+    }
+    stage.finish([*outputs, run.path(SET_ASIDE)], details)
+    say(
+        f"synthesize: {counts.samples:,} samples, {counts.written:,} of them with a negative that the LLM wrote "
+        f"({number:,} asked for, {counts.reasons.total():,} texts set aside)"
     )
 
 
-def _most_frequent(set_aside: Sequence[SetAside]) -> str:
-    reasons = Counter(row.reason for row in set_aside).most_common(3)
-    return "".join(f"{number} {reason}, " for reason, number in reasons)
+def _orders(seeds: Sequence[Seed], config: Config, run: RunFolder) -> tuple[Iterable[Order], int]:
+    """What the LLM is to write, and how many samples that are."""
+    wanted = config.synthesis.llm_samples
+    if config.source.is_tasks:
+        return orders_for_tasks(read_rows(run.path(TASKS), Task), config), wanted
+    orders = orders_for_seeds(seeds, config)
+    if len(orders) < wanted:
+        why = "there are no more queries"
+        if config.writing_mode == "sibling":
+            why = (
+                "the others have no near sibling query, a text that is longer than synthesis.max_passage_chars, or "
+                "nothing in it to change"
+            )
+        say(f"synthesize: the LLM writes for {len(orders)} samples in place of {wanted}: {why}")
+    return orders, len(orders)
 
 
-def _count(samples: Sequence[Sample]) -> dict[str, Any]:
-    counts = Counter(f"level {n.level} {n.source}" for sample in samples for n in sample.negatives)
-    return {"samples": len(samples), "negatives": dict(sorted(counts.items()))}
+def _draft(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder) -> dict[str, float]:
+    """Has the LLM write; returns what that took."""
+    if not drafts.number:
+        return {}
+    with Ledger(run.path(LEDGER), "synthesize") as ledger:
+        write_drafts(orders, drafts, config, run, ledger)
+        return ledger.totals()

@@ -14,9 +14,10 @@ from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.fetching import model_identity
 from finegrade.records import Negative, Sample, Verdict
+from finegrade.row_files import read_rows, write_rows
 from finegrade.score_book import ScoreBook
 from finegrade.scoring import Scorer, load_scorer
-from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder, read_rows, write_rows
+from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import accepted
 
 FALSE_NEGATIVE = "scores too near to the positive"
@@ -42,8 +43,8 @@ def verify(config: Config, run: RunFolder) -> None:
         scorer = load_scorer(config.verification.scorer, config.verification.max_length)
         book = ScoreBook(scorer, identity, run.path("relevance.jsonl"))
         verdicts = judge(samples, book, config.verification.margin)
-        write_rows(run.path(VERIFIED), apply_verdicts(samples, verdicts))
-        write_rows(run.path(VERDICTS), verdicts)
+        write_rows(run.path(VERIFIED), apply_verdicts(samples, verdicts), Sample)
+        write_rows(run.path(VERDICTS), verdicts, Verdict)
         details = count_verdicts(verdicts)
         stage.finish([run.path(VERIFIED), run.path(VERDICTS)], details)
         llm = details["by_source"].get("llm", {})

@@ -1,19 +1,104 @@
-"""The section of finegrade.toml that says what negatives the LLM writes."""
+"""The sections of finegrade.toml that say what the LLM writes: tasks, draws, negatives."""
 
-from pydantic import Field
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field, model_validator
+
+from finegrade.levels import MAX_LEVELS, MIN_LEVELS
+from finegrade.records import KINDS, Source
 from finegrade.section import Section
+
+
+def _can_be_drawn_from(weights: dict[str, float]) -> dict[str, float]:
+    if not weights or any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
+        raise ValueError("needs at least one name with a weight above 0, and none below")
+    return weights
+
+
+Weights = Annotated[dict[str, float], AfterValidator(_can_be_drawn_from)]
+"""Name -> how often it is drawn; the weights need not add up to 1."""
+
+_EQUAL = 1.0
+
+
+def _evenly(*names: str) -> dict[str, float]:
+    return dict.fromkeys(names, _EQUAL)
+
+
+class TasksConfig(Section):
+    """Which embedding tasks are thought up."""
+
+    domain: str = ""
+    """What they are about, in a sentence or two. Empty: the open domain."""
+    number: int = Field(100, ge=1)
+    """How many, over all kinds."""
+    kinds: Weights = _evenly(*KINDS)
+    """short-long, long-short, short-short, long-long (query and text), sts: how many of each."""
+    per_request: int = Field(10, ge=1, le=50)
+    """How many the LLM is asked for at once."""
+    max_requests: int = Field(200, ge=1)
+    """Hard cap on the requests to the LLM: it repeats itself, and what it repeats does not count."""
+    temperature: float = Field(1.0, ge=0, le=2)
+
+    @model_validator(mode="after")
+    def _known_kinds(self) -> "TasksConfig":
+        if unknown := set(self.kinds) - set(KINDS):
+            raise ValueError(f"tasks.kinds: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+        return self
+
+
+class DrawsConfig(Section):
+    """What samples are to be like: of each property, names and their weights."""
+
+    languages: Weights = _evenly("en")
+    """ISO 639-1 codes."""
+    query_types: Weights = _evenly("common", "long-tail", "extremely long-tail")
+    query_lengths: Weights = _evenly("less than 5 words", "5 to 15 words", "at least 10 words")
+    clarities: Weights = _evenly("clear", "understandable with some effort", "ambiguous")
+    difficulties: Weights = _evenly("high school", "college", "PhD")
+    text_words: Weights = _evenly("50", "100", "200", "300", "400", "500")
+    """Words of a long text."""
+
+    @model_validator(mode="after")
+    def _lengths_are_numbers(self) -> "DrawsConfig":
+        for words in self.text_words:
+            if not (words.isdecimal() and 1 <= int(words) <= 4_000):
+                raise ValueError(f'draws.text_words: "{words}" is no number of words from 1 to 4000')
+        return self
+
+
+Mode = Literal["one-call", "stepwise", "sibling"]
 
 
 class SynthesisConfig(Section):
     """How negatives are written and mined."""
 
+    mode: Literal["auto"] | Mode = "auto"
+    """one-call: all levels in one reply, for capable LLMs. stepwise: a request for each level, for small ones. sibling:
+    only the hardest level, the positive rewritten for a real query nearby. auto: one-call where the LLM is a server's
+    and its name does not say that it is small; else sibling, and for tasks stepwise."""
+    levels: int = Field(4, ge=MIN_LEVELS, le=MAX_LEVELS)
+    """How many levels of similarity there are; the highest is the hardest (the paper's N1)."""
+    sources: dict[str, dict[Source, float]] = {}
+    """Level -> weights of llm, mined, random: where its negatives come from. What is not said: llm for all levels; with
+    sibling llm for the hardest, random for level 1, and mined for those between."""
     llm_samples: int = Field(100, ge=0)
-    """How many rewritten texts to get past the gates: the hardest level of that many samples."""
-    max_requests: int = Field(1_000, ge=0)
-    """Hard cap on the requests to the LLM."""
+    """For how many samples the LLM writes. What does not pass the gates is not made up for."""
     temperature: float = Field(0.2, ge=0, le=2)
+    style_guard: bool = False
+    """The LLM also says the positives of pairs and documents in its own words: who wrote a text then gives nothing
+    away."""
     max_passage_chars: int = Field(600, ge=120)
-    """Longer positives are not rewritten: the time an LLM takes grows with them."""
+    """Longer positives are not rewritten (mode sibling): the time an LLM takes grows with them."""
     min_changed: int = Field(2, ge=1)
-    """A rewrite that differs from the positive in fewer content words (gone and new together) is a near-copy."""
+    """A negative that differs from the positive in fewer content words (gone and new together) is a near-copy."""
+    shard_rows: int = Field(1_000, ge=1)
+    """Samples in a file: what a kill can cost in work, never in replies."""
+
+    @model_validator(mode="after")
+    def _sources_are_of_levels(self) -> "SynthesisConfig":
+        for level, weights in self.sources.items():
+            if not (level.isdecimal() and 1 <= int(level) <= self.levels):
+                raise ValueError(f'synthesis.sources: "{level}" is no level from 1 to {self.levels}')
+            _can_be_drawn_from({str(source): weight for source, weight in weights.items()})
+        return self

@@ -5,12 +5,13 @@ from typing import Any
 
 from finegrade.config import Config
 from finegrade.console import progress
+from finegrade.durable import read_json
 from finegrade.evaluation.intervals import mean_interval
 from finegrade.evaluation.judging import judged_ndcg, pool, relevance
 from finegrade.evaluation.test_set import load_test_set, unlabelled_queries
 from finegrade.fetching import model_identity
 from finegrade.scoring import load_scorer
-from finegrade.store import RunFolder, read_json
+from finegrade.store import RunFolder
 
 JUDGED = "judged nDCG@10"
 

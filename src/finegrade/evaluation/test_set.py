@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from finegrade.config import Config
 from finegrade.records import Seed
+from finegrade.row_files import read_rows
 from finegrade.sources.own_queries import read_own_queries
-from finegrade.store import TEST_SEEDS, RunFolder, read_rows
+from finegrade.store import TEST_SEEDS, RunFolder
 
 
 class TestSet:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from itertools import islice
-from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
-from finegrade.llm.request import ChatRequest
+from finegrade.llm.request import ChatRequest, RequestSettings
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,6 +36,11 @@ def reply_settings(config: LLMConfig) -> dict[str, Any]:
     """What of the configuration decides what is asked and answered, for fingerprints."""
     server = {"base_url": config.base_url} if config.base_url else {"context": config.context}
     return {"model": model_name(config)} | server
+
+
+def request_settings(config: LLMConfig, temperature: float, seed: int) -> RequestSettings:
+    """What the requests of a stage have in common."""
+    return RequestSettings(model=model_name(config), server=config.base_url or "", temperature=temperature, seed=seed)
 
 
 @asynccontextmanager
@@ -87,9 +91,8 @@ def _key(variable: str | None) -> str:
 
 
 async def ask_each(
-    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLMConfig, ledger: Ledger, log: Path,
-    needed: Callable[[], float] = lambda: inf,
-) -> AsyncGenerator[tuple[T, R]]:  # fmt: skip
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLMConfig, ledger: Ledger, log: Path
+) -> AsyncGenerator[tuple[T, R]]:
     """Talks with the LLM about one item after another, with at most ``llm.concurrency`` requests under way.
 
     Yields each item with what came of it in the order of the items, so that the result depends on no clock. Use it
@@ -101,8 +104,6 @@ async def ask_each(
         config: Names the LLM.
         ledger: Where requests and replies are kept; what it holds is not asked again.
         log: Where the embedded server's own log goes.
-        needed: How many more results would be enough, if all were of use: never are more talked about, so that what is
-            asked depends on no clock either, and nothing is under way that nobody needs.
 
     Raises:
         InputError: The LLM cannot be had, or it refused every single request.
@@ -114,8 +115,7 @@ async def ask_each(
         left = iter(items)
         try:
             while True:
-                most = min(AHEAD * config.concurrency, needed())
-                for item in islice(left, max(0, int(most) - len(waiting))):
+                for item in islice(left, AHEAD * config.concurrency - len(waiting)):
                     waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
                 if not waiting:
                     break

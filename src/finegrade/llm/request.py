@@ -16,6 +16,22 @@ class Message(Record):
     content: str
 
 
+class RequestSettings(Record):
+    """What all requests of a stage have in common.
+
+    Args:
+        model: The server's name for the model; of the embedded LLM, name and hash.
+        server: URL of a remote server; empty for the embedded LLM.
+        temperature: 0 is greedy.
+        seed: Of the server's sampling.
+    """
+
+    model: str
+    server: str
+    temperature: float
+    seed: int
+
+
 class ChatRequest(Record):
     """One request, complete: what is in it decides its key in the ledger.
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
 from finegrade.catalogue import CATALOGUE
 from finegrade.config import Config
@@ -10,6 +12,7 @@ from finegrade.errors import InputError
 SAMPLE, SHARE = 200, 0.2
 """Of about so many texts, a language counts from this share on."""
 
+_CERTAIN_FROM, _CERTAIN = 100, 0.99  # characters; probability
 _SHORTEST = 40  # characters: shorter texts are guessed wrongly too often
 
 
@@ -20,6 +23,21 @@ def languages(texts: Sequence[str]) -> Counter[str]:
     long_enough = [text for text in texts if len(text) >= _SHORTEST]
     step = max(1, len(long_enough) // SAMPLE)
     return Counter(py3langid.classify(text)[0] for text in long_enough[::step])
+
+
+def certain_language(text: str) -> str | None:
+    """ISO 639-1 code of the text's language; None where it is too short, or the guess is not certain."""
+    if len(text) < _CERTAIN_FROM:
+        return None
+    language, probability = _identifier().classify(text)
+    return str(language) if probability >= _CERTAIN else None
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def frequent_languages(texts: Sequence[str]) -> dict[str, float]:

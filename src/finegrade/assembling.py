@@ -1,0 +1,199 @@
+"""Drafts become samples: what repeats another sample goes, what the LLM did not write the corpus gives."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finegrade.config import Config
+from finegrade.console import Meter
+from finegrade.mining import Miner
+from finegrade.near_duplicates import NearDuplicates
+from finegrade.orders import sources_of
+from finegrade.records import Negative, Sample, Seed, SetAside, Side, Source
+from finegrade.text import content_hash
+from finegrade.writing import Draft
+
+MINED_TOGETHER = 2_000
+"""Samples of tasks that are each other's corpus: enough for all rank bands, and memory stays flat."""
+
+
+class Repeats:
+    """Which texts of the drafts are nearly the same as one of an earlier draft.
+
+    Those that test come first, so that it is what trains that gives way. Queries and positives count only where the LLM
+    wrote them: what repeats in the user's own data was there before.
+
+    Args:
+        drafts: Called for each pass over all of them.
+        folder: For the signatures, while they are computed.
+    """
+
+    def __init__(self, drafts: Callable[[], Iterator[Draft]], folder: Path) -> None:
+        self._drafts = drafts
+        self._queries = _flags(folder / "queries", (d.query for d in self._ordered() if d.kind))
+        self._positives = _flags(folder / "positives", (d.positive for d in self._ordered() if d.kind))
+        self._negatives = _flags(folder / "negatives", (n.text for d in self._ordered() for n in d.negatives))
+
+    def without(self, side: Side, set_aside: Callable[[SetAside], None]) -> Iterator[Draft]:
+        """The drafts of a side, without what repeats.
+
+        Args:
+            side: Those that train, or those that test.
+            set_aside: Told of everything that is left out.
+        """
+        pair = negative = 0
+        for draft in self._ordered():
+            flags = self._negatives[negative : negative + len(draft.negatives)]
+            negative += len(draft.negatives)
+            reason = ""
+            if draft.kind:
+                of_query, of_positive = self._queries[pair], self._positives[pair]
+                reason = "query of another sample" if of_query else "positive of another sample" if of_positive else ""
+                pair += 1
+            if draft.side != side:
+                continue
+            if reason:
+                set_aside(_aside(draft, None, f"nearly the {reason}", draft.query))
+                continue
+            for one, flagged in zip(draft.negatives, flags, strict=True):
+                if flagged:
+                    set_aside(_aside(draft, one.level, "nearly the negative of another sample", one.text))
+            kept = tuple(one for one, flagged in zip(draft.negatives, flags, strict=True) if not flagged)
+            yield draft.model_copy(update={"negatives": kept})
+
+    def _ordered(self) -> Iterator[Draft]:
+        for side in ("test", "train"):
+            yield from (draft for draft in self._drafts() if draft.side == side)
+
+
+def _flags(path: Path, texts: Iterable[str]) -> NDArray[np.bool_]:
+    with NearDuplicates(path) as found:
+        found.add(texts)
+        return found.flags()
+
+
+def _aside(draft: Draft, level: int | None, reason: str, text: str) -> SetAside:
+    return SetAside(sample=draft.id, query=draft.query, level=level, reason=reason, text=text)
+
+
+def samples_of_seeds(
+    drafts: Iterable[Draft], seeds: Sequence[Seed], config: Config, passed_over: Counter[str]
+) -> Iterator[Sample]:
+    """Samples of pairs and documents: those that the LLM wrote for, then all others.
+
+    Args:
+        drafts: What the LLM wrote for some of the seeds.
+        seeds: The train seeds.
+        config: Says where negatives come from.
+        passed_over: Is told which texts of the corpus were no negatives, counted by reason.
+    """
+    miner = Miner(seeds, config.seed, config.synthesis.levels)
+    by_id = {seed.id: seed for seed in seeds}
+    drafted = set()
+    for draft in drafts:
+        seed = by_id[draft.seed]
+        drafted.add(seed.id)
+        sources = sources_of(draft.id, config)
+        mined = miner.negatives(seed, _from_corpus(sources))
+        yield _sample(draft, mined, mined)
+        yield from _mined_samples(seed, miner, range(1, len(seed.positives)))
+    for seed in seeds:
+        if seed.query and seed.id not in drafted:
+            yield from _mined_samples(seed, miner, range(len(seed.positives)))
+    passed_over.update(miner.set_aside)
+
+
+def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Counter[str]) -> Iterator[Sample]:
+    """Samples of tasks: their corpus is what the LLM wrote for the samples beside them.
+
+    A level that the LLM did not write stays empty.
+
+    Args:
+        drafts: What the LLM wrote.
+        config: Says where negatives come from.
+        passed_over: Is told which texts of the corpus were no negatives, counted by reason.
+    """
+    left = iter(drafts)
+    while some := list(islice(left, MINED_TOGETHER)):
+        seeds = [Seed(id=d.id, query=d.query, positives=(d.positive,), group=d.group) for d in some]
+        miner = Miner(seeds, config.seed, config.synthesis.levels)
+        for draft, seed in zip(some, seeds, strict=True):
+            sources = sources_of(draft.id, config)
+            mined = miner.negatives(seed, _from_corpus(sources))
+            yield _sample(draft, [one for one in mined if sources[one.level] != "llm"], mined)
+        passed_over.update(miner.set_aside)
+
+
+def _sample(draft: Draft, fill: Iterable[Negative], mined: Sequence[Negative]) -> Sample:
+    """What the LLM wrote takes its levels; of the others ``fill`` has some."""
+    written = {negative.level for negative in draft.negatives}
+    return Sample(
+        id=content_hash(draft.query, draft.positive),
+        query=draft.query,
+        positive=draft.positive,
+        negatives=_easiest_first((*(one for one in fill if one.level not in written), *draft.negatives)),
+        group=draft.group,
+        hardest_mined=_hardest(mined),
+        kind=draft.kind,
+        instruction=draft.instruction,
+    )
+
+
+def _from_corpus(sources: Mapping[int, Source]) -> dict[int, Source]:
+    """What of the corpus stands in for each level: for level 1 a random text, if nothing else is said."""
+    return {
+        level: "random" if source == "random" or (source == "llm" and level == 1) else "mined"
+        for level, source in sources.items()
+    }
+
+
+def _mined_samples(seed: Seed, miner: Miner, places: Iterable[int]) -> Iterator[Sample]:
+    """Samples without an LLM's text, one for each of these positives."""
+    for place in places:
+        mined = miner.negatives(seed, turn=place)
+        yield Sample(
+            id=content_hash(seed.query, seed.positives[place]),
+            query=seed.query,
+            positive=seed.positives[place],
+            negatives=_easiest_first(mined),
+            group=seed.group,
+            hardest_mined=_hardest(mined),
+        )
+
+
+def _easiest_first(negatives: Iterable[Negative]) -> tuple[Negative, ...]:
+    return tuple(sorted(negatives, key=lambda negative: negative.level))
+
+
+def _hardest(mined: Sequence[Negative]) -> str:
+    return max(mined, key=lambda negative: negative.level).text if mined else ""
+
+
+class Counts:
+    """What there is, counted while it goes by."""
+
+    def __init__(self) -> None:
+        self.samples = self.written = 0
+        self.negatives: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+
+    def passing(self, samples: Iterable[Sample], meter: Meter) -> Iterator[Sample]:
+        """The same samples."""
+        for sample in samples:
+            self.samples += 1
+            self.written += any(negative.source == "llm" for negative in sample.negatives)
+            self.negatives.update(f"level {negative.level} {negative.source}" for negative in sample.negatives)
+            self.kinds[sample.kind or "pair"] += 1
+            meter.advance()
+            yield sample
+
+    def set_aside(self, rows: Iterable[SetAside]) -> Iterator[SetAside]:
+        """The same rows."""
+        for row in rows:
+            self.reasons[f"llm: {row.reason}"] += 1
+            yield row

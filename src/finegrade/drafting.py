@@ -1,0 +1,105 @@
+"""Orders become drafts on the disk: in parts, each of which is finished once and for all."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+from finegrade.config import Config
+from finegrade.console import progress
+from finegrade.llm.asking import Ask, ask_each
+from finegrade.llm.ledger import Ledger
+from finegrade.orders import Order
+from finegrade.records import SetAside
+from finegrade.row_files import about, iterate_rows, part_path, write_rows
+from finegrade.store import DRAFTS, LLM_LOG, RunFolder
+from finegrade.writing import Draft, Writer, Written
+
+_MADE_FOR = "finegrade"
+
+
+class Drafts:
+    """The folder of drafts of a run.
+
+    Args:
+        run: The run folder.
+        made_for: Fingerprint of all that the drafts depend on; parts that were made for another are made again.
+        rows_a_part: Orders a part.
+        number: Orders in all.
+    """
+
+    def __init__(self, run: RunFolder, made_for: str, rows_a_part: int, number: int) -> None:
+        self._folder, self._made_for = run.path(DRAFTS), made_for
+        self.rows_a_part, self.number = rows_a_part, number
+        self._parts = range(-(-number // rows_a_part))
+
+    def missing(self) -> list[int]:
+        """The parts that are not finished."""
+        return [part for part in self._parts if not self._has(part)]
+
+    def size(self, part: int) -> int:
+        """How many orders a part has."""
+        return min(self.rows_a_part, self.number - part * self.rows_a_part)
+
+    def write(self, part: int, written: Iterable[Written]) -> None:
+        """Finishes a part."""
+        rows = list(written)
+        write_rows(part_path(self._set_aside, part), (row for one in rows for row in one.set_aside), SetAside)
+        drafts = (one.draft for one in rows if one.draft)
+        # last: it says that both are there
+        write_rows(part_path(self._folder, part), drafts, Draft, {_MADE_FOR: self._made_for})
+
+    def read(self) -> Iterator[Draft]:
+        """All drafts, in order."""
+        for part in self._parts:
+            yield from iterate_rows(part_path(self._folder, part), Draft)
+
+    def set_aside(self) -> Iterator[SetAside]:
+        """All that was set aside, in order."""
+        for part in self._parts:
+            yield from iterate_rows(part_path(self._set_aside, part), SetAside)
+
+    def _has(self, part: int) -> bool:
+        return about(part_path(self._folder, part)).get(_MADE_FOR) == self._made_for
+
+    @property
+    def _set_aside(self) -> Path:
+        return self._folder / "set_aside"
+
+
+def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger) -> None:
+    """Writes the parts that are not there yet.
+
+    Args:
+        orders: What to write, in order.
+        drafts: Where the parts go.
+        config: Names the LLM, and how it is asked.
+        run: Where the embedded server's log goes.
+        ledger: Where requests and replies are kept.
+    """
+    if missing := drafts.missing():
+        asyncio.run(_write(orders, frozenset(missing), drafts, config, run, ledger))
+
+
+async def _write(
+    orders: Iterable[Order], missing: frozenset[int], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger
+) -> None:
+    writer, rows = Writer(config), drafts.rows_a_part
+    todo = ((place, order) for place, order in enumerate(orders) if place // rows in missing)
+    done = drafts.number - sum(map(drafts.size, missing))
+
+    async def talk(ask: Ask, item: tuple[int, Order]) -> Written:
+        return await writer.write(ask, item[1])
+
+    part: list[Written] = []
+    refused = 0
+    with progress("the LLM writes samples", drafts.number, done) as meter:
+        async with aclosing(ask_each(todo, talk, config.llm, ledger, run.path(LLM_LOG))) as results:
+            async for (place, _), written in results:
+                part.append(written)
+                refused += len(written.set_aside)
+                meter.advance()
+                meter.note(f"{refused:,} set aside")
+                if len(part) == drafts.size(place // rows):
+                    drafts.write(place // rows, part)
+                    part = []

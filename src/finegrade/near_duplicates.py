@@ -1,0 +1,134 @@
+"""Near duplicates among millions of texts: MinHash signatures on disk, compared where a band of them is equal.
+
+A text is the set of its runs of five signs; the share of equal places in two signatures estimates the Jaccard
+similarity of two sets (Broder, 1997). Texts that agree in all places of one band are compared (locality-sensitive
+hashing: eight bands of four places find pairs of similarity 0.8 with probability 0.98). Memory does not grow with the
+texts: signatures lie in a file, and the bands are sorted in parts.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finegrade.text import normalised
+
+SIMILAR = 0.8
+"""Share of equal places from which two texts are one."""
+
+RUN, BANDS, ROWS = 5, 8, 4
+PLACES = BANDS * ROWS
+
+_AT_ONCE = 1 << 22
+"""Signatures of a band that are sorted together."""
+
+_COMPARED_AT_ONCE = 1 << 17
+_SIGNED_AT_ONCE = 1_000  # texts
+
+_Hashes = NDArray[np.uint64]
+_Signatures = NDArray[np.uint32]
+
+_DICE = np.random.default_rng(20250900842)  # fixed: the same texts are the same duplicates, always
+_FACTORS: _Hashes = _DICE.integers(1, 1 << 63, PLACES, dtype=np.uint64) | np.uint64(1)
+_ADDED: _Hashes = _DICE.integers(0, 1 << 63, PLACES, dtype=np.uint64)
+_POWERS: _Hashes = np.array([pow(1_099_511_628_211, k, 1 << 64) for k in range(RUN)], dtype=np.uint64)
+_BAND: _Hashes = _DICE.integers(1, 1 << 63, ROWS, dtype=np.uint64) | np.uint64(1)
+_HIGH = np.uint64(32)
+
+
+def signatures(texts: Sequence[str]) -> _Signatures:
+    """MinHash signatures: [texts, 32].
+
+    Args:
+        texts: Compared as words, without case and punctuation.
+    """
+    parts = [normalised(text).encode() for text in texts]
+    runs = np.array([max(1, len(part) - RUN + 1) for part in parts])
+    padded = b"".join(part.ljust(RUN, b"\0") for part in parts) + b"\0" * RUN
+    signs = np.frombuffer(padded, dtype=np.uint8).astype(np.uint64)
+    rolled = sum(signs[k : len(signs) - RUN + k] * _POWERS[k] for k in range(RUN))
+    lengths = runs + RUN - 1
+    begins = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    own = np.repeat(begins - np.concatenate([[0], np.cumsum(runs)[:-1]]), runs) + np.arange(runs.sum())
+    hashes: _Hashes = np.asarray(rolled, dtype=np.uint64)[own]  # without the runs that cross from text to text
+    hashes ^= hashes >> _HIGH
+    found = np.empty((len(texts), PLACES), dtype=np.uint32)
+    starts = np.concatenate([[0], np.cumsum(runs)[:-1]])
+    for place in range(PLACES):
+        mixed = (hashes * _FACTORS[place] + _ADDED[place]) >> _HIGH
+        found[:, place] = np.minimum.reduceat(mixed, starts)
+    return found
+
+
+class NearDuplicates:
+    """Texts, and which of them are nearly the same as an earlier one.
+
+    Args:
+        path: Of the file that the signatures go to; it is made anew, and removed at the end of the block.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._number = path, 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """More texts; they are numbered in the order in which they come."""
+        left = iter(texts)
+        while some := list(islice(left, _SIGNED_AT_ONCE)):
+            self._file.write(signatures(some).tobytes())
+            self._number += len(some)
+
+    def flags(self) -> NDArray[np.bool_]:
+        """[texts], True for those that are nearly the same as an earlier one. The last call before the block ends."""
+        self._file.close()
+        flagged = np.zeros(self._number, dtype=np.bool_)
+        if self._number:
+            rows: _Signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(self._number, PLACES))
+            parts = -(-self._number // _AT_ONCE)
+            for band in range(BANDS):
+                for part in range(parts):
+                    _flag(flagged, rows, *_keys(rows, band, part, parts))
+        return flagged
+
+
+def _keys(rows: _Signatures, band: int, part: int, parts: int) -> tuple[_Hashes, NDArray[np.int64]]:
+    """The keys of a band that belong to a part, and their rows."""
+    keys, places = [], []
+    for begin in range(0, len(rows), _AT_ONCE):
+        values = np.asarray(rows[begin : begin + _AT_ONCE, band * ROWS : (band + 1) * ROWS], dtype=np.uint64)
+        mixed = (values * _BAND).sum(axis=1, dtype=np.uint64)
+        mixed ^= mixed >> _HIGH
+        own = np.flatnonzero(mixed % np.uint64(parts) == part)
+        keys.append(mixed[own])
+        places.append(own + begin)
+    return np.concatenate(keys), np.concatenate(places)
+
+
+def _flag(flagged: NDArray[np.bool_], rows: _Signatures, keys: _Hashes, places: NDArray[np.int64]) -> None:
+    """Compares each row with the first one that has the same key."""
+    if not len(keys):
+        return
+    order = np.argsort(keys, kind="stable")  # stable: the first of equal keys is the earliest row
+    ordered, places = keys[order], places[order]
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
+    firsts = np.repeat(places[begins], sizes)
+    pairs = np.flatnonzero((places != firsts) & ~flagged[places])
+    for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
+        some = pairs[begin : begin + _COMPARED_AT_ONCE]
+        same = (rows[places[some]] == rows[firsts[some]]).mean(axis=1) >= SIMILAR
+        flagged[places[some[same]]] = True

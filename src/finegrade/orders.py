@@ -1,0 +1,83 @@
+"""What the LLM is to write, one order a sample: the same configuration gives the same orders, in the same order."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from finegrade.config import Config
+from finegrade.drawing import Draw, chosen, draw
+from finegrade.near_misses import find_siblings
+from finegrade.records import Seed, Source, Task
+from finegrade.text import content_hash
+
+
+@dataclass(frozen=True)
+class Order:
+    """One sample that the LLM writes, or writes negatives for.
+
+    Attributes:
+        id: Names it, whatever else is ordered.
+        draw: What it is to be like.
+        sources: Level -> where its negative comes from.
+        task: That it is an example of; None where there is a seed.
+        seed: Whose query and first positive it has; None where there is a task.
+        sibling: The real query that the positive is rewritten for; empty in other modes than sibling.
+    """
+
+    id: str
+    draw: Draw
+    sources: Mapping[int, Source]
+    task: Task | None = None
+    seed: Seed | None = None
+    sibling: str = ""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """What the LLM writes, hardest first; nothing for what is tested with."""
+        if self.task is not None and self.task.side == "test":
+            return ()
+        return tuple(sorted((level for level, source in self.sources.items() if source == "llm"), reverse=True))
+
+
+def orders_for_tasks(tasks: Sequence[Task], config: Config) -> Iterator[Order]:
+    """``llm_samples`` orders, dealt out evenly over the tasks."""
+    shuffled = random.Random(config.seed).sample(list(tasks), len(tasks))
+    for number in range(config.synthesis.llm_samples):
+        turn, place = divmod(number, len(shuffled))
+        task = shuffled[place]
+        order_id = content_hash(task.id, str(turn))
+        yield Order(order_id, draw(config.draws, config.seed, task.id, turn), sources_of(order_id, config), task=task)
+
+
+def orders_for_seeds(seeds: Sequence[Seed], config: Config) -> list[Order]:
+    """Orders for ``llm_samples`` seeds with a query: drawn ones, or in mode sibling those with most to change."""
+    number = config.synthesis.llm_samples
+    asked: list[tuple[Seed, str]]
+    if config.writing_mode == "sibling":
+        within_groups = not config.source.has_documents  # a document is too small to find siblings in
+        asked = find_siblings(seeds, config.synthesis.max_passage_chars, config.seed, within_groups)
+    else:
+        with_query = [seed for seed in seeds if seed.query]
+        asked = [(seed, "") for seed in random.Random(config.seed).sample(with_query, len(with_query))]
+    orders = []
+    for seed, sibling in asked[:number]:
+        order_id = content_hash(seed.query, seed.positives[0])
+        drawn = draw(config.draws, config.seed, seed.id)
+        orders.append(Order(order_id, drawn, sources_of(order_id, config), seed=seed, sibling=sibling))
+    return orders
+
+
+def sources_of(order_id: str, config: Config) -> dict[int, Source]:
+    """Level -> where its negative comes from, drawn by the configured weights."""
+    dice = random.Random(f"{config.seed}/sources/{order_id}")
+    levels = config.synthesis.levels
+    return {level: _chosen(level, config, dice) for level in range(1, levels + 1)}
+
+
+def _chosen(level: int, config: Config, dice: random.Random) -> Source:
+    weights: Mapping[Source, float] = config.synthesis.sources.get(str(level), {})
+    if weights:
+        return chosen(weights, dice)
+    if config.writing_mode != "sibling" or level == config.synthesis.levels:
+        return "llm"
+    return "random" if level == 1 else "mined"

@@ -1,0 +1,100 @@
+"""Records in files: Parquet for what later stages read, JSONL for what people look at.
+
+What may be long is a folder of parts, so that neither writing nor reading it takes more memory than a part.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from finegrade.durable import replacing
+from finegrade.errors import InputError
+from finegrade.schemas import schema_of
+
+Row = TypeVar("Row", bound=BaseModel)
+
+_READ_AT_ONCE = 1_000  # rows
+
+
+def write_rows(path: Path, rows: Iterable[Row], kind: type[Row], about: Mapping[str, str] | None = None) -> None:
+    """Writes records as Parquet, atomically.
+
+    Args:
+        path: Of the file.
+        rows: The records.
+        kind: Their type: its fields are the columns.
+        about: Of the file as a whole, for `about`.
+    """
+    schema = schema_of(kind).with_metadata(dict(about or {}))
+    table = pa.Table.from_pylist([row.model_dump(mode="json") for row in rows], schema=schema)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def about(path: Path) -> dict[str, str]:
+    """What was written of a Parquet file as a whole; empty where there is no such file, or no whole one."""
+    try:
+        found = pq.read_schema(path).metadata
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    return {name.decode(): value.decode() for name, value in (found or {}).items()}
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Reads records from Parquet, a file or a folder of parts, each checked against its type."""
+    return list(iterate_rows(path, kind))
+
+
+def iterate_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Reads records from Parquet, a file or a folder of parts, with few of them in memory at a time.
+
+    Raises:
+        InputError: There is no such file, or something else in it.
+    """
+    for part in part_paths(path) if path.is_dir() else [path]:
+        try:
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(_READ_AT_ONCE):
+                    yield from map(kind.model_validate, batch.to_pylist())
+        except (OSError, pa.ArrowInvalid, ValidationError) as error:
+            got = str(error).splitlines()[0]
+            remedy = "Delete the run folder's stages/ record of that stage and run again."
+            raise InputError(str(part), got=got, wanted=f"{kind.__name__} rows", remedy=remedy) from None
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """A part of a folder of parts."""
+    return folder / f"part-{number:06d}.parquet"
+
+
+def part_paths(folder: Path) -> list[Path]:
+    """The parts that there are, in order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part: int) -> list[Path]:
+    """Writes records as a folder of parts, anew; one part at least.
+
+    Returns:
+        The parts.
+    """
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    left = iter(rows)
+    parts: list[Path] = []
+    while (part := list(islice(left, rows_a_part))) or not parts:
+        parts.append(part_path(folder, len(parts)))
+        write_rows(parts[-1], part, kind)
+    return parts
+
+
+def write_lines(path: Path, rows: Iterable[BaseModel]) -> None:
+    """Writes records as JSONL, atomically."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(row.model_dump_json() + "\n" for row in rows)

@@ -1,0 +1,65 @@
+"""Can a linear model tell who wrote a negative? Where it can, a trained model may learn the writer, not the relevance.
+
+(SyNeg, and METHOD.md's style shortcut: what only the LLM writes gives itself away.) Texts are bags of character n-grams
+and words; the score is the area under the ROC curve over held-out samples: 0.5 is no better than tossing a coin.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from finegrade.records import Sample
+
+TEXTS, FEWEST = 1_000, 20
+"""Of each kind at most, and at least for a number to mean anything."""
+
+_FOLDS, _LOOKED_AT = 5, 20_000
+
+
+def probe(samples: Iterable[Sample], seed: int) -> dict[str, float | None]:
+    """How well a linear model tells texts of the LLM from others.
+
+    Args:
+        samples: The first ones are looked at.
+        seed: Of the folds.
+
+    Returns:
+        "llm or corpus negative" and "llm negative or positive" -> area under the ROC curve, or None with too few texts.
+    """
+    written: list[tuple[str, str]] = []
+    corpus: list[tuple[str, str]] = []
+    positives: list[tuple[str, str]] = []
+    for number, sample in enumerate(samples):
+        if number == _LOOKED_AT or min(len(written), len(corpus)) >= TEXTS:
+            break
+        for negative in sample.negatives:
+            (written if negative.source == "llm" else corpus).append((sample.id, negative.text))
+        if any(negative.source == "llm" for negative in sample.negatives):
+            positives.append((sample.id, sample.positive))
+    return {
+        "llm or corpus negative": _separability(written[:TEXTS], corpus[:TEXTS], seed),
+        "llm negative or positive": _separability(written[:TEXTS], positives[:TEXTS], seed),
+    }
+
+
+def _separability(ours: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]], seed: int) -> float | None:
+    """Texts of one sample are in one fold: what they share says nothing of who wrote them."""
+    groups = [sample for sample, _ in (*ours, *others)]
+    if min(len(ours), len(others)) < FEWEST or len(set(groups)) < _FOLDS:
+        return None
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline, make_union
+
+    texts = [text for _, text in (*ours, *others)]
+    labels = [1] * len(ours) + [0] * len(others)
+    model = make_pipeline(
+        make_union(
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), max_features=20_000, sublinear_tf=True),
+            TfidfVectorizer(ngram_range=(1, 2), max_features=20_000, sublinear_tf=True),
+        ),
+        LogisticRegression(C=10, max_iter=1_000),
+    )
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
+    scores = cross_val_predict(model, texts, labels, groups=groups, cv=folds, method="decision_function")
+    return round(float(roc_auc_score(labels, scores)), 3)

@@ -1,0 +1,232 @@
+"""One sample by the LLM: asked for in the configured mode, then through the gates."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from finegrade.config import Config
+from finegrade.gates import refusal
+from finegrade.levels import flaws
+from finegrade.llm.asking import Ask, request_settings
+from finegrade.llm.structured import Answer, ask_for
+from finegrade.orders import Order
+from finegrade.prompts import Passage, sibling_request
+from finegrade.records import Negative, Record, Seed, SetAside, Side
+from finegrade.sample_gates import NegativeGates, pair_refusal, rephrasing_refusal
+from finegrade.sample_prompts import (
+    OneNegative,
+    OneText,
+    Pair,
+    levels_form,
+    negative_request,
+    negatives_request,
+    rephrase_request,
+    sample_request,
+)
+
+
+class Draft(Record):
+    """What an LLM wrote of one sample, as far as it passed the gates.
+
+    Args:
+        id: Of the order.
+        seed: Id of its seed; empty where it is from a task.
+        query: The seed's, or written.
+        positive: The seed's first, as it is or said again, or written.
+        negatives: Those that the LLM wrote, hardest first.
+        group: What train and test are split by.
+        side: Whether it trains or tests.
+        kind: Of its task.
+        instruction: Of its task.
+    """
+
+    id: str
+    seed: str
+    query: str
+    positive: str
+    negatives: tuple[Negative, ...]
+    group: str
+    side: Side
+    kind: str = ""
+    instruction: str = ""
+
+
+class Written(NamedTuple):
+    """What came of an order.
+
+    Attributes:
+        draft: None where there is no query with a positive.
+        set_aside: What was not used.
+    """
+
+    draft: Draft | None
+    set_aside: list[SetAside]
+
+
+class _Level(NamedTuple):
+    """A negative as it was written."""
+
+    text: str
+    flaw: str | None
+    sibling: str | None = None
+
+
+class Writer:
+    """Writes samples.
+
+    Args:
+        config: Says in which mode, and what passes.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._synthesis, self._mode = config.synthesis, config.writing_mode
+        self._asked_with = request_settings(config.llm, config.synthesis.temperature, config.seed)
+        self._flaws = flaws(config.synthesis.levels)
+
+    async def write(self, ask: Ask, order: Order) -> Written:
+        """Asks for all that an order wants of the LLM, and checks it.
+
+        Args:
+            ask: Gives the reply to a request.
+            order: What to write.
+        """
+        page = _Page(order)
+        if order.task is not None:
+            await self._write_for_task(ask, page)
+        else:
+            await self._write_for_seed(ask, page)
+        return Written(page.draft(), page.set_aside)
+
+    async def _write_for_task(self, ask: Ask, page: "_Page") -> None:
+        order, task = page.order, page.order.task
+        assert task is not None
+        at_once = order.levels if self._mode == "one-call" else ()
+        wanted = {level: self._flaws[level] for level in at_once}
+        form = levels_form(tuple(wanted), pair=True) if wanted else Pair
+        answer = await ask_for(ask, sample_request(task, order.draw, wanted, self._asked_with), form)
+        if answer.value is None:
+            page.refuse(None, answer.reason, answer.reply.text)
+            return
+        written = answer.value.model_dump()
+        query, positive = written["query"], written["positive"]
+        if reason := pair_refusal(query, positive, order.draw.language):
+            page.refuse(None, reason, answer.reply.text)
+            return
+        page.query, page.positive = query, positive
+        levels = _levels(written)
+        if self._mode == "stepwise":
+            levels = await self._step_by_step(ask, page)
+        self._check(page, levels, order.draw.language)
+
+    async def _write_for_seed(self, ask: Ask, page: "_Page") -> None:
+        order, seed = page.order, page.order.seed
+        assert seed is not None
+        page.query, page.positive = seed.query, seed.positives[0]
+        if self._synthesis.style_guard:
+            await self._rephrase(ask, page)
+        if not order.levels:
+            return
+        if self._mode == "sibling":
+            await self._write_near_miss(ask, page, seed)
+        elif self._mode == "stepwise":
+            self._check(page, await self._step_by_step(ask, page))
+        else:
+            wanted = {level: self._flaws[level] for level in order.levels}
+            request = negatives_request(page.query, page.positive, order.draw, wanted, self._asked_with)
+            answer = await ask_for(ask, request, levels_form(tuple(wanted), pair=False))
+            if answer.value is None:
+                page.refuse(None, answer.reason, answer.reply.text)
+            else:
+                self._check(page, _levels(answer.value.model_dump()))
+
+    async def _rephrase(self, ask: Ask, page: "_Page") -> None:
+        """Where it fails the positive stays as it is, and that is counted."""
+        answer = await ask_for(ask, rephrase_request(page.positive, self._asked_with), OneText)
+        text = answer.value.text if answer.value else answer.reply.text
+        reason = answer.reason or rephrasing_refusal(page.positive, text)
+        if reason:
+            page.refuse(None, f"style guard: {reason}", text)
+        else:
+            page.positive = text
+
+    async def _step_by_step(self, ask: Ask, page: "_Page") -> dict[int, _Level]:
+        async def one(level: int) -> Answer[OneNegative]:
+            request = negative_request(
+                page.query, page.positive, page.order.draw, level, self._flaws[level], self._asked_with
+            )
+            return await ask_for(ask, request, OneNegative)
+
+        answers = await asyncio.gather(*map(one, page.order.levels))
+        found = {}
+        for level, answer in zip(page.order.levels, answers, strict=True):
+            if answer.value is None:
+                page.refuse(level, answer.reason, answer.reply.text)
+            else:
+                found[level] = _Level(answer.value.text, answer.value.flaw)
+        return found
+
+    async def _write_near_miss(self, ask: Ask, page: "_Page", seed: Seed) -> None:
+        asked, level = self._asked_with, self._synthesis.levels
+        request = sibling_request(
+            page.query, page.positive, page.order.sibling,
+            model=asked.model, server=asked.server, temperature=asked.temperature, seed=asked.seed,
+        )  # fmt: skip
+        # neither asked again nor cut: a small model writes the same mistake twice, and a near miss needs its end
+        answer = await ask_for(ask, request, Passage, again=0, take_cut=False)
+        text = answer.value.passage if answer.value else answer.reply.text
+        shown = seed.model_copy(update={"positives": (page.positive, *seed.positives)})
+        reason = answer.reason or refusal(shown, page.order.sibling, text, self._synthesis)
+        if reason:
+            page.refuse(level, reason, answer.reply.text)
+        else:
+            page.take(level, _Level(text, None, page.order.sibling))
+
+    def _check(self, page: "_Page", levels: Mapping[int, _Level], language: str | None = None) -> None:
+        """Hardest first: of two that are nearly the same, the harder one stays."""
+        gates = NegativeGates(page.query, page.positive, self._synthesis.min_changed, language)
+        for level in sorted(levels, reverse=True):
+            reason = gates.refusal(levels[level].text)
+            if reason:
+                page.refuse(level, reason, levels[level].text)
+            else:
+                page.take(level, levels[level])
+
+
+class _Page:
+    """What is being written."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.query = self.positive = ""
+        self.set_aside: list[SetAside] = []
+        self._negatives: list[Negative] = []
+
+    def take(self, level: int, written: _Level) -> None:
+        self._negatives.append(
+            Negative(text=written.text, level=level, source="llm", sibling=written.sibling, flaw=written.flaw)
+        )
+
+    def refuse(self, level: int | None, reason: str, text: str) -> None:
+        self.set_aside.append(SetAside(sample=self.order.id, query=self.query, level=level, reason=reason, text=text))
+
+    def draft(self) -> Draft | None:
+        if not self.query:
+            return None
+        task, seed = self.order.task, self.order.seed
+        return Draft(
+            id=self.order.id,
+            seed=seed.id if seed else "",
+            query=self.query,
+            positive=self.positive,
+            negatives=tuple(self._negatives),
+            group=seed.group if seed else task.id if task else "",
+            side=task.side if task else "train",
+            kind=task.kind if task else "",
+            instruction=task.instruction if task else "",
+        )
+
+
+def _levels(written: Mapping[str, str]) -> dict[int, _Level]:
+    """Out of a reply with all of them: level_4, flaw_4, level_3, ..."""
+    numbers = [int(name.removeprefix("level_")) for name in written if name.startswith("level_")]
+    return {level: _Level(written[f"level_{level}"], written[f"flaw_{level}"]) for level in numbers}
