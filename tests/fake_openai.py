@@ -10,7 +10,8 @@ ask the same get the same. Options, all of them optional:
     errors: {status: share of requests}       drop: share of connections that are closed without an answer
     garbage: share of answers that are no completion
     broken: share of replies whose JSON is broken
-    log: a file that gets a line for each request: the hash of its messages, and "asked", "replied", or the status
+    log: a file that gets a line for each request: the hash of its messages and seed, and "asked", "replied", or the
+        status
 """
 
 import asyncio
@@ -98,12 +99,12 @@ class FakeOpenAI:
 
     def _note(self, body: dict[str, Any], what: str) -> None:
         if self._log is not None:
-            os.write(self._log, json.dumps([messages_hash(body), what]).encode() + b"\n")
+            os.write(self._log, json.dumps([request_hash(body), what]).encode() + b"\n")
 
 
-def messages_hash(body: dict[str, Any]) -> str:
+def request_hash(body: dict[str, Any]) -> str:
     """Names what was asked."""
-    return hashlib.sha256(json.dumps(body["messages"], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([body["messages"], body.get("seed")], sort_keys=True).encode()).hexdigest()
 
 
 def completion(text: str) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def completion(text: str) -> dict[str, Any]:
 def made_up(body: dict[str, Any]) -> Any:
     """A value for the request's schema, out of words that the request decides."""
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {"type": "string"})
-    return _value(schema, random.Random(messages_hash(body)))
+    return _value(schema, random.Random(request_hash(body)))
 
 
 def _value(schema: dict[str, Any], dice: random.Random) -> Any:

@@ -17,6 +17,7 @@ import finegrade.querying
 import finegrade.reporting
 import finegrade.seeding
 import finegrade.synthesis
+import finegrade.tasking
 import finegrade.training
 import finegrade.verification  # noqa: F401  (every stage's own imports, before the fork)
 from finegrade.config import Config

@@ -84,7 +84,8 @@ class SynthesisConfig(Section):
     sibling llm for the hardest, random for level 1, and mined for those between."""
     llm_samples: int = Field(100, ge=0)
     """For how many samples the LLM writes. What does not pass the gates is not made up for."""
-    temperature: float = Field(0.2, ge=0, le=2)
+    temperature: float | None = Field(None, ge=0, le=2)
+    """None: 0.2 where a text is rewritten for a sibling, else 1."""
     style_guard: bool = False
     """The LLM also says the positives of pairs and documents in its own words: who wrote a text then gives nothing
     away."""

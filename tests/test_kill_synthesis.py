@@ -1,0 +1,194 @@
+"""kill -9 a hundred times in one synthesis of 2,000 requests: the samples are those of a run that nothing interrupted.
+
+No reply that the ledger holds is ever asked for again. Also: a ledger whose last write was torn, a full disk, and a clock
+that jumps.
+"""
+
+import json
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_openai import request_hash
+from finegrade.config import Config
+from finegrade.config_file import parse_config
+from finegrade.durable import read_json
+from finegrade.pipeline import run_stage
+from finegrade.store import LEDGER, RunFolder
+from test_kill import Server
+
+pytestmark = pytest.mark.slow
+
+REQUESTS, KILLS = 2_000, 100
+ROOT = Path(__file__).parent
+
+
+class FakeServer:
+    """tests/fake_openai.py in a process of its own, and what it was asked."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self._log = folder / "asked.jsonl"
+        command = [sys.executable, str(ROOT / "fake_openai.py"), json.dumps({"log": str(self._log)} | options)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self.base_url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
+        self._read = 0
+
+    def asked(self) -> list[str]:
+        """The hashes of what was asked since the last call."""
+        lines = self._log.read_text().splitlines()
+        fresh, self._read = lines[self._read :], len(lines)
+        return [name for name, what in map(json.loads, fresh) if what == "asked"]
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
+    server = FakeServer(tmp_path_factory.mktemp("llm"), latency=0.02, jitter=0.02)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def config(llm: FakeServer) -> Config:
+    data = {
+        "source": {"kind": "tasks"},
+        "llm": {"base_url": llm.base_url, "model": "m", "concurrency": 64},
+        "tasks": {"number": 20},
+        "synthesis": {"llm_samples": REQUESTS, "shard_rows": 150},
+    }
+    return parse_config(data, "test")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
+    """A run folder with tasks and nothing else."""
+    run = RunFolder(tmp_path_factory.mktemp("begun") / "run", only="tasks")
+    run_stage("tasks", config, run)
+    return run.root
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, begun: Path, config: Config, llm: FakeServer, server: Server
+) -> Any:
+    """What a run that nothing interrupted wrote, and its seconds."""
+    run = Path(shutil.copytree(begun, tmp_path_factory.mktemp("whole") / "run"))
+    llm.asked()
+    ended = server.do("synthesize", run, config)
+    assert ended["end"] == 0
+    asked = llm.asked()
+    assert len(asked) == len(set(asked)) == REQUESTS
+    return outputs(run), ended["seconds"]
+
+
+@pytest.fixture
+def new_run(tmp_path: Path, begun: Path) -> Callable[[], Path]:
+    return lambda: Path(shutil.copytree(begun, tmp_path / "run"))
+
+
+def outputs(run: Path) -> dict[str, str]:
+    found: dict[str, str] = read_json(run / "stages" / "synthesize.json")["outputs"]
+    return found
+
+
+def acknowledged(run: Path) -> set[str]:
+    """The hashes of the requests whose reply the ledger holds, as a process that starts now will see them."""
+    with sqlite3.connect(run / LEDGER) as db:
+        rows = db.execute("SELECT request FROM requests WHERE reply IS NOT NULL AND purpose = 'synthesize'").fetchall()
+    db.close()
+    return {request_hash(json.loads(request)) for (request,) in rows}
+
+
+def test_a_hundred_kills_change_nothing(new_run, whole, config, llm, server):
+    expected, seconds = whole
+    run, dice = new_run(), random.Random(5)
+    llm.asked()
+    killed = finished = repeated = 0
+    moments = []
+    while killed < KILLS:
+        known = acknowledged(run)
+        moment = dice.uniform(0, seconds) if dice.random() < 0.1 else dice.uniform(0, seconds / 10)
+        ended = server.do("synthesize", run, config, kill_after=moment)
+        asked = llm.asked()
+        assert not known & set(asked), "asked again, although the reply was acknowledged"
+        assert len(acknowledged(run)) >= len(known)
+        repeated += len(asked) - len(set(asked))
+        if ended["end"] == "killed":
+            killed += 1
+            moments.append(len(known))
+            continue
+        assert ended["end"] == 0
+        assert outputs(run) == expected
+        finished += 1
+        shutil.rmtree(run)
+        run = new_run()
+    assert server.do("synthesize", run, config)["end"] == 0
+    assert outputs(run) == expected
+    assert len({moment // 100 for moment in moments}) > 5, "the kills must fall all over the run"
+    print(f"{killed} kills at {moments} replies; finished {finished + 1} times")
+
+
+def test_a_torn_last_write_of_the_ledger_loses_nothing_before_it(new_run, whole, config, llm, server):
+    expected, seconds = whole
+    run, dice = new_run(), random.Random(6)
+    for _ in range(8):
+        server.do("synthesize", run, config, kill_after=seconds / 8)
+        wal = run / f"{LEDGER}-wal"
+        if wal.is_file() and (size := wal.stat().st_size):
+            with wal.open("rb+") as file:
+                file.truncate(size - dice.randint(1, min(4096, size)))
+    assert server.do("synthesize", run, config)["end"] == 0
+    assert outputs(run) == expected
+
+
+def test_a_clock_that_jumps_changes_nothing(new_run, whole, config, monkeypatch, llm):
+    dice = random.Random(7)
+    monkeypatch.setattr("time.time", lambda: dice.uniform(0, 4e9))
+    run = new_run()
+    run_stage("synthesize", config, RunFolder(run, only="synthesize"))
+    assert outputs(run) == whole[0]
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(new_run, whole, config, tmp_path, llm):
+    """A limit on the size of files stands for the disk: writes beyond it fail, for SQLite and for Parquet."""
+    run = new_run()
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from finegrade.config import Config; from finegrade.pipeline import run_stage\n"
+        "from finegrade.store import RunFolder; import finegrade.synthesis\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))\n"
+        f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"
+        "from finegrade.errors import InputError\n"
+        f"try: run_stage('synthesize', config, RunFolder(Path({str(run)!r}), only='synthesize'))\n"
+        "except (InputError, OSError) as error: print(error); sys.exit(2)\n"
+    )
+    for limit in (300_000, 1_500_000):
+        known = acknowledged(run)
+        llm.asked()
+        done = subprocess.run([sys.executable, "-c", code, str(limit)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2, done.stderr
+        assert "space" in done.stdout or "large" in done.stdout
+        assert not known & set(llm.asked())
+    run_stage("synthesize", config, RunFolder(run, only="synthesize"))
+    assert outputs(run) == whole[0]
