@@ -35,7 +35,7 @@ RANKS: dict[str, int] = {
             "evaluation.test_set",
             "gguf weights",
             # what stages are made of
-            "cards student_card encoder packing prompts task_prompts near_misses scoring "
+            "cards data_card student_card encoder packing prompts task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
             "trained finding gates query_prompts sample_prompts orders writer_probe score_book sources.chunking "
@@ -45,8 +45,8 @@ RANKS: dict[str, int] = {
             "writing",
             "drafting assembling",
             # the stages: never one another
-            "shading fitting tasking importing querying seeding synthesis verification training evaluation.stage "
-            "reporting",
+            "shading fitting data_export tasking importing querying seeding synthesis verification training "
+            "evaluation.stage reporting",
             # the road, and its door
             "anchor_viewing exporting distilling pipeline consent initialising",
             "previewing",

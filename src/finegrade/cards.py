@@ -1,15 +1,14 @@
 """The model card: what the saved model is, how it scored and on what, how to load it."""
 
-import re
 from typing import Any
 
 from finegrade.durable import read_json, replacing
 from finegrade.rows import FINEGRADE
 from finegrade.store import MODEL, SCORES, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
+from finegrade.text import for_markdown
 
 CARD = f"{MODEL}/README.md"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
 
 
 def write_card(run: RunFolder) -> None:
@@ -22,8 +21,20 @@ def _card(run: RunFolder) -> str:
     scores = read_json(run.path(SCORES))
     snippet = load_snippet(run.path(MODEL)).replace(repr(str(run.path(MODEL))), repr("path/to/this/folder"))
     lines = ["---", "library_name: sentence-transformers", "---", "", "# A text-embedding model made by finegrade", ""]
-    lines += [f"- {_escaped(line)}" for line in findings(run)]
-    lines += ["", *_table(scores), "", _escaped(_conditions(scores)), "", "```python", snippet, "```", "", RE_EMBED, ""]
+    lines += [f"- {for_markdown(line)}" for line in findings(run)]
+    lines += [
+        "",
+        *_table(scores),
+        "",
+        for_markdown(_conditions(scores)),
+        "",
+        "```python",
+        snippet,
+        "```",
+        "",
+        RE_EMBED,
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -32,7 +43,7 @@ def _table(scores: dict[str, Any]) -> list[str]:
     lines = ["| row | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     for row in scores["rows"]:
         cells = [_cell(row["scores"].get(metric)) for metric in metrics]
-        name = f"**{_escaped(row['title'])}**" if row["name"] == FINEGRADE.name else _escaped(row["title"])
+        name = f"**{for_markdown(row['title'])}**" if row["name"] == FINEGRADE.name else for_markdown(row["title"])
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
@@ -47,7 +58,3 @@ def _conditions(scores: dict[str, Any]) -> str:
         f"intervals over the queries, one training seed, {scores['steps']} steps of {scores['batch_size']}; "
         f"corpus {scores['corpus_hash']}."
     )
-
-
-def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -118,16 +118,24 @@ def export_command(
         Path | None, typer.Option(help="What the student learns from; the run's texts by default.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="How long the student learns; 100 by default.")] = None,
+    data: Annotated[
+        bool, typer.Option("--data", help="The samples, for sentence-transformers and FlagEmbedding.")
+    ] = False,
+    run: Annotated[Path, typer.Option("--run", help="With --data: the run folder.")] = DEFAULT_RUN,
 ) -> None:
-    """Writes the model for other servers: --onnx, or --pooling mean."""
-    if onnx == (pooling is not None) or pooling not in (None, "mean"):
-        got = "both" if onnx and pooling else f"--pooling {pooling}" if pooling else "neither"
+    """Writes the model for other servers (--onnx, or --pooling mean), or the samples for other tools (--data)."""
+    if onnx + data + (pooling is not None) != 1 or pooling not in (None, "mean"):
+        got = f"--pooling {pooling}" if pooling not in (None, "mean") else "several" if onnx + data else "none"
         remedy = "Each writes a folder of its own."
-        raise InputError("finegrade export", got=got, wanted="--onnx or --pooling mean", remedy=remedy)
-    if onnx:
-        if texts or steps:
-            remedy = "Leave them out: only a student learns."
-            raise InputError("finegrade export --onnx", got="--texts or --steps", wanted="neither", remedy=remedy)
+        raise InputError("finegrade export", got=got, wanted="--onnx, --data or --pooling mean", remedy=remedy)
+    if pooling is None and (texts or steps):
+        remedy = "Leave them out: only a student learns."
+        raise InputError("finegrade export", got="--texts or --steps", wanted="neither", remedy=remedy)
+    if data:
+        from finegrade.data_export import export_data
+
+        export_data(run, output)
+    elif onnx:
         from finegrade.exporting import export_onnx
 
         export_onnx(model, output)

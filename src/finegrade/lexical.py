@@ -17,7 +17,7 @@ class BM25:
     def __init__(self, texts: Sequence[str]) -> None:
         self._size = len(texts)
         self._index = bm25s.BM25()
-        self._index.index([words(text) or [""] for text in texts], show_progress=False)
+        self._index.index([list(words(text)) or [""] for text in texts], show_progress=False)
 
     def rank(self, queries: Sequence[str], depth: int, matching: bool = False) -> list[list[int]]:
         """Numbers of the texts for each query, best first.
@@ -28,7 +28,7 @@ class BM25:
             matching: Leave those out that share no word with the query.
         """
         depth = min(depth, self._size)
-        ranked, scores = self._index.retrieve([words(query) for query in queries], k=depth, show_progress=False)
+        ranked, scores = self._index.retrieve([list(words(query)) for query in queries], k=depth, show_progress=False)
         return [
             [int(number) for number, score in zip(*row, strict=True) if score > 0 or not matching]
             for row in zip(ranked, scores, strict=True)

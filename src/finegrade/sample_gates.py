@@ -40,7 +40,7 @@ _SPEAKS_OF_THE_TASK = re.compile(
 _PROMPTS = frozenset().union(
     *(
         shingles(text, COPIED_WORDS)
-        for text in (*PROMPTS, *(flaw.told for flaw in LADDER), *(WHAT[kind].task for kind in KINDS))
+        for text in (*PROMPTS.values(), *(flaw.told for flaw in LADDER), *(WHAT[kind].task for kind in KINDS))
     )
 )
 

@@ -57,7 +57,13 @@ _REPHRASE_SYSTEM = (
 )
 
 
-PROMPTS = (_SYSTEM, _PAIR_SYSTEM, _NEGATIVES_SYSTEM, _REPHRASE_SYSTEM)
+PROMPTS = {
+    "sample": _SYSTEM,
+    "pair": _PAIR_SYSTEM,
+    "negatives": _NEGATIVES_SYSTEM,
+    "style guard": _REPHRASE_SYSTEM,
+}
+"""What each kind of request begins with."""
 
 
 class Pair(BaseModel):

@@ -20,6 +20,7 @@ from finegrade.records import Sample, Seed, SetAside, Task
 from finegrade.row_files import iterate_rows, read_rows, write_lines, write_parts
 from finegrade.store import DRAFTS, LEDGER, SAMPLES, SET_ASIDE, TASKS, TEST_SAMPLES, TRAIN_SEEDS, RunFolder, Stage
 from finegrade.writer_probe import probe
+from finegrade.writing import prompts_used
 
 
 def synthesize(config: Config, run: RunFolder) -> None:
@@ -66,6 +67,10 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
     write_lines(run.path(SET_ASIDE), counts.set_aside(chain(drafts.set_aside(), late)))
     reasons = counts.reasons + passed_over
     details = {
+        "model": config.llm.model,
+        "mode": config.writing_mode,
+        "levels": config.synthesis.levels,
+        "prompts": prompts_used(config) if number else {},
         "orders": number,
         "samples": counts.samples,
         "kinds": dict(counts.kinds),

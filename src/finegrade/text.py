@@ -3,8 +3,11 @@
 import hashlib
 import re
 from collections.abc import Collection, Hashable
+from functools import lru_cache
 
 _WORD = re.compile(r"\w+(?:\+\+|#)?")  # C, C++ and C# are three words
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
+_REMEMBERED = 256  # texts: gates look at the same few of a sample again and again
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SENTENCE_END = re.compile(r"""[.!?…](?:["'`”’»)\]*]*)(?=\s|$)|[。！？][”’」』）]*""")
 _STOPWORDS = frozenset(
@@ -19,9 +22,10 @@ _STOPWORDS = frozenset(
 )
 
 
-def words(text: str) -> list[str]:
+@lru_cache(_REMEMBERED)
+def words(text: str) -> tuple[str, ...]:
     """Lower-case words, in order."""
-    return _WORD.findall(text.lower())
+    return tuple(_WORD.findall(text.lower()))
 
 
 def content_words(text: str) -> frozenset[str]:
@@ -49,13 +53,20 @@ def normalised(text: str) -> str:
 
 def folded(text: str) -> str:
     """The text on one line: printable signs, single spaces."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(text.split())
 
 
 def whole_sentences(text: str) -> str:
     """The text up to the end of its last whole sentence; empty where none ends."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return text[: ends[-1]] if ends else ""
+
+
+def for_markdown(text: str) -> str:
+    """The text on one line, with nothing in it that Markdown or HTML would obey."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def encodable(text: str) -> str:

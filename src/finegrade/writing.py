@@ -11,10 +11,11 @@ from finegrade.llm.asking import Ask, request_settings
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.orders import Order
-from finegrade.prompts import Passage, sibling_request
+from finegrade.prompts import SIBLING_SYSTEM, Passage, sibling_request
 from finegrade.records import Negative, Record, Seed, SetAside, Side
 from finegrade.sample_gates import NegativeGates, pair_refusal, rephrasing_refusal
 from finegrade.sample_prompts import (
+    PROMPTS,
     OneNegative,
     OneText,
     Pair,
@@ -203,6 +204,20 @@ class Writer:
                 page.refuse(level, reason, levels[level].text)
             else:
                 page.take(level, levels[level])
+
+
+def prompts_used(config: Config) -> dict[str, str]:
+    """What the requests of a configuration begin with: for the data card."""
+    if config.writing_mode == "sibling":
+        names, found = [], {"sibling": SIBLING_SYSTEM}
+    elif config.source.is_tasks:
+        names, found = ["sample"] if config.writing_mode == "one-call" else ["pair", "negatives"], {}
+    else:
+        names, found = ["negatives"], {}
+    names += ["style guard"] if config.synthesis.style_guard else []
+    levels = {} if found else flaws(config.synthesis.levels)
+    found |= {name: PROMPTS[name] for name in names}
+    return found | {f"level {level}": flaw.told for level, flaw in levels.items()}
 
 
 class _Page:

@@ -12,7 +12,7 @@ from finegrade.errors import InputError
 SAMPLE, SHARE = 200, 0.2
 """Of about so many texts, a language counts from this share on."""
 
-_CERTAIN_FROM, _CERTAIN = 100, 0.99  # characters; probability
+_CERTAIN_FROM, _LOOKED_AT, _CERTAIN = 100, 200, 0.99  # characters; characters; probability
 _SHORTEST = 40  # characters: shorter texts are guessed wrongly too often
 
 
@@ -29,7 +29,7 @@ def certain_language(text: str) -> str | None:
     """ISO 639-1 code of the text's language; None where it is too short, or the guess is not certain."""
     if len(text) < _CERTAIN_FROM:
         return None
-    language, probability = _identifier().classify(text)
+    language, probability = _identifier().classify(text[:_LOOKED_AT])
     return str(language) if probability >= _CERTAIN else None
 
 
