@@ -133,7 +133,9 @@ def _tasks(config: Config) -> Asked:
     settings = config.tasks
     asked_with = RequestSettings(model="", server="", temperature=0, seed=0)
     request = tasks_request("short-long", settings.per_request, settings.domain, GENRES[:3], asked_with)
-    number = min(ceil(settings.number / settings.per_request * TASKS_REPEATED), settings.max_requests)
+    kinds = sum(weight > 0 for weight in settings.kinds.values())
+    wanted = max(kinds, ceil(settings.number / settings.per_request * TASKS_REPEATED))
+    number = min(wanted, settings.max_requests)
     most = settings.max_requests * (1 + AGAIN)
     fresh = sum(len(message.content) for message in request.messages[1:])
     return _asked("tasks", request, fresh, number, most, _TASK_TOKENS * settings.per_request)
