@@ -1,6 +1,7 @@
 """The one client: asks once, keeps replies, and never lets the key out."""
 
 import asyncio
+import socket
 import sys
 import threading
 import time
@@ -145,6 +146,48 @@ def test_earlier_replies_survive_a_refusal(ask, fake_llm):
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:1/v1", "localhost:8000", "no-url", "http://h:99999999/v1"])
 def test_server_that_cannot_be_reached(ask, base_url):
     assert "no connection" in refused(ask, "no connection", "llm.base_url", base_url=base_url)
+
+
+@pytest.fixture
+def rude_server():
+    """Reads a request, says what it is told to, and hangs up; gives its URL."""
+    sockets = []
+
+    def serve(said: bytes) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listening)
+
+        def work():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(said)
+
+        threading.Thread(target=work, daemon=True).start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+    yield serve
+    for listening in sockets:
+        listening.close()
+
+
+CUT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+
+
+@pytest.mark.parametrize("said", [b"", CUT], ids=["before", "within"])
+def test_a_connection_that_breaks_off_may_have_been_paid_for(ask, rude_server, path, said):
+    refused(ask, "no connection", base_url=rude_server(said))
+    with Ledger(path, "test") as ledger:
+        assert ledger.lost() == [(request().model_dump(mode="json"), 1)]
+
+
+def test_server_that_speaks_another_protocol(ask, rude_server):
+    refused(ask, "another form", "llm.base_url", base_url=rude_server(b"SSH-2.0-server\r\n\r\n"))
+
+
+def test_a_remote_server_is_asked_through_the_proxy_of_the_environment(ask, fake_llm, monkeypatch):
+    monkeypatch.setenv("http_proxy", fake_llm.base_url.removesuffix("/v1"))
+    assert ask(request(), base_url="http://llm.example.org/v1")[0].text == '{"passage": "A text."}'
 
 
 def test_password_in_the_base_url_is_not_repeated(ask):

@@ -56,7 +56,7 @@ def is_overload(error: openai.OpenAIError) -> bool:
     return isinstance(error, openai.APIStatusError) and error.status_code in _OVERLOADED
 
 
-def is_free(error: openai.OpenAIError) -> bool:
+def is_free(error: BaseException) -> bool:
     """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
     never_arrived = isinstance(_below(error), aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     return isinstance(error, openai.APIStatusError) or never_arrived
@@ -81,7 +81,7 @@ def asked_pause(error: openai.OpenAIError) -> float:
     return min(float(asked), _LONGEST_PAUSE) if _NUMBER.fullmatch(asked) else 0.0
 
 
-def _below(error: openai.OpenAIError) -> BaseException | None:
+def _below(error: BaseException) -> BaseException | None:
     """What aiohttp reported: the layers above it call every lost connection a timeout of the connecting."""
     return error.__cause__ and error.__cause__.__cause__
 
