@@ -182,7 +182,7 @@ def test_a_connection_that_breaks_off_may_have_been_paid_for(ask, rude_server, p
 
 
 def test_server_that_speaks_another_protocol(ask, rude_server):
-    refused(ask, "another form", "llm.base_url", base_url=rude_server(b"SSH-2.0-server\r\n\r\n"))
+    refused(ask, "llm.base_url", base_url=rude_server(b"SSH-2.0-server\r\n\r\n"))
 
 
 def test_a_remote_server_is_asked_through_the_proxy_of_the_environment(ask, fake_llm, monkeypatch):
