@@ -66,10 +66,9 @@ async def bare(base_url: str, requests: int, concurrency: int) -> None:
     """The openai client, a semaphore and asyncio.gather; nothing is kept."""
     import openai
 
-    client = openai.AsyncOpenAI(base_url=base_url, api_key="none")
     places = asyncio.Semaphore(concurrency)
 
-    async def one(number: int) -> bool:
+    async def one(client: openai.AsyncOpenAI, number: int) -> bool:
         async with places:
             answer = await client.chat.completions.create(
                 model="m", messages=messages(number), max_tokens=300, temperature=0.7, seed=0,
@@ -78,7 +77,8 @@ async def bare(base_url: str, requests: int, concurrency: int) -> None:
             )  # fmt: skip
         return "passage" in json.loads(answer.choices[0].message.content)
 
-    assert all(await asyncio.gather(*(one(number) for number in range(requests))))
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none") as client:
+        assert all(await asyncio.gather(*(one(client, number) for number in range(requests))))
 
 
 CONTESTANTS = {"finegrade": with_finegrade, "bare loop": bare}

@@ -24,6 +24,10 @@ Answer = tuple[int, dict[str, Any]]
 """HTTP status and body."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1024  # connections that come at once; beyond it they come a second later
+
+
 class FakeLLM:
     """An OpenAI-compatible server on loopback that answers as a test wants, and remembers what it was asked.
 
@@ -58,7 +62,7 @@ class FakeLLM:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()

@@ -55,10 +55,10 @@ class FakeOpenAI:
                 lines = head.decode("latin-1").lower().split("\r\n")
                 length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
                 body = json.loads(await reader.readexactly(length)) if length else {}
-                status, answer = await self._answer(body)
+                status, data = await self._answer(body)
                 if status == 0:
                     break
-                writer.write(self._response(status, answer))
+                writer.write(data)
                 await writer.drain()
                 self._note(body, "replied" if status == 200 else str(status))
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -66,18 +66,26 @@ class FakeOpenAI:
         finally:
             writer.close()
 
-    async def _answer(self, body: dict[str, Any]) -> tuple[int, Any]:
-        """Status and body; status 0 closes the connection."""
+    async def _answer(self, body: dict[str, Any]) -> tuple[int, bytes]:
+        """Status and bytes, when it is time; status 0 closes the connection."""
         options = self._options
+        latency = options.get("latency", 0.0) + self._random.random() * options.get("jitter", 0.0)
+        due = asyncio.get_running_loop().time() + latency
         self._note(body, "asked")
         if self._under_way >= options.get("capacity", 1 << 30):
-            return 429, {"error": {"message": "too many", "code": "rate_limit_exceeded"}}
+            return 429, self._response(429, {"error": {"message": "too many", "code": "rate_limit_exceeded"}})
         self._under_way += 1
         try:
-            latency = options.get("latency", 0.0) + self._random.random() * options.get("jitter", 0.0)
-            await asyncio.sleep(latency)
+            status, answer = self._decided(body)
+            data = self._response(status, answer)  # made while there is time, so that many at once are not late
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
         finally:
             self._under_way -= 1
+        return status, data
+
+    def _decided(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """Status and body."""
+        options = self._options
         if self._random.random() < options.get("drop", 0.0):
             return 0, {}
         for status, share in options.get("errors", {}).items():

@@ -1,6 +1,7 @@
 """The one client: asks once, keeps replies, and never lets the key out."""
 
 import asyncio
+import socket
 import sys
 import threading
 import time
@@ -147,8 +148,50 @@ def test_server_that_cannot_be_reached(ask, base_url):
     assert "no connection" in refused(ask, "no connection", "llm.base_url", base_url=base_url)
 
 
+@pytest.fixture
+def rude_server():
+    """Reads a request, says what it is told to, and hangs up; gives its URL."""
+    sockets = []
+
+    def serve(said: bytes) -> str:
+        listening = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listening)
+
+        def work():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(said)
+
+        threading.Thread(target=work, daemon=True).start()
+        return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+    yield serve
+    for listening in sockets:
+        listening.close()
+
+
+CUT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+
+
+@pytest.mark.parametrize("said", [b"", CUT], ids=["before", "within"])
+def test_a_connection_that_breaks_off_may_have_been_paid_for(ask, rude_server, path, said):
+    refused(ask, "no connection", base_url=rude_server(said))
+    with Ledger(path, "test") as ledger:
+        assert ledger.lost() == [(request().model_dump(mode="json"), 1)]
+
+
+def test_server_that_speaks_another_protocol(ask, rude_server):
+    refused(ask, "llm.base_url", base_url=rude_server(b"SSH-2.0-server\r\n\r\n"))
+
+
+def test_a_remote_server_is_asked_through_the_proxy_of_the_environment(ask, fake_llm, monkeypatch):
+    monkeypatch.setenv("http_proxy", fake_llm.base_url.removesuffix("/v1"))
+    assert ask(request(), base_url="http://llm.example.org/v1")[0].text == '{"passage": "A text."}'
+
+
 def test_password_in_the_base_url_is_not_repeated(ask):
-    line = refused(ask, "no connection", base_url="http://me:pass-word@127.0.0.1:1/v1")
+    line = refused(ask, base_url="http://me:pass-word@127.0.0.1:1/v1")
     assert "pass-word" not in line
 
 
@@ -194,7 +237,7 @@ def test_garbage_with_status_200_is_one_line_or_an_empty_reply(ask, fake_llm, pa
 def test_answer_that_is_no_json_is_one_line(ask, monkeypatch, kind, body):
     httpx = sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]  # httpx or httpx2
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text=body, headers={"content-type": kind}))
-    monkeypatch.setattr(openai, "DefaultAsyncHttpxClient", lambda **options: httpx.AsyncClient(transport=transport))
+    monkeypatch.setattr(openai, "DefaultAioHttpClient", lambda **options: httpx.AsyncClient(transport=transport))
     assert "llm.base_url" in refused(ask)
 
 

@@ -93,8 +93,9 @@ class LLMConfig(Section):
     api_key_env: str | None = None
     """Name of the environment variable that holds the server's key, e.g. "OPENAI_API_KEY". None: no key is sent. The
     key itself is never written anywhere."""
-    concurrency: int = Field(1, ge=1, le=1024)
-    """Requests under way at once. The embedded LLM gains nothing from more than 1."""
+    concurrency: int = Field(1, ge=1, le=1000)
+    """Requests under way at once. The embedded LLM gains nothing from more than 1; 1000 connections are the most that the
+    client library holds."""
     timeout: float = Field(120.0, gt=0)
     """Seconds until a request counts as failed."""
     context: int = Field(4096, ge=512)

@@ -119,8 +119,10 @@ async def ask_each(
                     waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
                 if not waiting:
                     break
-                item, task = waiting.popleft()
-                yield item, await task
+                item, task = waiting[0]
+                result = await asyncio.shield(task)  # stopped with the others, so that none of them takes its place
+                waiting.popleft()
+                yield item, result
             client.check_some_were_answered()
         finally:
             for _, task in waiting:

@@ -3,6 +3,7 @@
 import random
 import re
 
+import aiohttp
 import openai
 
 ATTEMPTS, ATTEMPTS_OVERLOADED = 5, 9
@@ -55,11 +56,15 @@ def is_overload(error: openai.OpenAIError) -> bool:
     return isinstance(error, openai.APIStatusError) and error.status_code in _OVERLOADED
 
 
-def is_free(error: openai.OpenAIError) -> bool:
+def is_free(error: BaseException) -> bool:
     """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
-    # by name: which HTTP library is below differs from version to version of the client
-    never_arrived = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
+    never_arrived = isinstance(_below(error), aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     return isinstance(error, openai.APIStatusError) or never_arrived
+
+
+def timed_out(error: openai.OpenAIError) -> bool:
+    """Whether time ran out: for a connection, or for an answer."""
+    return isinstance(_below(error), aiohttp.ServerTimeoutError)
 
 
 def passes(error: openai.OpenAIError) -> bool:
@@ -74,6 +79,11 @@ def asked_pause(error: openai.OpenAIError) -> float:
     """Seconds that the server asks for, within reason; 0 where it names none."""
     asked: str = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
     return min(float(asked), _LONGEST_PAUSE) if _NUMBER.fullmatch(asked) else 0.0
+
+
+def _below(error: BaseException) -> BaseException | None:
+    """What aiohttp reported: the layers above it call every lost connection a timeout of the connecting."""
+    return error.__cause__ and error.__cause__.__cause__
 
 
 def _pause(error: openai.OpenAIError, failures: int) -> float:
