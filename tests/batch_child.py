@@ -1,4 +1,7 @@
-"""Asks about numbered items in batches, for tests that kill it: one JSON argument, the texts of the replies as JSON."""
+"""Asks about numbered items in batches, as its one JSON argument says, for tests that kill it.
+
+It prints a line when it begins, and the texts of the replies as JSON.
+"""
 
 import asyncio
 import json
@@ -46,6 +49,7 @@ if __name__ == "__main__":
     batching.LINGER = batch_runner.POLL_FIRST = batch_runner.POLL_LONGEST = 0.02
     if options["dies"]:
         setattr(BatchServer, options["dies"], die)
+    print("begins", flush=True)  # imports take longer than the work
     try:
         print(json.dumps(asyncio.run(ask_all(Path(options["path"]), range(*options["items"]), options["llm"]))))
     except KeyboardInterrupt:
