@@ -123,7 +123,8 @@ class FakeBatches:
             batch["error_file_id"] = self._keep(bad) if bad else None
         told = {name: value for name, value in batch.items() if name not in ("lines", "over", "ends")}
         told["status"] = batch["ends"] if over else "in_progress"
-        told["request_counts"] = {"total": len(lines), "completed": len(lines) if over else 0, "failed": 0}
+        left = max(0.0, batch["over"] - time.monotonic()) / self._options.get("seconds", 1.0)
+        told["request_counts"] = {"total": len(lines), "completed": int((1 - left) * len(lines)), "failed": 0}
         if told["status"] == "failed":
             told["errors"] = {"object": "list", "data": [{"code": self._options.get("code", "invalid"), "message": ""}]}
         return told

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,10 +16,15 @@ from finegrade.config import LLMConfig
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.asking import ask_each
+from finegrade.llm.batch_files import request_line
 from finegrade.llm.completion import FAILED, REFUSED
+from finegrade.llm.dialect import Way
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.llm.structured import ask_for
+from finegrade.querying import ask_for_queries
+from finegrade.records import Chunk
+from finegrade.store import LEDGER, RunFolder
 
 KEY = "sk-secret-KEY-123"
 SCHEMA = {"type": "object", "properties": {"passage": {"type": "string", "maxLength": 900}}}
@@ -136,6 +142,38 @@ def test_replies_are_those_of_the_direct_way_in_order_and_in_one_batch(ask_all, 
     direct = ask_all(server, range(100), batch=False, concurrency=16)
     assert [(item, reply.text) for item, reply in found] == [(item, reply.text) for item, reply in direct]
     assert states(tmp_path) == []
+
+
+def test_a_data_set_made_by_batch_equals_one_made_directly(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr("finegrade.llm.batching.LINGER", 0.02)
+    server = fake()
+    chunks = [
+        Chunk(id=str(i), text=f"About part {i}.", path="a.md", offset=0, heading="", group="a", side="train")
+        for i in range(30)
+    ]
+
+    def write(way, **llm):
+        data = {"source": {"kind": "documents", "path": "x"}, "llm": {"base_url": server.base_url, "model": "m"} | llm}
+        run = RunFolder(tmp_path / way)
+        with Ledger(run.path(LEDGER), "queries") as ledger:
+            return asyncio.run(ask_for_queries(chunks, parse_config(data, "test"), run, ledger))
+
+    written, set_aside = write("direct", concurrency=8)
+    assert len(written) > 60
+    assert write("batch", batch=True) == (written, set_aside)
+    assert server.moments()["created"] == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("MOST_REQUESTS", 15), ("MOST_BYTES", 15 * len(request_line(request(10).key(), request(10), Way())))],
+)
+def test_what_is_more_than_a_batch_may_hold_goes_into_the_next(ask_all, fake, monkeypatch, limit, value):
+    monkeypatch.setattr(f"finegrade.llm.batch_runner.{limit}", value)
+    server = fake()
+    assert reasons(ask_all(server, range(40))) == {"stop": 40}
+    assert server.moments()["created"] == 3
+    assert set(server.asked().values()) == {1}
 
 
 def test_what_the_ledger_holds_is_not_asked_again_whichever_way(ask_all, fake):
@@ -323,11 +361,22 @@ def test_a_batch_whose_making_got_no_answer_is_found_again(ask_all, fake):
     assert server.moments()["listed"] >= 1
 
 
+def test_a_server_that_goes_away_is_told_and_the_batch_stays_open(ask_all, fake, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("finegrade.llm.batch_server._ATTEMPTS", 2)
+    server = fake(hold={"polled": 0.6})
+    assert "no answer in time" in told(ask_all, server, timeout=0.3)
+    assert "the batch goes on at 127.0.0.1; the same command waits for it" in capsys.readouterr().err
+    assert states(tmp_path) == ["open"]
+    assert len(ask_all(server, range(10))) == 10
+    assert server.moments()["created"] == 1
+
+
 def test_progress_says_what_goes_on(ask_all, fake, capsys):
-    ask_all(fake(seconds=0.1), range(10))
-    told = " ".join(capsys.readouterr().err.split())
-    assert "a batch of 10 requests is under way at 127.0.0.1" in told
-    assert "Ctrl-C is safe" in told
+    ask_all(fake(seconds=0.4), range(100))
+    lines = " ".join(capsys.readouterr().err.split())
+    assert "a batch of 100 requests is under way at 127.0.0.1" in lines
+    assert "Ctrl-C is safe" in lines
+    assert re.search(r"[1-9]\d of 100 requests of the batch are done, 0:00 spent, 0:00 left", lines)
 
 
 def test_batches_need_a_server():

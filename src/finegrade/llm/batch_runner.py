@@ -91,10 +91,10 @@ class BatchRunner:
         for key, request in requests.items():
             size += len(request_line(key, request, way))
             refusal = self._budget.refusal(request)
-            if refusal and not taken:
-                raise refusal
-            if refusal or len(taken) >= self.most or size > MOST_BYTES:
+            if taken and (refusal or len(taken) >= self.most or size > MOST_BYTES):
                 break
+            if refusal:
+                raise refusal
             await self._budget.reserve(request)
             taken[key] = request
         row = BatchRow(secrets.token_hex(16), frozenset(taken), way)
