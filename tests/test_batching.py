@@ -363,8 +363,8 @@ def test_a_batch_whose_making_got_no_answer_is_found_again(ask_all, fake):
 
 def test_a_server_that_goes_away_is_told_and_the_batch_stays_open(ask_all, fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("finegrade.llm.batch_server._ATTEMPTS", 2)
-    server = fake(hold={"polled": 0.6})
-    assert "no answer in time" in told(ask_all, server, timeout=0.3)
+    server = fake(hold={"polled": 0.3})
+    assert "no answer in time" in told(ask_all, server, timeout=0.15)
     assert "the batch goes on at 127.0.0.1; the same command waits for it" in capsys.readouterr().err
     assert states(tmp_path) == ["open"]
     assert len(ask_all(server, range(10))) == 10
