@@ -89,22 +89,16 @@ def ask_all(tmp_path, monkeypatch):
     monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, failures: 0.01)
     monkeypatch.setenv("TEST_LLM_KEY", KEY)
 
-    def ask_all(
-        server, items, talk=lambda ask, item: ask(request(item)), batch=True, needed=None, found=None, **settings
-    ):
-        found = [] if found is None else found
+    def ask_all(server, items, talk=lambda ask, item: ask(request(item)), batch=True, **settings):
         settings = {"base_url": server.base_url, "api_key_env": "TEST_LLM_KEY", "batch": batch} | settings
-        options = {} if needed is None else {"needed": needed}
 
         async def go():
             with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-                asking = ask_each(items, talk, LLMConfig(**settings), ledger, tmp_path / "llm.log", **options)
+                asking = ask_each(items, talk, LLMConfig(**settings), ledger, tmp_path / "llm.log")
                 async with aclosing(asking) as replies:
-                    async for item, reply in replies:
-                        found.append((item, reply))
+                    return [(item, reply) async for item, reply in replies]
 
-        asyncio.run(go())
-        return found
+        return asyncio.run(go())
 
     return ask_all
 
@@ -196,14 +190,6 @@ def test_conversations_take_a_batch_a_round(ask_all, fake):
     assert sum(server.asked().values()) > 45
     assert set(server.asked().values()) == {1}
     assert server.moments()["created"] <= 7  # one for each round, for all items together
-
-
-def test_no_more_is_asked_than_could_be_needed(ask_all, fake):
-    server, found = fake(), []
-    ask_all(server, range(1000), needed=lambda: 30 - sum(item % 3 > 0 for item, _ in found), found=found)
-    assert [item for item, _ in found] == list(range(len(found)))
-    assert sum(server.asked().values()) == len(found) == 45
-    assert server.moments()["created"] < 6
 
 
 def test_the_same_request_at_the_same_time_is_asked_once(ask_all, fake):
