@@ -14,6 +14,7 @@ from pydantic import create_model
 
 from finegrade.config import LLMConfig
 from finegrade.config_file import parse_config
+from finegrade.durable import read_json
 from finegrade.errors import InputError
 from finegrade.llm.asking import ask_each
 from finegrade.llm.batch_files import request_line
@@ -22,6 +23,7 @@ from finegrade.llm.dialect import Way
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.llm.structured import ask_for
+from finegrade.pipeline import run_stage
 from finegrade.querying import ask_for_queries
 from finegrade.records import Chunk
 from finegrade.store import LEDGER, RunFolder
@@ -156,6 +158,27 @@ def test_a_data_set_made_by_batch_equals_one_made_directly(fake, tmp_path, monke
     assert len(written) > 60
     assert write("batch", batch=True) == (written, set_aside)
     assert server.moments()["created"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["one-call", "stepwise"])
+def test_samples_made_by_batch_equal_those_made_directly(fake, tmp_path, monkeypatch, mode):
+    """To the byte; stepwise is a conversation, and takes a batch for each of its steps."""
+    monkeypatch.setattr("finegrade.llm.batching.LINGER", 0.1)
+    server = fake()
+
+    def outputs(way, **llm):
+        data = {
+            "source": {"kind": "tasks"}, "tasks": {"number": 20}, "synthesis": {"llm_samples": 100, "mode": mode},
+            "llm": {"base_url": server.base_url, "model": "m"} | llm,
+        }  # fmt: skip
+        run = RunFolder(tmp_path / way)
+        for stage in ("tasks", "synthesize"):
+            run_stage(stage, parse_config(data, "test"), run)
+        return [read_json(run.root / "stages" / f"{stage}.json")["outputs"] for stage in ("tasks", "synthesize")]
+
+    assert outputs("direct", concurrency=16) == outputs("batch", batch=True)
+    assert 1 < server.moments()["created"] < 40
 
 
 @pytest.mark.parametrize(
