@@ -12,6 +12,7 @@ ask the same get the same. Options, all of them optional:
     broken: share of replies whose JSON is broken
     log: a file that gets a line for each request: the hash of its messages and seed, and "asked", "replied", or the
         status
+    batches: options of fake_batches.py
 """
 
 import asyncio
@@ -21,6 +22,8 @@ import os
 import random
 import sys
 from typing import Any
+
+from fake_batches import FakeBatches
 
 SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error",
@@ -40,6 +43,7 @@ class FakeOpenAI:
         self._under_way = 0
         log = options.get("log")
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else None
+        self._batches = FakeBatches(options.get("batches", {}), right_reply, request_hash, self._note)
 
     async def serve(self) -> None:
         """Until it is killed."""
@@ -51,16 +55,22 @@ class FakeOpenAI:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.decode("latin-1").lower().split("\r\n")
-                length = next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
-                body = json.loads(await reader.readexactly(length)) if length else {}
-                status, data = await self._answer(body)
-                if status == 0:
-                    break
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                (method, target, _), *lines = (line.split(" ", 2) for line in head.rstrip().split("\r\n"))
+                length = next((int(line[1]) for line in lines if line[0].lower() == "content-length:"), 0)
+                raw = await reader.readexactly(length)
+                chat = json.loads(raw) if target.endswith("/chat/completions") else None
+                if chat is None:
+                    status, answer = await self._batches.answer(method, target, raw)
+                    data = self._response(status, answer)
+                else:
+                    status, data = await self._answer(chat)
                 writer.write(data)
                 await writer.drain()
-                self._note(body, "replied" if status == 200 else str(status))
+                if status <= 0:
+                    break
+                if chat is not None:
+                    self._note(request_hash(chat), "replied" if status == 200 else str(status))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -71,7 +81,7 @@ class FakeOpenAI:
         options = self._options
         latency = options.get("latency", 0.0) + self._random.random() * options.get("jitter", 0.0)
         due = asyncio.get_running_loop().time() + latency
-        self._note(body, "asked")
+        self._note(request_hash(body), "asked")
         if self._under_way >= options.get("capacity", 1 << 30):
             return 429, self._response(429, {"error": {"message": "too many", "code": "rate_limit_exceeded"}})
         self._under_way += 1
@@ -99,20 +109,30 @@ class FakeOpenAI:
         return 200, completion(text)
 
     def _response(self, status: int, answer: Any) -> bytes:
+        """Below 0: broken off in the middle; 0: nothing."""
+        if status == 0:
+            return b""
+        if status < 0:
+            return self._response(-status, answer)[:-100]
         data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         head = f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\ncontent-type: application/json\r\n"
         if status == 429 and "retry_after" in self._options:
             head += f"retry-after: {self._options['retry_after']}\r\n"
         return f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
 
-    def _note(self, body: dict[str, Any], what: str) -> None:
+    def _note(self, name: str, what: str) -> None:
         if self._log is not None:
-            os.write(self._log, json.dumps([request_hash(body), what]).encode() + b"\n")
+            os.write(self._log, json.dumps([name, what]).encode() + b"\n")
 
 
 def request_hash(body: dict[str, Any]) -> str:
     """Names what was asked."""
     return hashlib.sha256(json.dumps([body["messages"], body.get("seed")], sort_keys=True).encode()).hexdigest()
+
+
+def right_reply(body: dict[str, Any]) -> dict[str, Any]:
+    """What a request is answered where nothing goes wrong."""
+    return completion(json.dumps(made_up(body)))
 
 
 def completion(text: str) -> dict[str, Any]:

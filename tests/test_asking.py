@@ -10,7 +10,7 @@ import pytest
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm.asking import ask_each
-from finegrade.llm.client import FAILED
+from finegrade.llm.completion import FAILED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
 

@@ -111,6 +111,27 @@ def test_a_request_whose_reply_was_lost_counts_with_the_most_that_it_can_cost(tm
             reserve(Budget(LLMConfig(max_tokens=1000), ledger), request("x", 50))
 
 
+def test_what_an_earlier_session_has_under_way_is_settled_once(tmp_path):
+    """Lost, until it is taken up: then its reply replaces the most that it could cost, and others wait for that."""
+    before = request("x" * 884, 50)  # at most 950
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        ledger.asked(before.key(), before.model_dump(mode="json"))
+
+        async def go():
+            budget = Budget(LLMConfig(max_tokens=1000), ledger)
+            budget.take_up()
+            waiting = asyncio.ensure_future(budget.reserve(request("x" * 84, 50)))  # at most 150
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            budget.settle(before, reply(800, 49))
+            await asyncio.wait_for(waiting, 5)
+            budget.lose()
+            with pytest.raises(InputError, match="999 tokens spent or under way"):
+                await asyncio.wait_for(budget.reserve(request("x" * 84, 50)), 5)
+
+        asyncio.run(go())
+
+
 def test_every_attempt_counts_until_the_cap(fake_llm, tmp_path, monkeypatch):
     """A server that is too slow is asked again and again: each time it may have done the work."""
     monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, attempt: 0.0)

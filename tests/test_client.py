@@ -12,7 +12,8 @@ import pytest
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm.budget import Budget
-from finegrade.llm.client import REFUSED, LLMClient
+from finegrade.llm.client import LLMClient
+from finegrade.llm.completion import REFUSED
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
 

@@ -225,5 +225,15 @@ def test_a_remote_llm_needs_its_name(tmp_path):
         written(tmp_path / "docs", tmp_path / "finegrade.toml", settings=[*settings, "llm.max_cost=1"])
 
 
+def test_the_time_of_a_batch_does_not_depend_on_how_much_is_in_it():
+    few, many = (
+        parse_config(
+            documents(base_url="http://h/v1", batch=True, model="m", max_tokens=5).model_dump() | queries, "test"
+        )
+        for queries in ({"queries": {"chunks": 10}}, {"queries": {"chunks": 4000}})
+    )
+    assert estimate(few).minutes["queries"] == estimate(many).minutes["queries"] > 0
+
+
 def test_a_server_on_this_machine_costs_nothing():
     assert "no cost" in told_estimate(documents(base_url="http://127.0.0.1:8000/v1"))

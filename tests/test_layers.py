@@ -24,16 +24,19 @@ RANKS: dict[str, int] = {
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
-            "writing_config durable llm.limiter llm.failures",
+            "writing_config durable llm.limiter llm.failures llm.connecting llm.explaining llm.batch_state",
             "config catalogue row_files store drawing trainer hub lexical llm.request charts curriculum siblings "
             "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
             "config_file config_writing export_folder plain_folder wheels rows mining llm.budget llm.commits "
-            "llm.dialect sources.files sources.languages sources.own_queries sources.python_docs sources.splitting",
-            "fetching summary distil_texts llm.client sources.documents sources.document_seeds sources.working_set "
-            "evaluation.test_set",
-            "gguf weights",
+            "llm.dialect llm.completion sources.files sources.languages sources.own_queries sources.python_docs "
+            "sources.splitting",
+            "fetching summary distil_texts llm.client llm.batch_files llm.batch_rows sources.documents "
+            "sources.document_seeds sources.working_set evaluation.test_set",
+            "gguf weights llm.batch_server",
+            "llm.batch_runner",
+            "llm.batching",
             # what stages are made of
             "cards data_card student_card encoder packing prompts task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from finegrade.llm.client import FAILED, REFUSED
+from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.llm.structured import CUT, UnreadableError, ask_for, read

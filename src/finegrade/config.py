@@ -94,8 +94,10 @@ class LLMConfig(Section):
     """Name of the environment variable that holds the server's key, e.g. "OPENAI_API_KEY". None: no key is sent. The
     key itself is never written anywhere."""
     concurrency: int = Field(1, ge=1, le=1000)
-    """Requests under way at once. The embedded LLM gains nothing from more than 1; 1000 connections are the most that the
-    client library holds."""
+    """Requests under way at once. The embedded LLM gains nothing from more than 1. 1000 connections are the most that
+    the client library holds."""
+    batch: bool = False
+    """Through the server's Batch API: cheaper, within a day; price_in and price_out are then the prices of batches."""
     timeout: float = Field(120.0, gt=0)
     """Seconds until a request counts as failed."""
     context: int = Field(4096, ge=512)
@@ -126,7 +128,9 @@ class LLMConfig(Section):
         return told is not None and float(told[1]) < _ENOUGH_PARAMETERS
 
     @model_validator(mode="after")
-    def _a_remote_one_has_a_cap(self) -> "LLMConfig":
+    def _has_what_it_needs(self) -> "LLMConfig":
+        if self.batch and self.base_url is None:
+            raise ValueError("batch needs base_url: only a server has a Batch API")
         if self.max_cost is not None and (self.price_in is None or self.price_out is None):
             raise ValueError("max_cost needs price_in and price_out, what a million tokens cost")
         if self.is_remote and self.max_cost is None and self.max_tokens is None:

@@ -33,7 +33,8 @@ _REMOTE_LLM = """\
 # price_in = 0.1       # for a million tokens
 # price_out = 0.4
 # max_cost = 5.0       # never more than that
-# concurrency = 16"""
+# concurrency = 16
+# batch = true         # through the server's Batch API: cheaper, within a day"""
 
 
 def as_toml(config: Config, head: str, folder: Path) -> str:

@@ -30,6 +30,7 @@ REQUEST_SECONDS, START_SECONDS = 0.7, 15.0  # of the embedded LLM, besides readi
 TRAINED_PER_SECOND, EMBEDDED_PER_SECOND = 34.0, 86.0  # texts of 80 tokens
 SCORED_PER_SECOND = 85.0  # pairs, by the cross-encoder
 STS_SECONDS = 12.0  # a row
+BATCH_SECONDS = 3_600.0  # a guess: servers promise no more than a day, for few requests as for many
 _TOKENS_OF_REFERENCE = 80
 
 QUERIES_KEPT = 2.2
@@ -202,6 +203,8 @@ def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, most:
 
 
 def _llm_seconds(asked: Asked, config: Config) -> float:
+    if config.llm.batch:
+        return BATCH_SECONDS
     if config.llm.base_url:
         return asked.requests * 5.0 / config.llm.concurrency  # a guess: servers differ by far more
     read, written = asked.tokens_fresh / READ_PER_SECOND, asked.tokens_out / WRITTEN_PER_SECOND

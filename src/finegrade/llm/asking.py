@@ -13,6 +13,9 @@ from finegrade.config import LLMConfig, user_path
 from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
+from finegrade.llm.batch_files import MOST_REQUESTS
+from finegrade.llm.batch_server import BatchServer
+from finegrade.llm.batching import BatchClient
 from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
@@ -44,7 +47,7 @@ def request_settings(config: LLMConfig, temperature: float, seed: int) -> Reques
 
 
 @asynccontextmanager
-async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterator[LLMClient]:
+async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterator[LLMClient | BatchClient]:
     """The remote LLM where the configuration names one, else the embedded one, alive for this block only.
 
     Args:
@@ -73,7 +76,11 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
         if not config.base_url:
             base_url, key = embedded.base_url, embedded.api_key
         budget = Budget(config, ledger)
-        client = LLMClient(base_url, key, ledger, config.timeout, budget, lost, config.concurrency)
+        client: LLMClient | BatchClient
+        if config.batch:
+            client = BatchClient(BatchServer(base_url, key, config.timeout, lost), ledger, budget)
+        else:
+            client = LLMClient(base_url, key, ledger, config.timeout, budget, lost, config.concurrency)
         try:
             yield client
         finally:
@@ -93,7 +100,8 @@ def _key(variable: str | None) -> str:
 async def ask_each(
     items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLMConfig, ledger: Ledger, log: Path
 ) -> AsyncGenerator[tuple[T, R]]:
-    """Talks with the LLM about one item after another, with at most ``llm.concurrency`` requests under way.
+    """Talks with the LLM about one item after another, with at most ``llm.concurrency`` requests under way, or in
+    batches.
 
     Yields each item with what came of it in the order of the items, so that the result depends on no clock. Use it
     inside ``contextlib.aclosing``.
@@ -110,12 +118,13 @@ async def ask_each(
     """
     if held := int(ledger.totals()["replies"]):
         say(f"{ledger.purpose}: continues, the ledger holds {held} replies; what it holds is not asked again")
+    ahead = MOST_REQUESTS if config.batch else AHEAD * config.concurrency
     async with open_llm(config, ledger, log) as client:
         waiting: deque[tuple[T, asyncio.Task[R]]] = deque()
         left = iter(items)
         try:
             while True:
-                for item in islice(left, AHEAD * config.concurrency - len(waiting)):
+                for item in islice(left, ahead - len(waiting)):
                     waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
                 if not waiting:
                     break

@@ -63,6 +63,10 @@ class Budget:
         self._tokens_in += request.size()
         self._tokens_out += request.max_tokens
 
+    def take_up(self) -> None:
+        """A request of an earlier session is still under way: it was counted as lost, and may be settled now."""
+        self._under_way += 1
+
     def release(self, request: ChatRequest) -> None:
         """Takes back what was set aside for an attempt that costs nothing."""
         self._put(-request.size(), -request.max_tokens)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-import openai
-
 from finegrade.llm.request import ChatRequest
 
 _BOUNDS = ("minLength", "maxLength", "pattern", "minItems", "maxItems", "minimum", "maximum")
@@ -64,18 +62,17 @@ class Dialect:
         """The server has answered a request that was said so: from now on a refusal is about one request."""
         self.way, self._taken = way, True
 
-    def other(self, way: Way, error: openai.APIStatusError) -> Way | None:
+    def other(self, way: Way, param: str) -> Way | None:
         """Another way to say what was refused, or None where there is none to try.
 
         Args:
             way: How it was said.
-            error: The refusal.
+            param: The parameter that the refusal names, if it names one.
         """
         if self._taken and way != self.way:
             return self.way
-        name = str(error.param)
-        if name in _OTHER_NAMES and name not in way.unknown:
-            return replace(way, unknown=way.unknown | {name})
+        if param in _OTHER_NAMES and param not in way.unknown:
+            return replace(way, unknown=way.unknown | {param})
         if self._taken or way.form == _FORMS[-1]:
             return None
         return replace(way, form=_FORMS[_FORMS.index(way.form) + 1])

@@ -21,12 +21,14 @@ class Patience:
 
     Args:
         answered: Replies that the server had given when it was first asked.
+        attempts: Failures after which it is enough; None: ATTEMPTS.
 
     Attributes:
         others_were_answered: Whether the server has given a reply since.
     """
 
-    def __init__(self, answered: int) -> None:
+    def __init__(self, answered: int, attempts: int | None = None) -> None:
+        self._attempts = attempts or ATTEMPTS
         self._answered_first = self._answered_last = answered
         self._failures = self._failures_overloaded = 0
         self.others_were_answered = False
@@ -41,7 +43,7 @@ class Patience:
         self.others_were_answered = answered > self._answered_first
         if not is_overload(error):
             self._failures += 1
-            return _pause(error, self._failures) if self._failures < ATTEMPTS else None
+            return _pause(error, self._failures) if self._failures < self._attempts else None
         if answered > self._answered_last:  # it does its work, and this one's turn will come
             self._answered_last, self._failures_overloaded = answered, 0
         self._failures_overloaded += 1
@@ -71,8 +73,17 @@ def passes(error: openai.OpenAIError) -> bool:
     """Whether the same request may be answered a little later."""
     if not isinstance(error, openai.APIStatusError):
         return isinstance(error, openai.APIConnectionError)
-    status = error.status_code
-    return status in (408, 409) or status >= 500 or (status == 429 and error.code != _OUT_OF_QUOTA)
+    return status_passes(error.status_code, error.code)
+
+
+def status_passes(status: int, code: object) -> bool:
+    """Whether what was answered with an HTTP status may be answered otherwise a little later.
+
+    Args:
+        status: The status.
+        code: The server's word for the error, where it has one.
+    """
+    return status in (408, 409) or status >= 500 or (status == 429 and code != _OUT_OF_QUOTA)
 
 
 def asked_pause(error: openai.OpenAIError) -> float:

@@ -34,6 +34,17 @@ CREATE TABLE IF NOT EXISTS requests (
     cost REAL
 ) WITHOUT ROWID
 """
+_BATCHES = """
+CREATE TABLE IF NOT EXISTS batches (
+    name TEXT PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    handed_in REAL NOT NULL,
+    way TEXT NOT NULL,
+    keys TEXT NOT NULL,
+    id TEXT,
+    state TEXT NOT NULL
+) WITHOUT ROWID
+"""
 _COLUMNS = "reply, finish_reason, prompt_tokens, completion_tokens, seconds, cost"
 
 
@@ -78,6 +89,7 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
+            self._db.execute(_BATCHES)
             if "cost" not in {column for _, column, *_ in self._db.execute("PRAGMA table_info(requests)")}:
                 self._db.execute("ALTER TABLE requests ADD COLUMN cost REAL")  # it has replies that were paid for
             self._db.execute(f"SELECT attempts, {_COLUMNS} FROM requests LIMIT 0")  # one of another version shows here
@@ -95,7 +107,12 @@ class Ledger:
     ) -> None:
         self._db.close()
 
-    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """Runs one statement.
+
+        Raises:
+            InputError: The disk is full, or cannot be written to.
+        """
         try:
             return self._db.execute(statement, values)
         except sqlite3.DatabaseError as error:
@@ -107,10 +124,10 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Keeps everything that is written in the block, or nothing of it; on the disk when the block ends."""
-        self._execute("BEGIN IMMEDIATE")
+        self.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._execute("COMMIT")
+            self.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:  # a full disk may have ended it
                 self._db.execute("ROLLBACK")
@@ -118,13 +135,13 @@ class Ledger:
 
     def find(self, key: str) -> Reply | None:
         """The reply to a request that was asked before, or None."""
-        row = self._execute(f"SELECT {_COLUMNS} FROM requests WHERE key = ? AND reply IS NOT NULL", (key,)).fetchone()
+        row = self.execute(f"SELECT {_COLUMNS} FROM requests WHERE key = ? AND reply IS NOT NULL", (key,)).fetchone()
         names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds", "cost")
         return Reply(**dict(zip(names, row, strict=True))) if row else None
 
     def asked(self, key: str, request: dict[str, Any]) -> None:
         """Writes down a request before it is sent."""
-        self._execute(
+        self.execute(
             "INSERT INTO requests (key, purpose, request, asked, attempts) VALUES (?, ?, ?, ?, 1)"
             " ON CONFLICT (key) DO UPDATE SET asked = excluded.asked, attempts = attempts + 1",
             (key, self.purpose, json.dumps(request), time.time()),
@@ -132,7 +149,7 @@ class Ledger:
 
     def replied(self, key: str, reply: Reply) -> None:
         """Writes down the raw reply; when this returns it is on the disk."""
-        self._execute(
+        self.execute(
             f"UPDATE requests SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?) WHERE key = ?",
             (
                 reply.text,
@@ -147,19 +164,19 @@ class Ledger:
 
     def withdraw(self, key: str) -> None:
         """Takes back an attempt that was not answered and costs nothing."""
-        self._execute("UPDATE requests SET attempts = attempts - 1 WHERE key = ?", (key,))
-        self._execute("DELETE FROM requests WHERE key = ? AND attempts = 0", (key,))
+        self.execute("UPDATE requests SET attempts = attempts - 1 WHERE key = ?", (key,))
+        self.execute("DELETE FROM requests WHERE key = ? AND attempts = 0", (key,))
 
     def lost(self) -> list[tuple[dict[str, Any], int]]:
         """Requests, of all purposes, with the number of attempts whose reply was lost: kills, timeouts."""
-        rows = self._execute(
+        rows = self.execute(
             "SELECT request, attempts - (reply IS NOT NULL) AS lost FROM requests WHERE lost > 0"
         ).fetchall()
         return [(json.loads(request), number) for request, number in rows]
 
     def totals(self, every_purpose: bool = False) -> dict[str, float]:
         """Requests, replies, tokens, seconds and cost over the ledger's whole life, for this purpose or for all."""
-        row = self._execute(
+        row = self.execute(
             "SELECT COUNT(*), COUNT(reply), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
             " COALESCE(SUM(seconds), 0), COALESCE(SUM(cost), 0) FROM requests WHERE ? OR purpose = ?",
             (every_purpose, self.purpose),

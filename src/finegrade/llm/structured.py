@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from finegrade.llm.client import FAILED, REFUSED
+from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.text import whole_sentences

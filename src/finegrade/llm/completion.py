@@ -1,0 +1,62 @@
+"""Reads what a server answers to a chat request."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from finegrade.llm.ledger import Reply
+from finegrade.llm.request import ChatRequest
+
+REFUSED, FAILED = "refused", "failed"
+"""Finish reasons of replies that stand for a request that the server would not answer (too long, filtered), or could
+not, again and again, while it answered others. They are not kept: the next run asks again."""
+
+_SENSIBLE = 100_000_000  # tokens of one request
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    """What is read of a server's answer."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: dict[str, Any] | None = None
+
+
+def read_completion(answer: object, request: ChatRequest, seconds: float) -> Reply:
+    """The reply in a chat completion.
+
+    Args:
+        answer: The completion, as JSON.
+        request: What was asked: where the server counts no tokens, the most that they can be stands in.
+        seconds: From request to reply.
+
+    Raises:
+        ValueError: It has not a completion's form.
+    """
+    completion = _Completion.model_validate(answer)
+    choice, usage = completion.choices[0], completion.usage or {}
+    return Reply(
+        text=choice.message.content or "",
+        finish_reason=choice.finish_reason or "",
+        prompt_tokens=_counted(usage.get("prompt_tokens"), request.size()),
+        completion_tokens=_counted(usage.get("completion_tokens"), request.max_tokens),
+        seconds=round(seconds, 3),
+    )
+
+
+def without_text(finish_reason: str) -> Reply:
+    """The reply that stands for none: REFUSED or FAILED."""
+    return Reply(text="", finish_reason=finish_reason, prompt_tokens=0, completion_tokens=0, seconds=0)
+
+
+def _counted(tokens: object, most: int) -> int:
+    """Tokens as the server counts them; the most that they can be where it does not, or not sensibly."""
+    return tokens if isinstance(tokens, int) and 0 <= tokens <= _SENSIBLE else most
