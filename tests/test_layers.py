@@ -25,7 +25,8 @@ RANKS: dict[str, int] = {
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
             "writing_config durable llm.limiter llm.failures llm.connecting llm.batch_state",
-            "config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts curriculum siblings "
+            "config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts curriculum "
+            "siblings "
             "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models

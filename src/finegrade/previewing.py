@@ -28,6 +28,7 @@ def show_preview(config: Config, run: RunFolder, number: int) -> None:
         number: How many chunks or samples to ask about.
     """
     fetch_models(config)
+    config = config.model_copy(update={"llm": config.llm.model_copy(update={"batch": False})})  # nobody waits a day
     documents = config.source.has_documents
     run_stage(road(config)[0], config, run)
     with run.locked(), Ledger(run.path(LEDGER), "queries" if documents else "synthesize") as ledger:
