@@ -181,7 +181,7 @@ def with_sides(tasks: Sequence[Task], test_share: float, seed: int) -> list[Task
 def quotas_of(weights: dict[str, float], number: int) -> dict[Kind, int]:
     """So many in all, dealt out by weight; the largest remainders round up."""
     total = sum(weights.values())
-    exact = {name: number * weight / total for name, weight in weights.items() if weight}
+    exact = {name: number * (weight / total) for name, weight in weights.items() if weight}
     quotas = {name: int(share) for name, share in exact.items()}
     for name in sorted(exact, key=lambda name: quotas[name] - exact[name])[: number - sum(quotas.values())]:
         quotas[name] += 1

@@ -8,6 +8,7 @@ from finegrade.config import Config
 from finegrade.gates import refusal
 from finegrade.levels import flaws
 from finegrade.llm.asking import Ask, request_settings
+from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.orders import Order
 from finegrade.prompts import Passage, sibling_request
@@ -90,7 +91,7 @@ class Writer:
             ask: Gives the reply to a request.
             order: What to write.
         """
-        page = _Page(order)
+        page = _Page(order, self._asked_with.model_copy(update={"seed": self._asked_with.seed + order.turn}))
         if order.task is not None:
             await self._write_for_task(ask, page)
         else:
@@ -103,7 +104,7 @@ class Writer:
         at_once = order.levels if self._mode == "one-call" else ()
         wanted = {level: self._flaws[level] for level in at_once}
         form = levels_form(tuple(wanted), pair=True) if wanted else Pair
-        answer = await ask_for(ask, sample_request(task, order.draw, wanted, self._asked_with), form)
+        answer = await ask_for(ask, sample_request(task, order.draw, wanted, page.asked_with), form)
         if answer.value is None:
             page.refuse(None, answer.reason, answer.reply.text)
             return
@@ -132,7 +133,7 @@ class Writer:
             self._check(page, await self._step_by_step(ask, page))
         else:
             wanted = {level: self._flaws[level] for level in order.levels}
-            request = negatives_request(page.query, page.positive, order.draw, wanted, self._asked_with)
+            request = negatives_request(page.query, page.positive, order.draw, wanted, page.asked_with)
             answer = await ask_for(ask, request, levels_form(tuple(wanted), pair=False))
             if answer.value is None:
                 page.refuse(None, answer.reason, answer.reply.text)
@@ -141,7 +142,7 @@ class Writer:
 
     async def _rephrase(self, ask: Ask, page: "_Page") -> None:
         """Where it fails the positive stays as it is, and that is counted."""
-        answer = await ask_for(ask, rephrase_request(page.positive, self._asked_with), OneText)
+        answer = await ask_for(ask, rephrase_request(page.positive, page.asked_with), OneText)
         text = answer.value.text if answer.value else answer.reply.text
         reason = answer.reason or rephrasing_refusal(page.positive, text)
         if reason:
@@ -152,7 +153,7 @@ class Writer:
     async def _step_by_step(self, ask: Ask, page: "_Page") -> dict[int, _Level]:
         async def one(level: int) -> Answer[OneNegative]:
             request = negative_request(
-                page.query, page.positive, page.order.draw, level, self._flaws[level], self._asked_with
+                page.query, page.positive, page.order.draw, level, self._flaws[level], page.asked_with
             )
             return await ask_for(ask, request, OneNegative)
 
@@ -166,7 +167,7 @@ class Writer:
         return found
 
     async def _write_near_miss(self, ask: Ask, page: "_Page", seed: Seed) -> None:
-        asked, level = self._asked_with, self._synthesis.levels
+        asked, level = page.asked_with, self._synthesis.levels
         request = sibling_request(
             page.query, page.positive, page.order.sibling,
             model=asked.model, server=asked.server, temperature=asked.temperature, seed=asked.seed,
@@ -195,8 +196,8 @@ class Writer:
 class _Page:
     """What is being written."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, order: Order, asked_with: RequestSettings) -> None:
+        self.order, self.asked_with = order, asked_with
         self.query = self.positive = ""
         self.set_aside: list[SetAside] = []
         self._negatives: list[Negative] = []
