@@ -72,11 +72,7 @@ WRONG = (
 @pytest.mark.parametrize("weights", WRONG, ids=str)
 @pytest.mark.parametrize("where", ["draws.languages", "tasks.kinds", "synthesis.sources"])
 def test_weights_that_nothing_can_be_drawn_from_are_told(where, weights):
-    names = {
-        "draws.languages": ("en", "de"),
-        "tasks.kinds": ("sts", "long-long"),
-        "synthesis.sources": ("llm", "mined"),
-    }
+    names = {"languages": ("en", "de"), "kinds": ("sts", "long-long"), "sources": ("llm", "mined")}
     section, key = where.split(".")
     weights = dict(zip(names[key], weights.values(), strict=False))
     value = {"4": weights} if key == "sources" else weights
