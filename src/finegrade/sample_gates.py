@@ -25,10 +25,11 @@ SAME = 0.8
 _LENGTHS_FROM = 60  # characters: of shorter texts a word more is half of them
 
 _BOILERPLATE = re.compile(
-    r"(?:sure|certainly|absolutely|of course|okay)[,!.:]|here(?:'s| is| are) (?:the|a|an|your|some)\b.{0,60}:|"
-    r"as an ai\b|i(?:'m| am) sorry\b|i can(?:not|'t)\b|"
+    r"[\s*_#>\"'“‘]*(?:"  # what sets it off
+    r"(?:sure|certainly|absolutely|of course|okay)[,!.:]|here(?:['’]s| is| are) (?:the|a|an|your|some)\b.{0,60}:|"
+    r"as an ai\b|i(?:['’]m| am) sorry\b|i can(?:not|['’]t)\b|"
     r"(?:title|passage|answer|positive|negative|text|document|query|flaw|level ?\d+)(?: \d+)? ?:|"
-    r"(?:in )?this (?:passage|text|article|document|paragraph|excerpt) ",
+    r"(?:in )?this (?:passage|text|article|document|paragraph|excerpt) )",
     re.IGNORECASE,
 )
 _SPEAKS_OF_THE_TASK = re.compile(
