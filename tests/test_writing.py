@@ -43,10 +43,8 @@ def config(source="tasks", llm="m", **synthesis):
 
 
 def order(of, settings, sibling="", turn=0):
-    made_from = {"task": of} if isinstance(of, Task) else {"seed": of}
-    return Order(
-        "id", draw(settings.draws, 0, "x"), sources_of("id", settings), sibling=sibling, turn=turn, **made_from
-    )
+    task, seed = (of, None) if isinstance(of, Task) else (None, of)
+    return Order("id", draw(settings.draws, 0, "x"), sources_of("id", settings), task, seed, sibling, turn)
 
 
 def write(of, answer, sibling="", turn=0, **synthesis):
