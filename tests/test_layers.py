@@ -33,9 +33,9 @@ RANKS: dict[str, int] = {
             "llm.dialect sources.files sources.languages sources.own_queries sources.python_docs sources.splitting",
             "fetching summary distil_texts llm.client sources.documents sources.document_seeds sources.working_set "
             "evaluation.test_set",
-            "gguf weights",
+            "gguf weights prompts",
             # what stages are made of
-            "cards student_card encoder packing prompts task_prompts near_misses scoring "
+            "cards student_card encoder packing task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
             "trained finding gates query_prompts sample_prompts orders writer_probe score_book sources.chunking "
