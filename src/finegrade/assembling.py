@@ -97,13 +97,12 @@ def samples_of_seeds(
     for draft in drafts:
         seed = by_id[draft.seed]
         drafted.add(seed.id)
-        sources = sources_of(draft.id, config)
-        mined = miner.negatives(seed, _from_corpus(sources))
+        mined = miner.negatives(seed, _from_corpus(sources_of(draft.id, config)))
         yield _sample(draft, mined, mined)
-        yield from _mined_samples(seed, miner, range(1, len(seed.positives)))
+        yield from _mined_samples(seed, miner, config, range(1, len(seed.positives)))
     for seed in seeds:
         if seed.query and seed.id not in drafted:
-            yield from _mined_samples(seed, miner, range(len(seed.positives)))
+            yield from _mined_samples(seed, miner, config, range(len(seed.positives)))
     passed_over.update(miner.set_aside)
 
 
@@ -151,12 +150,13 @@ def _from_corpus(sources: Mapping[int, Source]) -> dict[int, Source]:
     }
 
 
-def _mined_samples(seed: Seed, miner: Miner, places: Iterable[int]) -> Iterator[Sample]:
+def _mined_samples(seed: Seed, miner: Miner, config: Config, places: Iterable[int]) -> Iterator[Sample]:
     """Samples without an LLM's text, one for each of these positives."""
     for place in places:
-        mined = miner.negatives(seed, turn=place)
+        sample_id = content_hash(seed.query, seed.positives[place])
+        mined = miner.negatives(seed, _from_corpus(sources_of(sample_id, config)), turn=place)
         yield Sample(
-            id=content_hash(seed.query, seed.positives[place]),
+            id=sample_id,
             query=seed.query,
             positive=seed.positives[place],
             negatives=_easiest_first(mined),
