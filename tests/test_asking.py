@@ -31,16 +31,13 @@ def ask_all(fake_llm, tmp_path, monkeypatch):
     """Asks about items; gives them with their replies."""
     monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, failures: 0.01)
 
-    def ask_all(items, concurrency=8, needed=None, found=None, **settings):
-        found = [] if found is None else found
+    def ask_all(items, concurrency=8, **settings):
+        found = []
         config = LLMConfig(base_url=fake_llm.base_url, concurrency=concurrency, **settings)
-        options = {} if needed is None else {"needed": needed}
 
         async def go():
             with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-                asking = ask_each(
-                    items, lambda ask, item: ask(request(item)), config, ledger, tmp_path / "llm.log", **options
-                )
+                asking = ask_each(items, lambda ask, item: ask(request(item)), config, ledger, tmp_path / "llm.log")
                 async with aclosing(asking) as replies:
                     async for item, reply in replies:
                         found.append((item, reply))
@@ -116,23 +113,6 @@ def test_the_same_request_is_asked_once_even_at_the_same_time(ask_all, fake_llm)
     fake_llm.answer = lambda body: (time.sleep(0.05), fake_llm.reply("x"))[1]
     assert len(ask_all(["same"] * 20)) == 20
     assert len(fake_llm.requests) == 1
-
-
-def test_no_more_is_asked_than_could_be_needed(ask_all, fake_llm):
-    useful = {"2", "3", "11", "17"}
-    consumer = Consumer(useful, 4)
-    ask_all(range(100), needed=consumer.needed, concurrency=8, found=consumer.found)
-    assert sorted(int(content(body)) for body in fake_llm.requests) == list(range(18))
-
-
-class Consumer:
-    """Wants so many that are of use."""
-
-    def __init__(self, useful, wanted):
-        self.useful, self.wanted, self.found = useful, wanted, []
-
-    def needed(self):
-        return self.wanted - sum(str(item) in self.useful for item, _ in self.found)
 
 
 def test_a_server_that_takes_few_at_once_gets_few_at_once_and_answers_all(ask_all, fake_llm):

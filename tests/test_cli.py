@@ -131,7 +131,7 @@ def test_a_full_disk_is_told_and_the_stage_runs_when_there_is_space(place: Path,
 def test_a_full_disk_under_the_ledger_is_told_as_such(
     place: Path, small_disk: Path, leave: int, fake_llm: FakeLLM
 ) -> None:
-    configure(f'[llm]\nbase_url = "{fake_llm.base_url}"\nmodel = "m"\n[synthesis]\nmax_requests = 12\n')
+    configure(f'[llm]\nbase_url = "{fake_llm.base_url}"\nmodel = "m"\n[synthesis]\nllm_samples = 12\n')
     run = str(small_disk / "run")
     assert finegrade("seeds", "--run", run)[0] == 0
     filler = fill(small_disk, leave)

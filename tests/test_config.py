@@ -81,7 +81,7 @@ def test_broken_toml_names_the_line(load):
     [
         (DOCS + "[training]\nstep = 3", "training.step", "steps"),
         (DOCS + "[training]\nlearning-rate = 3", "training.learning-rate", "learning_rate"),
-        (DOCS + "[synthesis]\nmax_request = 3", "synthesis.max_request", "max_requests"),
+        (DOCS + "[synthesis]\nllm_sample = 3", "synthesis.llm_sample", "llm_samples"),
         (DOCS + "test_group = ['a']", "source.test_group", "test_groups"),
         (DOCS + "[trainig]\nsteps = 3", "trainig", "training"),
         ("sead = 3\n" + DOCS, "sead", "seed"),

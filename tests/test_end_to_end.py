@@ -124,7 +124,7 @@ def place(
         model = "fake"
         [synthesis]
         llm_samples = 6
-        max_requests = 40
+        mode = "sibling"
         [verification]
         scorer = "{tiny_scorer}"
         margin = 0
@@ -230,7 +230,6 @@ def test_the_real_models_walk_the_road(tmp_path: Path) -> None:
         model = "qwen2.5-coder-0.5b"
         [synthesis]
         llm_samples = 2
-        max_requests = 8
         max_passage_chars = 300
         [training]
         steps = 4

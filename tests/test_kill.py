@@ -115,7 +115,7 @@ def whole(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory, llm: Fak
         },
         "llm": {"base_url": llm.base_url, "model": "m"},
         "queries": {"chunks": 40},
-        "synthesis": {"llm_samples": 3, "max_requests": 8, "max_passage_chars": 900},
+        "synthesis": {"mode": "sibling", "llm_samples": 8, "shard_rows": 3, "max_passage_chars": 900},
         "verification": {
             "scorer": str(classifier(folder / "scorer", tiny_encoder, 1)), "margin": 0.0, "max_length": 64
         },

@@ -35,11 +35,11 @@ RANKS: dict[str, int] = {
             "sources.splitting",
             "fetching summary distil_texts llm.client llm.batch_files llm.batch_rows sources.documents "
             "sources.document_seeds sources.working_set evaluation.test_set",
-            "gguf weights llm.batch_server",
+            "gguf weights llm.batch_server prompts",
             "llm.batch_runner",
             "llm.batching",
             # what stages are made of
-            "cards data_card student_card encoder packing prompts task_prompts near_misses scoring "
+            "cards data_card student_card encoder packing task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
             "trained finding gates query_prompts sample_prompts orders writer_probe score_book sources.chunking "

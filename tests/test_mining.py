@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.mining import NEAR_COPY, RANK_BANDS, Miner
+from finegrade.levels import MAX_LEVELS, MIN_LEVELS
+from finegrade.mining import LAST_RANKS, NEAR_COPY, Miner
 from finegrade.records import Seed
 from finegrade.text import jaccard, normalised, shingles, words
 
@@ -25,26 +26,58 @@ def graded_corpus(count=300):
     return seeds
 
 
-def test_bands_are_the_documented_ranks():
-    assert RANK_BANDS == {4: (1, 5), 3: (6, 30), 2: (31, 200)}
+def test_every_number_of_levels_has_a_band_for_each_but_the_easiest():
+    assert sorted(LAST_RANKS) == list(range(MIN_LEVELS, MAX_LEVELS + 1))
+    assert LAST_RANKS[4] == (5, 30, 200)
+    for levels, lasts in LAST_RANKS.items():
+        assert len(lasts) == levels - 1
+        assert list(lasts) == sorted(set(lasts))
 
 
-def test_levels_are_drawn_from_their_rank_bands_and_the_easiest_from_another_group():
+@pytest.mark.parametrize("levels", [2, 4, 8])
+def test_levels_are_drawn_from_their_rank_bands_and_the_easiest_from_another_group(levels):
     seeds = graded_corpus()
     index = bm25s.BM25()
     index.index([words(s.positives[0]) for s in seeds], show_progress=False)
     ranked, _ = index.retrieve([words(seeds[0].query)], k=200, show_progress=False)
     rank = {seeds[number].positives[0]: i + 1 for i, number in enumerate(ranked[0])}
     groups = {s.positives[0]: s.group for s in seeds}
-    found = Miner(seeds, 0).negatives(seeds[0])
-    assert [(n.level, n.source) for n in found] == [(4, "mined"), (3, "mined"), (2, "mined"), (1, "random")]
-    for negative in found[:3]:
-        first, last = RANK_BANDS[negative.level]
-        assert first <= rank[negative.text] <= last
-    assert groups[found[3].text] == "b"
+    found = Miner(seeds, 0, levels).negatives(seeds[0])
+    assert [n.level for n in found] == list(range(levels, 0, -1))
+    assert [n.source for n in found] == ["mined"] * (levels - 1) + ["random"]
+    bands = zip((0, *LAST_RANKS[levels]), LAST_RANKS[levels], found[:-1], strict=False)
+    assert all(before < rank[negative.text] <= last for before, last, negative in bands)
+    assert groups[found[-1].text] == "b"
 
 
-@pytest.mark.slow
+def test_the_sources_that_are_asked_for_are_drawn_from():
+    """Random texts are of another group; what is mined for level 1 comes from the farthest band."""
+    seeds = graded_corpus()
+    miner, groups = Miner(seeds, 0), {s.positives[0]: s.group for s in seeds}
+    found = miner.negatives(seeds[0], {4: "random", 3: "random", 2: "mined", 1: "mined"})
+    assert {n.level: n.source for n in found} == {4: "random", 3: "random", 2: "mined", 1: "mined"}
+    assert {groups[n.text] for n in found if n.source == "random"} == {"b"}
+    easiest, usual = found[-1], miner.negatives(seeds[0])
+    farthest = [n.text for turn in range(400) for n in miner.negatives(seeds[0], turn=turn) if n.level == 2]
+    assert easiest.text in farthest
+    assert easiest.text not in {n.text for n in usual if n.level > 2}
+
+
+def test_what_is_drawn_for_a_seed_depends_on_nothing_that_was_drawn_before():
+    seeds = graded_corpus(60)
+    forwards, backwards = Miner(seeds, 0), Miner(seeds, 0)
+    found = [forwards.negatives(one) for one in seeds[:20]]
+    assert found == [backwards.negatives(one) for one in reversed(seeds[:20])][::-1]
+
+
+def test_every_turn_draws_anew():
+    seeds = graded_corpus(60)
+    miner = Miner(seeds, 0)
+    turns = [miner.negatives(seeds[0], turn=turn) for turn in range(5)]
+    assert len({tuple(n.text for n in found) for found in turns}) > 1
+    assert miner.negatives(seeds[0], turn=3) == turns[3]
+
+
 def test_equal_seeds_give_equal_negatives_and_others_give_others():
     seeds = graded_corpus()
     draws = [[Miner(seeds, number).negatives(s) for s in seeds[:5]] for number in (0, 0, 1)]

@@ -32,22 +32,24 @@ def test_of_documents_it_shows_queries_and_negatives(config, tmp_path, capsys, f
     assert len(fake_llm.requests) == 24
 
 
-@pytest.mark.parametrize(("most", "shown"), [(100, 5), (2, 2), (0, 0)])
-def test_of_pairs_it_shows_as_many_as_may_be_asked(fake_llm, pairs_file, tmp_path, capsys, no_retries, most, shown):
+@pytest.mark.parametrize(("samples", "shown"), [(100, 5), (2, 2), (0, 0)])
+def test_of_pairs_it_shows_no_more_than_a_run_asks_for(
+    fake_llm, pairs_file, tmp_path, capsys, no_retries, samples, shown
+):
     fake_llm.answer = rewrite
     config = parse_config(
         {
             "source": {"path": str(pairs_file)},
             "llm": {"base_url": fake_llm.base_url},
-            "synthesis": {"max_requests": most},
+            "synthesis": {"mode": "sibling", "llm_samples": samples},
         },
         "test",
     )
     show_preview(config, RunFolder(tmp_path / "run"), 5)
     told = capsys.readouterr().err
-    assert len(fake_llm.requests) == shown == told.count("\nquery: ") == told.count("  sibling: ")
+    assert len(fake_llm.requests) == shown == told.count("\nquery: ") == told.count("level 2 (mined)")
+    assert told.count("level 4 (llm): To ") == told.count("    answers: How to ")
     assert told.count("level 4 (llm): To ") + told.count("  set aside (not the JSON") == shown
-    assert told.count("level 2 (mined)") == shown
     assert ("No more than" in told) == (shown < 5)
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finegrade.rewriting import SetAside
 
 import finegrade.reporting
 from finegrade.cards import CARD
 from finegrade.config import Config
 from finegrade.durable import write_json
-from finegrade.records import Negative, Sample, Verdict
+from finegrade.records import Negative, Sample, SetAside, Verdict
 from finegrade.reporting import write_report
 from finegrade.row_files import write_rows
 from finegrade.rows import TRAINED_ROWS
@@ -109,7 +108,7 @@ def make_run(folder: Path) -> RunFolder:
 
 
 def write_set_aside(run: RunFolder, reply: str) -> None:
-    row = SetAside(sample="s", query=hostile("asked"), sibling="b", reason=hostile("refused"), reply=reply)
+    row = SetAside(sample="s", query=hostile("asked"), level=4, reason=hostile("refused"), text=reply)
     run.path(SET_ASIDE).write_text(row.model_dump_json() + "\n", encoding="utf-8")
 
 

@@ -48,7 +48,7 @@ def test_kill_in_the_middle_of_writing_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, {"old": "whole"})
     code = (
-        "import sys, time; from pathlib import Path; from finegrade.store import replacing\n"
+        "import sys; from pathlib import Path; from finegrade.durable import replacing\n"
         f"with replacing(Path({str(path)!r})) as temporary:\n"
         "    file = temporary.open('w'); file.write('{\"new\": \"ha'); file.flush()\n"
         "    print('writing', flush=True); sys.stdin.read()"
@@ -67,7 +67,7 @@ def test_rows_are_read_back_as_written(tmp_path):
         Seed(id="1", query="äöü — 漢字 😀", positives=("a", "b"), group="g"),
         Seed(id="2", query="", positives=("c",), group=""),
     ]
-    write_rows(tmp_path / "seeds.parquet", seeds)
+    write_rows(tmp_path / "seeds.parquet", seeds, Seed)
     assert read_rows(tmp_path / "seeds.parquet", Seed) == seeds
 
 
@@ -79,18 +79,18 @@ def test_samples_with_and_without_negatives_and_siblings_are_read_back(tmp_path)
         for i, negatives in enumerate([(), (mined,), (mined, written), ()])
     ]
     for part in (samples, samples[:1], samples[:2]):
-        write_rows(tmp_path / "samples.parquet", part)
+        write_rows(tmp_path / "samples.parquet", part, Sample)
         assert read_rows(tmp_path / "samples.parquet", Sample) == part
 
 
 def test_no_rows_are_read_back_as_no_rows(tmp_path):
-    write_rows(tmp_path / "none.parquet", [])
+    write_rows(tmp_path / "none.parquet", [], Seed)
     assert read_rows(tmp_path / "none.parquet", Seed) == []
 
 
 def test_file_that_holds_other_rows_or_none_is_told_in_one_line(tmp_path):
     path = tmp_path / "rows.parquet"
-    write_rows(path, [Negative(text="m", level=1, source="mined")])
+    write_rows(path, [Negative(text="m", level=1, source="mined")], Negative)
     (tmp_path / "text.parquet").write_text("not parquet")
     for bad in (path, tmp_path / "text.parquet", tmp_path / "missing.parquet"):
         with pytest.raises(InputError, match="wanted Seed rows") as error:

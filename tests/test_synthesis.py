@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from finegrade.rewriting import find_rewrites
 
 from conftest import FakeLLM, write_pairs
 from finegrade.config import Config
@@ -21,7 +20,7 @@ from finegrade.row_files import read_rows
 from finegrade.seeding import make_seeds
 from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.synthesis import synthesize
-from finegrade.text import content_words, jaccard
+from finegrade.text import content_hash
 from finegrade.writing_config import SynthesisConfig
 
 KEY = "sk-secret-KEY-456"
@@ -33,10 +32,10 @@ def asked_for(body) -> str:
 
 
 def rewrite(body):
-    """Answers as a good LLM would; every third request badly."""
+    """Answers as a good LLM would; one request in five badly: of the first six asked for, two."""
     prompt = asked_for(body)
     a, b, c, i = PARTS.search(prompt).groups()
-    if int(i) % 3 == 0:
+    if int(i) % 5 == 4:
         return FakeLLM.reply("Sure! Here is a passage.")
     passage = (
         f"To {a} the {b} you take item {i} of the {c} and call it with the {b} as its value. Then it is quite done."
@@ -59,7 +58,7 @@ def config(fake_llm, pairs_file, monkeypatch, no_retries):
         data = {
             "source": {"path": str(pairs_file)},
             "llm": {"base_url": fake_llm.base_url, "api_key_env": "TEST_LLM_KEY", "concurrency": concurrency} | llm,
-            "synthesis": {"llm_samples": llm_samples},
+            "synthesis": {"mode": "sibling", "llm_samples": llm_samples, "shard_rows": 40},
         }
         return parse_config(data, "test")
 
@@ -91,7 +90,7 @@ def samples(run) -> list[Sample]:
 
 def forget(run) -> None:
     """Leaves of the stage only the ledger."""
-    run.path(SAMPLES).unlink()
+    shutil.rmtree(run.path(SAMPLES))
 
 
 def set_aside(run) -> list[dict]:
@@ -103,8 +102,10 @@ def test_every_seed_becomes_a_sample_with_levels_1_to_4(config, new_run):
     synthesize(config(), run)
     made = samples(run)
     seeds = {seed.id: seed for seed in read_rows(run.path(TRAIN_SEEDS), Seed)}
-    assert [s.id for s in made] == list(seeds)
+    assert len(made) == len(seeds)
+    assert {s.id for s in made} == set(seeds)
     for sample in made:
+        assert sample.id == content_hash(sample.query, sample.positive)
         assert [n.level for n in sample.negatives] == sorted({n.level for n in sample.negatives})
         assert {n.level for n in sample.negatives} <= {1, 2, 3, 4}
         assert sample.positive == seeds[sample.id].positives[0]
@@ -116,7 +117,7 @@ def test_hardest_level_is_the_llm_s_where_a_rewrite_was_accepted(config, new_run
     run = new_run()
     synthesize(config(6), run)
     written = [(s, n) for s in samples(run) for n in s.negatives if n.source == "llm"]
-    assert len(written) == 6
+    assert len(written) == 4
     for sample, negative in written:
         assert negative.level == 4
         assert negative is sample.negatives[-1]
@@ -131,13 +132,17 @@ def test_what_is_refused_is_kept_with_its_reason_and_counted(config, new_run, fa
     run = new_run()
     synthesize(config(6), run)
     refused = set_aside(run)
-    assert refused
-    assert len(refused) + 6 == len(fake_llm.requests)
+    assert len(refused) == 2
+    assert len(fake_llm.requests) == 6
     assert {row["reason"] for row in refused} == {"not the JSON that was asked for"}
-    assert {row["reply"] for row in refused} == {"Sure! Here is a passage."}
+    assert {row["text"] for row in refused} == {"Sure! Here is a passage."}
+    assert {row["level"] for row in refused} == {4}
+    by_query = {s.query: s for s in samples(run)}
+    for row in refused:  # the corpus takes the LLM's place
+        assert [n.source for n in by_query[row["query"]].negatives if n.level == 4] == ["mined"]
     details = run.record("synthesize")["details"]
     assert details["set_aside"]["llm: not the JSON that was asked for"] == len(refused)
-    assert details["negatives"]["level 4 llm"] == 6
+    assert details["negatives"]["level 4 llm"] == 4
     assert details["usage"]["replies"] == len(fake_llm.requests)
     assert details["usage"]["completion_tokens"] == 3 * len(fake_llm.requests)
 
@@ -176,21 +181,23 @@ def test_second_run_reads_the_ledger_and_asks_nothing(config, new_run, fake_llm,
 def test_more_samples_ask_only_for_what_is_new(config, new_run, fake_llm):
     run = new_run()
     synthesize(config(4), run)
-    first = len(fake_llm.requests)
+    assert len(fake_llm.requests) == 4
     synthesize(config(8), run)
     prompts = [asked_for(body) for body in fake_llm.requests]
-    assert len(prompts) > first
-    assert len(prompts) == len(set(prompts))
-    assert sum(n.source == "llm" for s in samples(run) for n in s.negatives) == 8
+    assert len(prompts) == len(set(prompts)) == 8
 
 
 def test_changed_parser_or_gate_reads_the_replies_again(config, new_run, fake_llm):
     run = new_run()
     synthesize(config(4), run)
     count = len(fake_llm.requests)
-    stricter = config(4).model_copy(update={"synthesis": SynthesisConfig(llm_samples=4, min_changed=1)})
+    stricter = config(4).model_copy(
+        update={"synthesis": SynthesisConfig(mode="sibling", llm_samples=4, min_changed=99)}
+    )
+    before = [row["reason"] for row in set_aside(run)]
     synthesize(stricter, run)
     assert len(fake_llm.requests) == count
+    assert "near-copy of the positive" in {row["reason"] for row in set_aside(run)} - set(before)
 
 
 def test_concurrency_changes_no_sample(config, new_run, fake_llm):
@@ -210,19 +217,11 @@ def test_concurrency_changes_no_sample(config, new_run, fake_llm):
     assert refused[0] == refused[1]
 
 
-def test_no_more_requests_than_max_requests(config, new_run, fake_llm):
-    fake_llm.answer = lambda body: FakeLLM.reply("no")
-    run = new_run()
-    synthesis = SynthesisConfig(llm_samples=50, max_requests=5)
-    synthesize(config(concurrency=4).model_copy(update={"synthesis": synthesis}), run)
-    assert len(fake_llm.requests) == 5
-
-
 @pytest.fixture
 def whole(config, new_run):
     """The outputs of a run that nothing interrupted."""
     run = new_run("whole")
-    synthesize(config(), run)
+    synthesize(config(20), run)
     return run.record("synthesize")["outputs"], set_aside(run)
 
 
@@ -231,7 +230,7 @@ def continues_as(whole, config, run, fake_llm, answered) -> None:
     before = [asked_for(body) for body in fake_llm.requests[:answered]]
     fake_llm.requests.clear()
     fake_llm.answer = rewrite
-    synthesize(config(), run)
+    synthesize(config(20), run)
     assert not {asked_for(body) for body in fake_llm.requests} & set(before)
     assert (run.record("synthesize")["outputs"], set_aside(run)) == whole
 
@@ -242,7 +241,7 @@ def test_continues_after_the_server_broke_down(config, new_run, fake_llm, whole,
     fake_llm.answer = lambda body: rewrite(body) if len(fake_llm.requests) <= answered else (500, {})
     run = new_run()
     with pytest.raises(InputError, match="HTTP status 500"):
-        synthesize(config(), run)
+        synthesize(config(20), run)
     assert not run.path(SAMPLES).exists()
     continues_as(whole, config, run, fake_llm, answered)
 
@@ -261,7 +260,7 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     fake_llm.requests.clear()
     fake_llm.answer = stall
     run = new_run()
-    (tmp_path / "config.json").write_text(config().model_dump_json())
+    (tmp_path / "config.json").write_text(config(20).model_dump_json())
     code = (
         "from pathlib import Path; from finegrade.config import Config; from finegrade.store import RunFolder\n"
         "from finegrade.synthesis import synthesize\n"
@@ -363,30 +362,6 @@ def test_needs_the_seeds_stage(config, tmp_path):
         synthesize(config(), RunFolder(tmp_path / "empty"))
 
 
-def test_rewrites_have_real_siblings_and_something_to_change(new_run):
-    seeds = read_rows(new_run().path(TRAIN_SEEDS), Seed)
-    rewrites = find_rewrites(seeds, SynthesisConfig(), 0)
-    assert rewrites
-    by_query = {seed.query: seed for seed in seeds}
-    changes = []
-    for one in rewrites:
-        own, other = content_words(one.seed.query), content_words(one.sibling)
-        assert by_query[one.sibling].group == one.seed.group
-        assert 0.25 <= jaccard(own, other) <= 0.8
-        assert len(own ^ other) >= 2
-        changes.append(len((own & content_words(one.seed.positives[0])) - other))
-    assert changes == sorted(changes, reverse=True)
-    assert min(changes) >= 1
-    assert len({one.seed.id for one in rewrites}) == len(rewrites)
-    assert rewrites == find_rewrites(seeds, SynthesisConfig(), 0)
-
-
-def test_long_positives_are_not_rewritten(new_run):
-    seeds = read_rows(new_run().path(TRAIN_SEEDS), Seed)
-    long = [s.model_copy(update={"positives": (s.positives[0] + " word" * 200,)}) for s in seeds]
-    assert find_rewrites(long, SynthesisConfig(), 0) == []
-
-
 def test_an_embedded_model_is_named_by_its_content(tmp_path, config):
     """A .gguf that was replaced under the same name is another model: nothing of the old one's is taken for its own."""
     from finegrade.llm.asking import model_name
@@ -400,36 +375,19 @@ def test_an_embedded_model_is_named_by_its_content(tmp_path, config):
     assert model_name(config().llm) == config().llm.model
 
 
-def test_every_positive_of_a_query_becomes_a_sample(tmp_path):
-    from finegrade.mining import Miner
-    from finegrade.synthesis import _samples
-
-    texts = [f"text {word} about {word} and {word}" for word in ("alpha", "beta", "gamma", "delta")]
-    seeds = [
-        Seed(id="1", query="first", positives=(texts[0], texts[1]), group="a"),
-        Seed(id="2", query="second", positives=(texts[2],), group="b"),
-        Seed(id="3", query="third", positives=(texts[3],), group="b"),
-    ]
-    samples = _samples(seeds, {}, Miner(seeds, 0))
-    assert [s.positive for s in samples] == texts
-    assert len({s.id for s in samples}) == 4
-    assert all(n.text not in texts[:2] for s in samples[:2] for n in s.negatives)
-
-
 def test_a_refused_request_is_set_aside_with_its_reason(config, new_run, fake_llm):
     fake_llm.answer = lambda body: (400, {}) if len(fake_llm.requests) == 2 else rewrite(body)
     run = new_run()
     synthesize(config(), run)
     assert [row["reason"] for row in set_aside(run)].count("request refused by the server") == 1
-    assert sum(n.source == "llm" for s in samples(run) for n in s.negatives) == 6
+    assert sum(n.source == "llm" for s in samples(run) for n in s.negatives) > 0
 
 
 def test_a_server_that_refuses_everything_is_told_also_where_little_is_asked(config, new_run, fake_llm):
     fake_llm.answer = lambda body: (422, {})
     run = new_run()
-    few = config().model_copy(update={"synthesis": SynthesisConfig(llm_samples=2, max_requests=3)})
     with pytest.raises(InputError, match="got a refusal of all 3 requests"):
-        synthesize(few, run)
+        synthesize(config(3), run)
     assert not run.path(SAMPLES).exists()
 
 
@@ -444,10 +402,3 @@ def test_without_api_key_env_no_key_of_the_environment_is_sent(config, new_run, 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     synthesize(config(api_key_env=None), new_run())
     assert set(fake_llm.keys) == {"Bearer none"}
-
-
-def test_nothing_is_under_way_that_nobody_needs(config, new_run, fake_llm):
-    fake_llm.answer = slowly
-    run = new_run()
-    synthesize(config(concurrency=8), run)
-    assert run.record("synthesize")["details"]["usage"]["replies"] == len(fake_llm.requests)

@@ -55,7 +55,7 @@ def make_run(folder: Path) -> RunFolder:
     run = RunFolder(folder)
     for stage_name, file in (("synthesize", SAMPLES), ("verify", VERIFIED)):
         with run.stage(stage_name, {}) as stage:
-            write_rows(run.path(file), make_samples())
+            write_rows(run.path(file), make_samples(), Sample)
             stage.finish([run.path(file)], {})
     return run
 

@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from finegrade.config import Config
 from finegrade.console import Meter
 from finegrade.mining import Miner
@@ -16,6 +13,8 @@ from finegrade.orders import sources_of
 from finegrade.records import Negative, Sample, Seed, SetAside, Side, Source
 from finegrade.text import content_hash
 from finegrade.writing import Draft
+
+_AT_ONCE = 1_000  # drafts
 
 MINED_TOGETHER = 2_000
 """Samples of tasks that are each other's corpus: enough for all rank bands, and memory stays flat."""
@@ -34,9 +33,17 @@ class Repeats:
 
     def __init__(self, drafts: Callable[[], Iterator[Draft]], folder: Path) -> None:
         self._drafts = drafts
-        self._queries = _flags(folder / "queries", (d.query for d in self._ordered() if d.kind))
-        self._positives = _flags(folder / "positives", (d.positive for d in self._ordered() if d.kind))
-        self._negatives = _flags(folder / "negatives", (n.text for d in self._ordered() for n in d.negatives))
+        with (
+            NearDuplicates(folder / "queries") as queries,
+            NearDuplicates(folder / "positives") as positives,
+            NearDuplicates(folder / "negatives") as negatives,
+        ):
+            ordered = self._ordered()
+            while some := list(islice(ordered, _AT_ONCE)):
+                queries.add(draft.query for draft in some if draft.kind)
+                positives.add(draft.positive for draft in some if draft.kind)
+                negatives.add(negative.text for draft in some for negative in draft.negatives)
+            self._queries, self._positives, self._negatives = queries.flags(), positives.flags(), negatives.flags()
 
     def without(self, side: Side, set_aside: Callable[[SetAside], None]) -> Iterator[Draft]:
         """The drafts of a side, without what repeats.
@@ -70,12 +77,6 @@ class Repeats:
             yield from (draft for draft in self._drafts() if draft.side == side)
 
 
-def _flags(path: Path, texts: Iterable[str]) -> NDArray[np.bool_]:
-    with NearDuplicates(path) as found:
-        found.add(texts)
-        return found.flags()
-
-
 def _aside(draft: Draft, level: int | None, reason: str, text: str) -> SetAside:
     return SetAside(sample=draft.id, query=draft.query, level=level, reason=reason, text=text)
 
@@ -97,13 +98,12 @@ def samples_of_seeds(
     for draft in drafts:
         seed = by_id[draft.seed]
         drafted.add(seed.id)
-        sources = sources_of(draft.id, config)
-        mined = miner.negatives(seed, _from_corpus(sources))
+        mined = miner.negatives(seed, _from_corpus(sources_of(draft.id, config)))
         yield _sample(draft, mined, mined)
-        yield from _mined_samples(seed, miner, range(1, len(seed.positives)))
+        yield from _mined_samples(seed, miner, config, range(1, len(seed.positives)))
     for seed in seeds:
         if seed.query and seed.id not in drafted:
-            yield from _mined_samples(seed, miner, range(len(seed.positives)))
+            yield from _mined_samples(seed, miner, config, range(len(seed.positives)))
     passed_over.update(miner.set_aside)
 
 
@@ -151,12 +151,13 @@ def _from_corpus(sources: Mapping[int, Source]) -> dict[int, Source]:
     }
 
 
-def _mined_samples(seed: Seed, miner: Miner, places: Iterable[int]) -> Iterator[Sample]:
+def _mined_samples(seed: Seed, miner: Miner, config: Config, places: Iterable[int]) -> Iterator[Sample]:
     """Samples without an LLM's text, one for each of these positives."""
     for place in places:
-        mined = miner.negatives(seed, turn=place)
+        sample_id = content_hash(seed.query, seed.positives[place])
+        mined = miner.negatives(seed, _from_corpus(sources_of(sample_id, config)), turn=place)
         yield Sample(
-            id=content_hash(seed.query, seed.positives[place]),
+            id=sample_id,
             query=seed.query,
             positive=seed.positives[place],
             negatives=_easiest_first(mined),

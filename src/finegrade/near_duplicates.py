@@ -28,6 +28,7 @@ _AT_ONCE = 1 << 22
 
 _COMPARED_AT_ONCE = 1 << 17
 _SIGNED_AT_ONCE = 1_000  # texts
+_READ_AT_ONCE = 1 << 16  # signatures
 
 _Hashes = NDArray[np.uint64]
 _Signatures = NDArray[np.uint32]
@@ -97,38 +98,38 @@ class NearDuplicates:
         self._file.close()
         flagged = np.zeros(self._number, dtype=np.bool_)
         if self._number:
-            rows: _Signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(self._number, PLACES))
             parts = -(-self._number // _AT_ONCE)
             for band in range(BANDS):
                 for part in range(parts):
-                    _flag(flagged, rows, *_keys(rows, band, part, parts))
+                    self._flag(flagged, *self._keys(band, part, parts))
         return flagged
 
+    def _keys(self, band: int, part: int, parts: int) -> tuple[_Hashes, NDArray[np.int64]]:
+        """The keys of a band that belong to a part, and their rows."""
+        keys, places, begin = [], [], 0
+        with self._path.open("rb") as file:  # read in blocks, not mapped: what was mapped counts as memory in use
+            while len(block := np.fromfile(file, dtype=np.uint32, count=_READ_AT_ONCE * PLACES)):
+                values = block.reshape(-1, PLACES)[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+                mixed: _Hashes = (values * _BAND).sum(axis=1, dtype=np.uint64)
+                mixed ^= mixed >> _HIGH
+                own = np.flatnonzero(mixed % np.uint64(parts) == part)
+                keys.append(mixed[own])
+                places.append(own + begin)
+                begin += len(values)
+        return np.concatenate(keys), np.concatenate(places)
 
-def _keys(rows: _Signatures, band: int, part: int, parts: int) -> tuple[_Hashes, NDArray[np.int64]]:
-    """The keys of a band that belong to a part, and their rows."""
-    keys, places = [], []
-    for begin in range(0, len(rows), _AT_ONCE):
-        values = np.asarray(rows[begin : begin + _AT_ONCE, band * ROWS : (band + 1) * ROWS], dtype=np.uint64)
-        mixed = (values * _BAND).sum(axis=1, dtype=np.uint64)
-        mixed ^= mixed >> _HIGH
-        own = np.flatnonzero(mixed % np.uint64(parts) == part)
-        keys.append(mixed[own])
-        places.append(own + begin)
-    return np.concatenate(keys), np.concatenate(places)
-
-
-def _flag(flagged: NDArray[np.bool_], rows: _Signatures, keys: _Hashes, places: NDArray[np.int64]) -> None:
-    """Compares each row with the first one that has the same key."""
-    if not len(keys):
-        return
-    order = np.argsort(keys, kind="stable")  # stable: the first of equal keys is the earliest row
-    ordered, places = keys[order], places[order]
-    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
-    firsts = np.repeat(places[begins], sizes)
-    pairs = np.flatnonzero((places != firsts) & ~flagged[places])
-    for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
-        some = pairs[begin : begin + _COMPARED_AT_ONCE]
-        same = (rows[places[some]] == rows[firsts[some]]).mean(axis=1) >= SIMILAR
-        flagged[places[some[same]]] = True
+    def _flag(self, flagged: NDArray[np.bool_], keys: _Hashes, places: NDArray[np.int64]) -> None:
+        """Compares each row with the first one that has the same key."""
+        if not len(keys):
+            return
+        order = np.argsort(keys, kind="stable")  # stable: the first of equal keys is the earliest row
+        ordered, places = keys[order], places[order]
+        begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
+        firsts = np.repeat(places[begins], sizes)
+        pairs = np.flatnonzero((places != firsts) & ~flagged[places])
+        for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
+            some = pairs[begin : begin + _COMPARED_AT_ONCE]
+            rows: _Signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(self._number, PLACES))
+            same = (rows[places[some]] == rows[firsts[some]]).mean(axis=1) >= SIMILAR
+            flagged[places[some[same]]] = True

@@ -22,6 +22,7 @@ class Order:
         task: That it is an example of; None where there is a seed.
         seed: Whose query and first positive it has; None where there is a task.
         sibling: The real query that the positive is rewritten for; empty in other modes than sibling.
+        turn: How many orders its task had before: two of equal draws are not to be one sample twice.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Order:
     task: Task | None = None
     seed: Seed | None = None
     sibling: str = ""
+    turn: int = 0
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -46,7 +48,8 @@ def orders_for_tasks(tasks: Sequence[Task], config: Config) -> Iterator[Order]:
         turn, place = divmod(number, len(shuffled))
         task = shuffled[place]
         order_id = content_hash(task.id, str(turn))
-        yield Order(order_id, draw(config.draws, config.seed, task.id, turn), sources_of(order_id, config), task=task)
+        drawn = draw(config.draws, config.seed, task.id, turn)
+        yield Order(order_id, drawn, sources_of(order_id, config), task=task, turn=turn)
 
 
 def orders_for_seeds(seeds: Sequence[Seed], config: Config) -> list[Order]:

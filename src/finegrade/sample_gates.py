@@ -19,16 +19,20 @@ LEAKED_WORDS = 4
 LONGEST = 3.0
 """A negative that is so many times longer than the positive, or shorter, is told by its length."""
 
+SHARED_WORDS = 8
+"""A text that shares so many words with the positive is in its language; telling it by its letters takes longer."""
+
 SAME = 0.8
 """Jaccard of 3-word shingles from which two negatives of a sample are one."""
 
 _LENGTHS_FROM = 60  # characters: of shorter texts a word more is half of them
 
 _BOILERPLATE = re.compile(
-    r"(?:sure|certainly|absolutely|of course|okay)[,!.:]|here(?:'s| is| are) (?:the|a|an|your|some)\b.{0,60}:|"
-    r"as an ai\b|i(?:'m| am) sorry\b|i can(?:not|'t)\b|"
+    r"[\s*_#>\"'“‘]*(?:"  # what sets it off
+    r"(?:sure|certainly|absolutely|of course|okay)[,!.:]|here(?:['’]s| is| are) (?:the|a|an|your|some)\b.{0,60}:|"
+    r"as an ai\b|i(?:['’]m| am) sorry\b|i can(?:not|['’]t)\b|"
     r"(?:title|passage|answer|positive|negative|text|document|query|flaw|level ?\d+)(?: \d+)? ?:|"
-    r"(?:in )?this (?:passage|text|article|document|paragraph|excerpt) ",
+    r"(?:in )?this (?:passage|text|article|document|paragraph|excerpt) )",
     re.IGNORECASE,
 )
 _SPEAKS_OF_THE_TASK = re.compile(
@@ -90,6 +94,7 @@ class NegativeGates:
         self._query, self._positive, self._min_changed = query, positive, min_changed
         self._language = language or certain_language(positive)
         self._taken: list[frozenset[tuple[str, ...]]] = []
+        self._words = frozenset(words(positive)) if language in (None, certain_language(positive)) else frozenset()
 
     def refusal(self, text: str) -> str | None:
         """Why a negative is set aside, or None where it passes and is remembered."""
@@ -122,9 +127,12 @@ class NegativeGates:
             return "much shorter or longer than the positive"
         if _ends(self._positive) and not _ends(text):
             return "ends in the middle of a sentence"
-        if self._language and (reason := _wrong_language(text, self._language)):
+        if self._language and not self._sounds_like_it(text) and (reason := _wrong_language(text, self._language)):
             return reason
         return None if _fault(self._positive) else _fault(text)  # what the user's own text does is no fault
+
+    def _sounds_like_it(self, text: str) -> bool:
+        return len(self._words.intersection(words(text))) >= SHARED_WORDS
 
 
 def _fault(text: str) -> str | None:

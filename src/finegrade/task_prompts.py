@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
+from finegrade.prompts import OneLine
 from finegrade.records import Kind
 
 MAX_DESCRIPTION, MAX_INSTRUCTION = 300, 200
@@ -83,8 +84,8 @@ class WrittenTask(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    description: str = Field(min_length=1)
-    instruction: str = Field(min_length=1)
+    description: OneLine
+    instruction: OneLine
 
 
 class WrittenTasks(BaseModel):

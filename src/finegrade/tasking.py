@@ -29,7 +29,7 @@ from finegrade.task_prompts import (
     WrittenTasks,
     tasks_request,
 )
-from finegrade.text import content_hash, content_words, folded, jaccard, normalised
+from finegrade.text import content_hash, content_words, jaccard, normalised
 
 SAME = 0.6
 """Jaccard of content words from which two tasks of a kind are one."""
@@ -115,7 +115,7 @@ async def brainstorm(ask: Ask, kind: Kind, wanted: int, config: Config) -> Found
         config: Says how they are asked for.
     """
     settings, found, asked = config.tasks, Found(), 0
-    most = ceil(settings.max_requests * wanted / settings.number)
+    most = quotas_of(settings.kinds, settings.max_requests).get(kind, 0)
     while len(found.tasks) < wanted and asked < most:
         number = min(ceil((wanted - len(found.tasks)) / settings.per_request), most - asked)
         requests = [_request(kind, asked + i, config) for i in range(number)]
@@ -137,7 +137,7 @@ def _request(kind: Kind, number: int, config: Config) -> ChatRequest:
 
 
 def _sort_in(written: WrittenTask, kind: Kind, wanted: int, found: Found) -> None:
-    description, instruction = folded(written.description), folded(written.instruction)
+    description, instruction = written.description, written.instruction
     reason = task_refusal(kind, description, instruction, found.tasks)
     if reason is None and len(found.tasks) == wanted:
         reason = "more than were wanted"
@@ -181,7 +181,7 @@ def with_sides(tasks: Sequence[Task], test_share: float, seed: int) -> list[Task
 def quotas_of(weights: dict[str, float], number: int) -> dict[Kind, int]:
     """So many in all, dealt out by weight; the largest remainders round up."""
     total = sum(weights.values())
-    exact = {name: number * weight / total for name, weight in weights.items() if weight}
+    exact = {name: number * (weight / total) for name, weight in weights.items() if weight}
     quotas = {name: int(share) for name, share in exact.items()}
     for name in sorted(exact, key=lambda name: quotas[name] - exact[name])[: number - sum(quotas.values())]:
         quotas[name] += 1

@@ -27,7 +27,6 @@ from finegrade.sample_prompts import (
 )
 
 _REWRITING, _INVENTING = 0.2, 1.0  # temperatures
-_SEED_DIGITS = 7  # hexadecimal: servers take seeds of 31 bits
 
 
 class Draft(Record):
@@ -97,19 +96,12 @@ class Writer:
             ask: Gives the reply to a request.
             order: What to write.
         """
-        page = _Page(order, self._settings(order))
+        page = _Page(order, self._asked_with.model_copy(update={"seed": self._asked_with.seed + order.turn}))
         if order.task is not None:
             await self._write_for_task(ask, page)
         else:
             await self._write_for_seed(ask, page)
         return Written(page.draft(), page.set_aside)
-
-    def _settings(self, order: Order) -> RequestSettings:
-        """Two orders may be of one task and alike in all that was drawn: the seed of the sampling tells them apart."""
-        if self._mode == "sibling":
-            return self._asked_with
-        own = int(order.id[:_SEED_DIGITS], base=16)
-        return self._asked_with.model_copy(update={"seed": self._asked_with.seed + own})
 
     async def _write_for_task(self, ask: Ask, page: "_Page") -> None:
         order, task = page.order, page.order.task

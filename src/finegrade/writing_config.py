@@ -1,5 +1,6 @@
 """The sections of finegrade.toml that say what the LLM writes: tasks, draws, negatives."""
 
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,8 +11,9 @@ from finegrade.section import Section
 
 
 def _can_be_drawn_from(weights: dict[str, float]) -> dict[str, float]:
-    if not weights or any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
-        raise ValueError("needs at least one name with a weight above 0, and none below")
+    total = sum(weights.values())
+    if any(weight < 0 for weight in weights.values()) or not total > 0 or not isfinite(total):
+        raise ValueError("needs at least one name with a weight above 0, none below, and a sum that is a number")
     return weights
 
 
@@ -99,7 +101,7 @@ class SynthesisConfig(Section):
     @model_validator(mode="after")
     def _sources_are_of_levels(self) -> "SynthesisConfig":
         for level, weights in self.sources.items():
-            if not (level.isdecimal() and 1 <= int(level) <= self.levels):
+            if level not in map(str, range(1, self.levels + 1)):
                 raise ValueError(f'synthesis.sources: "{level}" is no level from 1 to {self.levels}')
             _can_be_drawn_from({str(source): weight for source, weight in weights.items()})
         return self
