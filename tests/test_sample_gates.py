@@ -140,7 +140,7 @@ def test_closing_signs_behind_the_stop_are_no_middle_of_a_sentence(end):
     assert reason(NEGATIVE[:-1] + end) is None
 
 
-PROMPTED = (*PROMPTS, *(flaw.told for flaw in LADDER), *(sort.task for sort in WHAT.values()))
+PROMPTED = (*PROMPTS.values(), *(flaw.told for flaw in LADDER), *(sort.task for sort in WHAT.values()))
 
 
 @pytest.mark.parametrize("prompt", PROMPTED, ids=range(len(PROMPTED)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from finegrade.records import Sample
 
-TEXTS, FEWEST = 1_000, 20
+TEXTS, FEWEST = 400, 20
 """Of each kind at most, and at least for a number to mean anything."""
 
 _FOLDS, _LOOKED_AT = 5, 20_000
