@@ -8,14 +8,17 @@ from pathlib import Path
 from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.llm.asking import Ask, ask_each
+from finegrade.llm.client import FAILED, REFUSED
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.structured import UNFINISHED
 from finegrade.orders import Order
 from finegrade.records import SetAside
 from finegrade.row_files import about, iterate_rows, part_path, write_rows
 from finegrade.store import DRAFTS, LLM_LOG, RunFolder
 from finegrade.writing import Draft, Writer, Written
 
-_MADE_FOR = "finegrade"
+_MADE_FOR, _UNANSWERED = "finegrade", "unanswered"
+_NO_ANSWER = (UNFINISHED[REFUSED], UNFINISHED[FAILED])
 
 
 class Drafts:
@@ -34,7 +37,7 @@ class Drafts:
         self._parts = range(-(-number // rows_a_part))
 
     def missing(self) -> list[int]:
-        """The parts that are not finished."""
+        """The parts that are not finished, or hold requests that a server did not answer and may answer now."""
         return [part for part in self._parts if not self._has(part)]
 
     def size(self, part: int) -> int:
@@ -44,10 +47,13 @@ class Drafts:
     def write(self, part: int, written: Iterable[Written]) -> None:
         """Finishes a part."""
         rows = list(written)
-        write_rows(part_path(self._set_aside, part), (row for one in rows for row in one.set_aside), SetAside)
+        set_aside = [row for one in rows for row in one.set_aside]
+        write_rows(part_path(self._set_aside, part), set_aside, SetAside)
         drafts = (one.draft for one in rows if one.draft)
+        unanswered = sum(row.reason.endswith(_NO_ANSWER) for row in set_aside)
         # last: it says that both are there
-        write_rows(part_path(self._folder, part), drafts, Draft, {_MADE_FOR: self._made_for})
+        about_it = {_MADE_FOR: self._made_for, _UNANSWERED: str(unanswered)}
+        write_rows(part_path(self._folder, part), drafts, Draft, about_it)
 
     def read(self) -> Iterator[Draft]:
         """All drafts, in order."""
@@ -60,7 +66,7 @@ class Drafts:
             yield from iterate_rows(part_path(self._set_aside, part), SetAside)
 
     def _has(self, part: int) -> bool:
-        return about(part_path(self._folder, part)).get(_MADE_FOR) == self._made_for
+        return about(part_path(self._folder, part)) == {_MADE_FOR: self._made_for, _UNANSWERED: "0"}
 
     @property
     def _set_aside(self) -> Path:

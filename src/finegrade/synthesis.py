@@ -42,7 +42,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
     with run.stage("synthesize", settings, after=[after]) as stage:
         if not stage.done:
             _write_and_assemble(config, run, stage)
-            shutil.rmtree(run.path(DRAFTS), ignore_errors=True)
+        shutil.rmtree(run.path(DRAFTS), ignore_errors=True)
 
 
 def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
