@@ -105,8 +105,9 @@ def main() -> None:
             accepted += verdict is not None and verdict.decision != "dropped"
             refused = written.set_aside[0].reason if written.set_aside else verdict.reason if verdict else ""
             text = written.draft.negatives[0].text if verdict else written.set_aside[0].text
+            told = f"REFUSED: {refused}" if refused else f"ACCEPTED, level {written.draft.negatives[0].level}"
             pages.append(
-                f"[{way}] {'REFUSED: ' + refused if refused else 'ACCEPTED'}\n  A: {order.seed.query}\n"
+                f"[{way}] {told}\n  A: {order.seed.query}\n"
                 f"  +: {order.seed.positives[0]}\n  B: {order.sibling}\n  -: {text}\n"
             )
         tokens = took["prompt_tokens"] + took["completion_tokens"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.llm.asking import Ask, ask_each
-from finegrade.llm.client import FAILED, REFUSED
+from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import UNFINISHED
 from finegrade.orders import Order

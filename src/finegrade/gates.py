@@ -8,7 +8,7 @@ from finegrade.text import content_words, normalised, shingles, words
 from finegrade.writing_config import SynthesisConfig
 
 MIN_SEQUENCE_RATIO = 0.5
-"""A rewrite keeps at least this share of the word sequence, or it is a different text and no near miss."""
+"""A near miss keeps at least this share of the positive's word sequence; else it is another text for the sibling."""
 
 _EXAMPLES = frozenset().union(*(shingles(text, 4) for example in SIBLING_EXAMPLES for text in example))
 
@@ -27,18 +27,20 @@ def refusal(seed: Seed, sibling: str, text: str, config: SynthesisConfig) -> str
     return _content_refusal(seed, sibling, text, config)
 
 
+def is_near_miss(positive: str, text: str) -> bool:
+    """Whether a text that passed is the positive rewritten; else it is another text, which also answers the sibling."""
+    return SequenceMatcher(None, words(positive), words(text), autojunk=False).ratio() >= MIN_SEQUENCE_RATIO
+
+
 def _content_refusal(seed: Seed, sibling: str, text: str, config: SynthesisConfig) -> str | None:
     positive = seed.positives[0]
     if normalised(text) in {normalised(own) for own in seed.positives}:
         return "copy of the positive"
     before, after = content_words(positive), content_words(text)
-    ratio = SequenceMatcher(None, words(positive), words(text), autojunk=False).ratio()
     if normalised(positive) in normalised(text):
         return "keeps the whole positive"
     if len(before ^ after) < config.min_changed:
         return "near-copy of the positive"
-    if ratio < MIN_SEQUENCE_RATIO:
-        return "not a rewrite of the positive"
     if not (content_words(sibling) & after) - before:
         return "brings in nothing of the sibling query"
     if normalised(seed.query) in normalised(text):

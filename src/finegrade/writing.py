@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from finegrade.config import Config
-from finegrade.gates import refusal
+from finegrade.gates import is_near_miss, refusal
 from finegrade.levels import flaws
 from finegrade.llm.asking import Ask, request_settings
 from finegrade.llm.request import RequestSettings
@@ -185,7 +185,9 @@ class Writer:
         if reason:
             page.refuse(level, reason, answer.reply.text)
         else:
-            page.take(level, _Level(text, None, page.order.sibling))
+            # what is no rewrite is a text about the sibling: a level easier
+            own = level if is_near_miss(page.positive, text) else level - 1
+            page.take(own, _Level(text, None, page.order.sibling))
 
     def _check(self, page: "_Page", levels: Mapping[int, _Level], language: str | None = None) -> None:
         """Hardest first: of two that are nearly the same, the harder one stays."""
