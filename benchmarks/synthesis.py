@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any, cast
 
 from synthesis_job import MAX_TOKENS, RESPONSE_FORMAT, SCHEMA, TEMPERATURE, messages
 from synthesis_others import REQUIREMENTS, environment, last_line, with_curator, with_distilabel
@@ -68,12 +69,13 @@ def bare(base_url: str, numbers: range, concurrency: int) -> None:
     places = asyncio.Semaphore(concurrency)
 
     async def one(client: openai.AsyncOpenAI, number: int) -> bool:
+        chat: Any = messages(number)
         async with places:
             answer = await client.chat.completions.create(
-                model="m", messages=messages(number), max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=0,
-                response_format=RESPONSE_FORMAT,
+                model="m", messages=chat, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=0,
+                response_format=cast(Any, RESPONSE_FORMAT),
             )  # fmt: skip
-        return "passage" in json.loads(answer.choices[0].message.content)
+        return "passage" in json.loads(answer.choices[0].message.content or "{}")
 
     async def go() -> bool:
         async with openai.AsyncOpenAI(base_url=base_url, api_key="none") as client:
