@@ -26,7 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
-from synthesis_job import MAX_TOKENS, RESPONSE_FORMAT, SCHEMA, TEMPERATURE, messages
+from synthesis_job import MAX_TOKENS, RESPONSE_FORMAT, SCHEMA, SEED, TEMPERATURE, messages
 from synthesis_others import REQUIREMENTS, environment, last_line, with_curator, with_distilabel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def with_finegrade(base_url: str, numbers: range, concurrency: int) -> None:
     def request(number: int) -> ChatRequest:
         said = tuple(Message(**message) for message in messages(number))
         return ChatRequest(
-            model="m", messages=said, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=0, reply_schema=SCHEMA
+            model="m", messages=said, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=SEED, reply_schema=SCHEMA
         )
 
     async def go() -> int:
@@ -72,7 +72,7 @@ def bare(base_url: str, numbers: range, concurrency: int) -> None:
         chat: Any = messages(number)
         async with places:
             answer = await client.chat.completions.create(
-                model="m", messages=chat, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=0,
+                model="m", messages=chat, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, seed=SEED,
                 response_format=cast(Any, RESPONSE_FORMAT),
             )  # fmt: skip
         return "passage" in json.loads(answer.choices[0].message.content or "{}")

@@ -8,7 +8,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": SCHEMA}}
-MAX_TOKENS, TEMPERATURE = 300, 0.7
+MAX_TOKENS, TEMPERATURE, SEED = 300, 0.7, 0
 
 
 def question(number: int) -> str:

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from synthesis_job import MAX_TOKENS, RESPONSE_FORMAT, SYSTEM, TEMPERATURE, messages, question
+from synthesis_job import MAX_TOKENS, RESPONSE_FORMAT, SEED, SYSTEM, TEMPERATURE, messages, question
 
 REPLICAS = 4
 NO_LIMIT = 1_000_000_000  # a minute
@@ -40,7 +40,7 @@ def with_distilabel(base_url: str, numbers: range, concurrency: int) -> None:
 
     kwargs = {
         "max_new_tokens": MAX_TOKENS, "temperature": TEMPERATURE,
-        "extra_body": {"seed": 0, "response_format": RESPONSE_FORMAT},
+        "extra_body": {"seed": SEED, "response_format": RESPONSE_FORMAT},
     }  # fmt: skip
     rows = [{"instruction": question(number)} for number in numbers]
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def with_curator(base_url: str, numbers: range, concurrency: int) -> None:
     limits = {"max_requests_per_minute": NO_LIMIT, "max_tokens_per_minute": NO_LIMIT}
     writer = Writer(
         model_name="gpt-4o-mini", backend="openai",
-        generation_params={"max_tokens": MAX_TOKENS, "temperature": TEMPERATURE, "seed": 0},
+        generation_params={"max_tokens": MAX_TOKENS, "temperature": TEMPERATURE, "seed": SEED},
         backend_params={"base_url": base_url, "max_concurrent_requests": concurrency, **limits},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
