@@ -12,6 +12,7 @@ ask the same get the same. Options, all of them optional:
     broken: share of replies whose JSON is broken
     log: a file that gets a line for each request: the hash of its messages and seed, and "asked", "replied", or the
         status
+    times: whether the log's lines end with the time, in seconds since anything
     batches: options of fake_batches.py
 """
 
@@ -21,6 +22,7 @@ import json
 import os
 import random
 import sys
+import time
 from typing import Any
 
 from fake_batches import FakeBatches
@@ -122,7 +124,8 @@ class FakeOpenAI:
 
     def _note(self, name: str, what: str) -> None:
         if self._log is not None:
-            os.write(self._log, json.dumps([name, what]).encode() + b"\n")
+            when = [time.monotonic()] if self._options.get("times") else []
+            os.write(self._log, json.dumps([name, what, *when]).encode() + b"\n")
 
 
 def request_hash(body: dict[str, Any]) -> str:
@@ -156,6 +159,8 @@ def _value(schema: dict[str, Any], dice: random.Random) -> Any:
         return {name: _value(one, dice) for name, one in schema["properties"].items()}
     if schema.get("type") == "array":
         return [_value(schema["items"], dice) for _ in range(schema.get("minItems", 3))]
+    if schema.get("type") == "integer":
+        return dice.randint(1, 99)
     if "enum" in schema:
         return dice.choice(schema["enum"])
     number = dice.randint(12, 24) if schema.get("maxLength", 1000) > 200 else dice.randint(4, 7)
