@@ -2,7 +2,7 @@
 
 import pytest
 
-from finegrade.gates import refusal
+from finegrade.gates import is_near_miss, refusal
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
 from finegrade.writing_config import SynthesisConfig
@@ -55,8 +55,9 @@ def test_positive_with_something_put_on(text):
     assert reason(text) == "keeps the whole positive"
 
 
-def test_other_text():
-    assert reason("Nothing at all of this has anything to do with counts.") == "not a rewrite of the positive"
+def test_another_text_is_no_near_miss():
+    assert not is_near_miss(POSITIVE, "Nothing at all of this has anything to do with counts.")
+    assert is_near_miss(POSITIVE, POSITIVE.replace("count", "name"))
 
 
 def test_nothing_of_the_sibling():

@@ -273,7 +273,8 @@ def test_the_style_guard_guards_near_misses_too():
     written, llm = write(SEED, guarded(REPHRASED), SIBLING, mode="sibling", style_guard=True)
     assert f"passage: {REPHRASED}" in asked(llm.requests[1])
     assert written.draft.positive == REPHRASED
-    assert reasons(written) == [(4, "not a rewrite of the positive")]  # it is one of the user's own text
+    assert not written.set_aside
+    assert list(by_level(written.draft)) == [3]  # it is a rewrite of the user's own text, which is not the positive now
     copies = lambda request: {"text": REPHRASED} if wanted(request) == ["text"] else {"passage": POSITIVE}  # noqa: E731
     written, _ = write(SEED, copies, SIBLING, mode="sibling", style_guard=True)
     assert reasons(written) == [(4, "copy of the positive")]
