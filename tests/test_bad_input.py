@@ -182,8 +182,8 @@ def test_a_backbone_of_another_kind_is_told_before_anything_is_asked(finegrade, 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "got neither; wanted --onnx or --pooling mean"),
-        (["--onnx", "--pooling", "mean"], "got both"),
+        ([], "got none; wanted --onnx, --data or --pooling mean"),
+        (["--onnx", "--pooling", "mean"], "got several"),
         (["--pooling", "lasttoken"], "got --pooling lasttoken"),
         (["--onnx", "--steps", "3"], "got --texts or --steps"),
         (["--onnx", "--model", "gone"], "gone: got no model"),

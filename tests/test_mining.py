@@ -38,8 +38,8 @@ def test_every_number_of_levels_has_a_band_for_each_but_the_easiest():
 def test_levels_are_drawn_from_their_rank_bands_and_the_easiest_from_another_group(levels):
     seeds = graded_corpus()
     index = bm25s.BM25()
-    index.index([words(s.positives[0]) for s in seeds], show_progress=False)
-    ranked, _ = index.retrieve([words(seeds[0].query)], k=200, show_progress=False)
+    index.index([list(words(s.positives[0])) for s in seeds], show_progress=False)
+    ranked, _ = index.retrieve([list(words(seeds[0].query))], k=200, show_progress=False)
     rank = {seeds[number].positives[0]: i + 1 for i, number in enumerate(ranked[0])}
     groups = {s.positives[0]: s.group for s in seeds}
     found = Miner(seeds, 0, levels).negatives(seeds[0])

@@ -86,7 +86,13 @@ def make_run(folder: Path) -> RunFolder:
     trained = {"steps": steps, "rows_llm": 3, "rows": 32, "versions": {"torch": "2.0-of-training"}}
     details: dict[str, dict[str, Any]] = {
         "seeds": {"counts": {hostile("count"): 5}, "corpus_hash": "abcdef", "test_groups": [hostile("testgroup")]},
-        "synthesize": {"set_aside": {hostile("why"): 2}, "usage": usage, "samples": 1, "negatives": {}},
+        "synthesize": {
+            "set_aside": {hostile("why"): 2},
+            "usage": usage,
+            "samples": 1,
+            "negatives": {},
+            "probe": {hostile("probed"): 0.75, "other": None},
+        },
         "verify": {
             "decisions": {"kept": 6, "regraded": 2, "dropped": 2},
             "reasons": {hostile("reasoncount"): 2},
