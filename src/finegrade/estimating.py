@@ -144,35 +144,57 @@ def _tasks(config: Config) -> Asked:
 
 def _samples(config: Config) -> list[Asked]:
     """What is asked for one sample, times the samples."""
-    settings, number = config.synthesis, config.synthesis.llm_samples
+    settings, number, mode = config.synthesis, config.synthesis.llm_samples, config.writing_mode
     length = min(settings.max_passage_chars, _chunk_length(config))
-    if config.writing_mode == "sibling":
-        request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
-        return [_asked("rewrites", request, length + 120, number, number, round(length / CHARS_PER_TOKEN) + 8)]
     asked_with = RequestSettings(model="", server="", temperature=0, seed=0)
     drawn = _typical_draw(config)
     if config.source.is_tasks:
         length = round(_CHARS_A_WORD * (drawn.words + SHORT_WORDS) / 2)  # of five kinds two have long texts, two short
-    text, told = length / CHARS_PER_TOKEN, flaws(settings.levels)
-    mean = sum(len(_llm_levels(str(i), config)) for i in range(_DRAWN)) / _DRAWN
+    text, told, levels = length / CHARS_PER_TOKEN, flaws(settings.levels), _llm_levels(config)
     per_negative = round(text + _FLAW_TOKENS)
     found = []
     if config.source.is_tasks:
         task = Task(id="", kind="short-long", description="x" * 150, instruction="", side="train")
-        one_call = config.writing_mode == "one-call"
-        request = sample_request(task, drawn, told if one_call else {}, asked_with)
-        written = round(text + _QUERY_TOKENS + (mean * per_negative if one_call else 0))
-        found.append(_again("samples", request, number, written))
-    elif config.writing_mode == "one-call":
+        request = sample_request(task, drawn, told if mode == "one-call" else {}, asked_with)
+        written = round(text + _QUERY_TOKENS + (levels.mean * per_negative if mode == "one-call" else 0))
+        found.append(_again("samples", request, number, number, written))
+    elif mode == "one-call":
         request = negatives_request("x" * 60, "x" * length, drawn, told, asked_with)
-        found.append(_again("samples", request, number, round(mean * per_negative)))
-    if config.writing_mode == "stepwise":
+        written = round(levels.mean / levels.share * per_negative) if levels.share else 0
+        found.append(_again("samples", request, round(number * levels.share), number, written))
+    if mode == "stepwise":
         level = settings.levels
         request = negative_request("x" * 60, "x" * length, drawn, level, told[level], asked_with)
-        found.append(_again("negatives", request, round(number * mean), per_negative))
+        found.append(_again("negatives", request, round(number * levels.mean), number * levels.most, per_negative))
+    if mode == "sibling":
+        request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
+        found.append(_asked("rewrites", request, length + 120, round(number * levels.share), number, round(text) + 8))
     if settings.style_guard:
-        found.append(_again("style guard", rephrase_request("x" * length, asked_with), number, round(text)))
+        found.append(_again("style guard", rephrase_request("x" * length, asked_with), number, number, round(text)))
     return found
+
+
+@dataclass(frozen=True)
+class _LLMLevels:
+    """Of a sample's levels those that the LLM writes.
+
+    Attributes:
+        mean: How many they are.
+        share: Of the samples that have any.
+        most: Never more than so many.
+    """
+
+    mean: float
+    share: float
+    most: int
+
+
+def _llm_levels(config: Config) -> _LLMLevels:
+    trained = 1 - config.source.test_share if config.source.is_tasks else 1.0  # what is tested with needs no negatives
+    drawn = [list(sources_of(str(i), config).values()).count("llm") for i in range(_DRAWN)]
+    never = sum(not weights.get("llm") for weights in config.synthesis.sources.values())
+    most = 1 if config.writing_mode == "sibling" else config.synthesis.levels - never
+    return _LLMLevels(trained * sum(drawn) / _DRAWN, trained * sum(map(bool, drawn)) / _DRAWN, most)
 
 
 def _typical_draw(config: Config) -> Draw:
@@ -181,14 +203,10 @@ def _typical_draw(config: Config) -> Draw:
     return draw(config.draws, config.seed, "estimate").model_copy(update={"words": round(words)})
 
 
-def _llm_levels(name: str, config: Config) -> list[int]:
-    return [level for level, source in sources_of(name, config).items() if source == "llm"]
-
-
-def _again(what: str, request: ChatRequest, number: int, written: int) -> Asked:
+def _again(what: str, request: ChatRequest, number: int, most: int, written: int) -> Asked:
     """Requests that may be made once more each, where the reply cannot be read."""
     fresh = sum(len(message.content) for message in request.messages[1:])
-    return _asked(what, request, fresh, number, number * (1 + AGAIN), written)
+    return _asked(what, request, fresh, number, most * (1 + AGAIN), written)
 
 
 def _chunk_length(config: Config) -> int:
