@@ -40,7 +40,7 @@ def _show_queries(config: Config, run: RunFolder, number: int, ledger: Ledger) -
     there = read_rows(run.path(CHUNKS), Chunk)
     asked = choose_asked(there, config, own_queries_test(there, config))[:number]
     written, set_aside = asyncio.run(ask_for_queries(asked, config, run, ledger))
-    miner = Miner([_seed("", chunk) for chunk in there if chunk.side == "train"], config.seed)
+    miner = Miner([_seed("", chunk) for chunk in there if chunk.side == "train"], config.seed, config.synthesis.levels)
     for chunk in asked:
         say(f"\n{chunk.path}, from character {chunk.offset:,}:\n  {chunk.text}")
         queries = [query for query in written if query.chunk == chunk.id]

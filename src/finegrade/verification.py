@@ -13,7 +13,7 @@ from typing import Any
 from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.fetching import model_identity
-from finegrade.records import Negative, Sample, Verdict
+from finegrade.records import Sample, Verdict
 from finegrade.row_files import read_rows, write_rows
 from finegrade.score_book import ScoreBook
 from finegrade.scoring import Scorer, load_scorer
@@ -129,7 +129,7 @@ def apply_verdicts(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> li
     result = []
     for sample in samples:
         left = [
-            Negative(text=n.text, level=v.level_after, source=n.source, sibling=n.sibling)
+            n.model_copy(update={"level": v.level_after})
             for n, v in zip(sample.negatives, by_sample[sample.id], strict=True)
             if v.level_after is not None
         ]
