@@ -1,4 +1,4 @@
-"""Orders become drafts on the disk: in parts, each of which is finished once and for all."""
+"""Orders become drafts on the disk: in parts; one that is finished is not made again."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
