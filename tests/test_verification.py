@@ -243,3 +243,13 @@ def test_broken_onnx_scorer_is_one_line(run, tmp_path):
 def test_needs_the_synthesize_stage(tmp_path):
     with pytest.raises(InputError, match="Run `finegrade synthesize` first"):
         verify(config(), RunFolder(tmp_path))
+
+
+def test_what_the_llm_said_of_a_negative_stays_with_it(run, monkeypatch):
+    monkeypatch.setattr("finegrade.verification.load_scorer", lambda *given: TableScorer(TABLE))
+    told = Negative(text="a", level=3, source="llm", flaw="another year")
+    with run.stage("synthesize", {}) as stage:
+        write_rows(run.path(SAMPLES), [sample().model_copy(update={"negatives": (told,)})], Sample)
+        stage.finish([run.path(SAMPLES)], {})
+    verify(config(), run)
+    assert [s.negatives for s in read_rows(run.path(VERIFIED), Sample)] == [(told,)]

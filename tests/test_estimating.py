@@ -1,0 +1,156 @@
+"""What an estimate says is asked for is what is asked for, in every mode; and never more than the most it names."""
+
+import asyncio
+import json
+from collections import Counter
+
+import pytest
+
+from fake_openai import made_up
+from finegrade.config_file import parse_config
+from finegrade.estimating import estimate
+from finegrade.orders import orders_for_seeds, orders_for_tasks
+from finegrade.records import Task
+from finegrade.tasking import brainstorm, quotas_of, with_sides
+from finegrade.writing import Writer
+from scripted import ScriptedLLM, wanted
+from test_near_misses import made_seeds
+
+NUMBER = 40
+MIXED = {"4": {"llm": 1, "mined": 1}, "3": {"mined": 1}, "1": {"llm": 1, "random": 3}}
+FEW = {"4": {"llm": 1, "mined": 9}, "3": {"mined": 1}, "2": {"mined": 1}, "1": {"random": 1}}
+
+
+def config(source="tasks", llm_samples=NUMBER, tasks=None, **synthesis):
+    data = {
+        "source": {"kind": source} if source == "tasks" else {"kind": source, "path": "x"},
+        "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"},
+        "synthesis": {"llm_samples": llm_samples} | synthesis,
+        "tasks": {"number": 20} | (tasks or {}),
+    }
+    return parse_config(data, "test")
+
+
+def invented(request):
+    body = {"messages": [message.model_dump() for message in request.messages], "seed": request.seed}
+    return made_up(body | {"response_format": {"json_schema": {"schema": request.reply_schema}}})
+
+
+def made_tasks(number):
+    made = [
+        Task(id=str(i), kind="sts", description=f"task {i}", instruction="Find it", side="train") for i in range(number)
+    ]
+    return with_sides(made, 0.2, 0)
+
+
+def what(request):
+    fields = wanted(request)
+    return {"text": "style guard", "passage": "rewrites", "flaw": "negatives"}.get(fields[0], "samples")
+
+
+def asked(settings, answer=invented):
+    """How many requests are made, by what for."""
+    llm, writer = ScriptedLLM(answer), Writer(settings)
+    if settings.source.is_tasks:
+        orders = list(orders_for_tasks(made_tasks(20), settings))
+    else:
+        orders = orders_for_seeds(made_seeds(), settings)
+    for order in orders:
+        asyncio.run(writer.write(llm.complete, order))
+    return Counter(map(what, llm.requests))
+
+
+def estimated(settings):
+    return {one.what: one for one in estimate(settings).asked if one.what != "tasks"}
+
+
+MODES = [
+    ("tasks", {"mode": "one-call"}),
+    ("tasks", {"mode": "one-call", "levels": 8}),
+    ("tasks", {"mode": "stepwise"}),
+    ("tasks", {"mode": "stepwise", "levels": 2}),
+    ("tasks", {"mode": "stepwise", "sources": {"1": {"random": 1}, "2": {"mined": 1}}}),
+    ("pairs", {"mode": "one-call"}),
+    ("pairs", {"mode": "stepwise", "levels": 6}),
+    ("pairs", {"mode": "sibling"}),
+    ("pairs", {"mode": "sibling", "style_guard": True}),
+    ("pairs", {"mode": "one-call", "style_guard": True}),
+    ("pairs", {"mode": "stepwise", "style_guard": True}),
+    ("pairs", {"mode": "one-call", "sources": {str(level): {"mined": 1} for level in range(1, 5)}}),
+]
+
+
+@pytest.mark.parametrize(("source", "settings"), MODES, ids=str)
+def test_requests_are_what_is_asked(source, settings):
+    settings = config(source, **settings)
+    assert {name: one.requests for name, one in estimated(settings).items() if one.requests} == asked(settings)
+
+
+@pytest.mark.parametrize("mode", ["one-call", "stepwise"])
+@pytest.mark.parametrize("source", ["tasks", "pairs"])
+def test_requests_are_about_what_is_asked_where_sources_are_drawn(source, mode):
+    settings = config(source, llm_samples=60, mode=mode, sources=MIXED)
+    for name, one in estimated(settings).items():
+        assert one.requests == pytest.approx(asked(settings)[name], rel=0.15)
+
+
+def never_readable(request):
+    return "no"
+
+
+def pairs_only(request):
+    return invented(request) if "positive" in wanted(request) and "flaw" not in wanted(request) else "no"
+
+
+DRAWN = [(source, {"mode": "stepwise", "sources": drawn}) for source in ("tasks", "pairs") for drawn in (MIXED, FEW)]
+
+
+@pytest.mark.parametrize("answer", [never_readable, pairs_only])
+@pytest.mark.parametrize(("source", "settings"), [*MODES, *DRAWN], ids=str)
+@pytest.mark.parametrize("number", [1, 7, NUMBER])
+def test_never_more_than_the_most(source, settings, answer, number):
+    settings = config(source, llm_samples=number, **settings)
+    most = {name: one.most for name, one in estimated(settings).items()}
+    for name, requests in asked(settings, answer).items():
+        assert requests <= most[name]
+
+
+@pytest.mark.parametrize("most", [1, 4, 200])
+def test_tasks_are_about_as_many_requests_as_they_say_and_never_more_than_the_most(most):
+    settings = config(tasks={"number": 100, "max_requests": most})
+
+    def ask_all(answer):
+        llm = ScriptedLLM(answer)
+        for kind, number in quotas_of(settings.tasks.kinds, 100).items():
+            asyncio.run(brainstorm(llm.complete, kind, number, settings))
+        return len(llm.requests)
+
+    (found,) = (one for one in estimate(settings).asked if one.what == "tasks")
+    assert ask_all(never_readable) <= found.most
+    assert ask_all(invented) <= found.requests <= found.most
+
+
+def test_without_samples_the_llm_writes_none():
+    assert estimated(config(llm_samples=0)) == {}
+    assert estimate(config("pairs", llm_samples=0)).asked == ()
+
+
+def test_more_levels_are_more_tokens_and_requests_only_stepwise():
+    one_call, stepwise = ({levels: config(mode=mode, levels=levels) for levels in (2, 8)} for mode in MODES_OF_TASKS)
+    assert estimate(one_call[2]).requests == estimate(one_call[8]).requests
+    assert estimate(one_call[2]).tokens < estimate(one_call[8]).tokens
+    assert estimate(stepwise[2]).requests < estimate(stepwise[8]).requests
+
+
+MODES_OF_TASKS = ("one-call", "stepwise")
+
+
+def test_invented_texts_of_the_fake_server_pass_the_gates():
+    """So that what is counted and timed with it is what an LLM that does its work would make."""
+    for mode in MODES_OF_TASKS:
+        settings, llm = config(mode=mode, llm_samples=100), ScriptedLLM(invented)
+        writer = Writer(settings)
+        for order in orders_for_tasks(made_tasks(20), settings):
+            written = asyncio.run(writer.write(llm.complete, order))
+            assert json.dumps([row.model_dump() for row in written.set_aside]) == "[]"
+            assert [negative.level for negative in written.draft.negatives] == list(order.levels)
