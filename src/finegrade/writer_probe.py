@@ -56,7 +56,7 @@ def _separability(ours: Sequence[tuple[str, str]], others: Sequence[tuple[str, s
     model = make_pipeline(
         make_union(
             TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), max_features=20_000, sublinear_tf=True),
-            TfidfVectorizer(ngram_range=(1, 2), max_features=20_000, sublinear_tf=True),
+            TfidfVectorizer(token_pattern=r"\w+", ngram_range=(1, 2), max_features=20_000, sublinear_tf=True),
         ),
         LogisticRegression(C=10, max_iter=1_000),
     )
