@@ -1,0 +1,46 @@
+"""Which stages a source takes, and that others are refused."""
+
+import pytest
+
+from finegrade.config_file import parse_config
+from finegrade.errors import InputError
+from finegrade.pipeline import STAGES, road, run_stage
+from finegrade.store import RunFolder
+
+ENDS = ("verify", "train", "evaluate", "report")
+ROADS = {
+    "pairs": ("seeds", "synthesize", *ENDS),
+    "python-docs": ("seeds", "synthesize", *ENDS),
+    "documents": ("documents", "queries", "seeds", "synthesize", *ENDS),
+    "beir": ("documents", "queries", "seeds", "synthesize", *ENDS),
+    "tasks": ("tasks", "synthesize", "seeds", *ENDS),
+}
+
+
+def config(kind):
+    path = {} if kind in ("tasks", "python-docs") else {"path": "x"}
+    return parse_config({"source": {"kind": kind} | path}, "test")
+
+
+@pytest.mark.parametrize("kind", ROADS)
+def test_each_source_takes_its_road(kind):
+    assert road(config(kind)) == ROADS[kind]
+
+
+@pytest.mark.parametrize("kind", ROADS)
+def test_stages_of_other_roads_are_refused_and_touch_nothing(kind, tmp_path):
+    refused = set(STAGES) - set(ROADS[kind])
+    assert refused
+    for stage in refused:
+        with pytest.raises(InputError, match=f'a source of kind "{kind}": got finegrade {stage}; wanted one of'):
+            run_stage(stage, config(kind), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_looks_at_those_before_it_on_its_road(tmp_path, monkeypatch):
+    for kind, stages in ROADS.items():
+        looked = []
+        for name in STAGES:
+            monkeypatch.setitem(STAGES, name, lambda *given, name=name: looked.append(name))
+        run_stage("verify", config(kind), RunFolder(tmp_path / kind))
+        assert looked == list(stages[: stages.index("verify") + 1])
