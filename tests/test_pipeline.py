@@ -37,10 +37,10 @@ def test_stages_of_other_roads_are_refused_and_touch_nothing(kind, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_stage_looks_at_those_before_it_on_its_road(tmp_path, monkeypatch):
-    for kind, stages in ROADS.items():
-        looked = []
-        for name in STAGES:
-            monkeypatch.setitem(STAGES, name, lambda *given, name=name: looked.append(name))
-        run_stage("verify", config(kind), RunFolder(tmp_path / kind))
-        assert looked == list(stages[: stages.index("verify") + 1])
+@pytest.mark.parametrize("kind", ROADS)
+def test_a_stage_looks_at_those_before_it_on_its_road(kind, tmp_path, monkeypatch):
+    looked = []
+    for name in STAGES:
+        monkeypatch.setitem(STAGES, name, lambda *given, name=name: looked.append(name))
+    run_stage("verify", config(kind), RunFolder(tmp_path / "run"))
+    assert looked == list(ROADS[kind][: ROADS[kind].index("verify") + 1])
