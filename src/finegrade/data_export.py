@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,11 @@ def _for_flag_embedding(sample: Sample) -> dict[str, Any]:
 def _write_table(path: Path, columns: list[str], rows: Iterator[tuple[str, ...]]) -> int:
     schema, number = pa.schema([(name, pa.string()) for name in columns]), 0
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for some in _batches(rows):
+        while some := list(islice(rows, _AT_ONCE)):
             columns_of = [list(column) for column in zip(*some, strict=True)]
             writer.write_table(pa.table(dict(zip(columns, columns_of, strict=True)), schema=schema))
             number += len(some)
     return number
-
-
-def _batches(rows: Iterator[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
-    some: list[tuple[str, ...]] = []
-    for row in rows:
-        some.append(row)
-        if len(some) == _AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
 
 
 def _write_jsonl(path: Path, samples: Iterable[Sample], row_of: Callable[[Sample], dict[str, Any]]) -> int:

@@ -91,10 +91,12 @@ class NegativeGates:
     """
 
     def __init__(self, query: str, positive: str, min_changed: int, language: str | None = None) -> None:
-        self._query, self._positive, self._min_changed = query, positive, min_changed
-        self._language = language or certain_language(positive)
+        found = certain_language(positive)
+        self._positive, self._min_changed, self._language = positive, min_changed, language or found
+        self._same_as_query, self._same_as_positive = normalised(query), normalised(positive)
+        self._content, self._is_faulty = content_words(positive), _fault(positive) is not None
+        self._words = frozenset(words(positive)) if language in (None, found) else frozenset()
         self._taken: list[frozenset[tuple[str, ...]]] = []
-        self._words = frozenset(words(positive)) if language in (None, certain_language(positive)) else frozenset()
 
     def refusal(self, text: str) -> str | None:
         """Why a negative is set aside, or None where it passes and is remembered."""
@@ -108,14 +110,14 @@ class NegativeGates:
         return None
 
     def _against_the_pair(self, text: str) -> str | None:
-        own, positive, query = normalised(text), normalised(self._positive), normalised(self._query)
+        own, positive, query = normalised(text), self._same_as_positive, self._same_as_query
         if own == positive:
             return "copy of the positive"
         if own == query:
             return "copy of the query"
         if len(words(positive)) > LEAKED_WORDS and positive in own:
             return "keeps the whole positive"
-        if len(content_words(text) ^ content_words(self._positive)) < self._min_changed:
+        if len(content_words(text) ^ self._content) < self._min_changed:
             return "near-copy of the positive"
         if len(words(query)) >= LEAKED_WORDS and query in own:
             return "holds the query verbatim"
@@ -129,7 +131,7 @@ class NegativeGates:
             return "ends in the middle of a sentence"
         if self._language and not self._sounds_like_it(text) and (reason := _wrong_language(text, self._language)):
             return reason
-        return None if _fault(self._positive) else _fault(text)  # what the user's own text does is no fault
+        return None if self._is_faulty else _fault(text)  # what the user's own text does is no fault
 
     def _sounds_like_it(self, text: str) -> bool:
         return len(self._words.intersection(words(text))) >= SHARED_WORDS

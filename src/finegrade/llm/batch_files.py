@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from finegrade.llm.completion import read_completion
 from finegrade.llm.dialect import Way
-from finegrade.llm.failures import status_passes
+from finegrade.llm.failures import REFUSALS, status_passes
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest
 
@@ -22,8 +22,6 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000
 
 LONGEST_LINE = 1_000_000
 """Bytes; a longer line of the server's is not looked into."""
-
-_REFUSALS = (400, 413, 422)
 
 
 def request_line(key: str, request: ChatRequest, way: Way) -> bytes:
@@ -118,7 +116,7 @@ def sort_out(requests: Mapping[str, ChatRequest], lines: Mapping[str, Line]) -> 
                 results.replies[key] = reply
             else:
                 results.lost.append(key)
-        elif status in _REFUSALS:
+        elif status in REFUSALS:
             results.refused[key] = str(line.said().param)
         else:
             results.unasked.append(key)

@@ -13,12 +13,11 @@ from finegrade.llm.completion import FAILED, REFUSED, read_completion, without_t
 from finegrade.llm.connecting import connect, host_of
 from finegrade.llm.dialect import Dialect, Way
 from finegrade.llm.explaining import all_refused, explain, strange
-from finegrade.llm.failures import Patience, asked_pause, is_free, is_overload, passes
+from finegrade.llm.failures import REFUSALS, Patience, asked_pause, is_free, is_overload, passes
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.limiter import Limiter
 from finegrade.llm.request import ChatRequest
 
-_REFUSALS = (400, 413, 422)
 _REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
 _NOT_TAKEN = (openai.BadRequestError, openai.UnprocessableEntityError)
 _AHEAD = 8
@@ -175,5 +174,5 @@ class LLMClient:
             InputError: It is not this request alone that the server will not answer.
         """
         self._refused += 1
-        if getattr(error, "status_code", 0) not in _REFUSALS or self._refused >= _REFUSALS_IN_A_ROW:
+        if getattr(error, "status_code", 0) not in REFUSALS or self._refused >= _REFUSALS_IN_A_ROW:
             raise explain(self.host, error, self._lost) from None

@@ -6,6 +6,9 @@ import re
 import aiohttp
 import openai
 
+REFUSALS = (400, 413, 422)
+"""HTTP statuses by which a server refuses one request, and not all of them."""
+
 ATTEMPTS, ATTEMPTS_OVERLOADED = 5, 9
 """Failures of one request after which it is set aside; or everything stops, where nobody else was answered meanwhile.
 Those of a server that has too much to do come with longer and longer pauses, about three minutes in all."""
