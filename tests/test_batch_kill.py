@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from batch_child import request
+from fake_process import FakeProcess
 from finegrade.config import LLMConfig
 from finegrade.llm.budget import Budget
 from finegrade.llm.ledger import Ledger
-from test_batching import FakeProcess
+from test_batching import fake
+
+__all__ = ["fake"]  # the fixture
 
 pytestmark = pytest.mark.slow
 
@@ -47,20 +50,6 @@ def until(server: FakeProcess, moment: str) -> None:
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "ledger.sqlite"
-
-
-@pytest.fixture
-def fake(tmp_path):
-    """Starts fake servers."""
-    started = []
-
-    def fake(**options):
-        started.append(FakeProcess(tmp_path, **options))
-        return started[-1]
-
-    yield fake
-    for one in started:
-        one.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,13 @@
 import asyncio
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 from pydantic import create_model
 
+from fake_process import FakeProcess
 from finegrade.config import LLMConfig
 from finegrade.config_file import parse_config
 from finegrade.durable import read_json
@@ -40,42 +38,13 @@ def request(content: object, max_tokens: int = 200) -> ChatRequest:
     )  # fmt: skip
 
 
-class FakeProcess:
-    """The fake server in a process of its own."""
-
-    def __init__(self, folder: Path, **options) -> None:
-        self.log = folder / f"asked{len(list(folder.glob('asked*')))}.jsonl"
-        settings = json.dumps({"log": str(self.log), "batches": options})
-        command = [sys.executable, str(Path(__file__).with_name("fake_openai.py")), settings]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout
-        self.base_url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
-
-    def moments(self) -> Counter[str]:
-        """How often what happened."""
-        return Counter(moment for _, moment in self._lines())
-
-    def asked(self) -> Counter[str]:
-        """How often which request was taken."""
-        return Counter(name for name, moment in self._lines() if moment == "asked")
-
-    def _lines(self) -> list[tuple[str, str]]:
-        return [tuple(json.loads(line)) for line in self.log.read_text().splitlines()]
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout
-        self._process.stdout.close()
-
-
 @pytest.fixture
 def fake(tmp_path):
     """Starts fake servers."""
     started = []
 
     def fake(**options):
-        started.append(FakeProcess(tmp_path, **options))
+        started.append(FakeProcess(tmp_path, batches=options))
         return started[-1]
 
     yield fake

@@ -22,58 +22,30 @@ from typing import Any
 import pytest
 
 from fake_openai import request_hash
+from fake_process import FakeProcess
 from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.durable import read_json
 from finegrade.pipeline import run_stage
 from finegrade.store import LEDGER, RunFolder
-from test_kill import Server
+from test_kill import Server, server
+
+__all__ = ["server"]  # the fixture
 
 pytestmark = pytest.mark.slow
 
 REQUESTS, KILLS = 2_000, int(os.environ.get("FINEGRADE_TEST_KILLS", "20"))
-ROOT = Path(__file__).parent
-
-
-class FakeServer:
-    """tests/fake_openai.py in a process of its own, and what it was asked."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self._log = folder / "asked.jsonl"
-        command = [sys.executable, str(ROOT / "fake_openai.py"), json.dumps({"log": str(self._log)} | options)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout
-        self.base_url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
-        self._read = 0
-
-    def asked(self) -> list[str]:
-        """The hashes of what was asked since the last call."""
-        lines = self._log.read_text().splitlines()
-        fresh, self._read = lines[self._read :], len(lines)
-        return [name for name, what in map(json.loads, fresh) if what == "asked"]
-
-    def close(self) -> None:
-        """Ends it."""
-        self._process.kill()
-        self._process.communicate()
 
 
 @pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
-    server = FakeServer(tmp_path_factory.mktemp("llm"), latency=0.02, jitter=0.02)
+def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeProcess]:
+    server = FakeProcess(tmp_path_factory.mktemp("llm"), latency=0.02, jitter=0.02)
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def config(llm: FakeServer) -> Config:
+def config(llm: FakeProcess) -> Config:
     data = {
         "source": {"kind": "tasks"},
         "llm": {"base_url": llm.base_url, "model": "m", "concurrency": 64},
@@ -93,14 +65,14 @@ def begun(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(
-    tmp_path_factory: pytest.TempPathFactory, begun: Path, config: Config, llm: FakeServer, server: Server
+    tmp_path_factory: pytest.TempPathFactory, begun: Path, config: Config, llm: FakeProcess, server: Server
 ) -> Any:
     """What a run that nothing interrupted wrote, and its seconds."""
     run = Path(shutil.copytree(begun, tmp_path_factory.mktemp("whole") / "run"))
-    llm.asked()
+    llm.asked_since()
     ended = server.do("synthesize", run, config)
     assert ended["end"] == 0
-    asked = llm.asked()
+    asked = llm.asked_since()
     assert len(asked) == len(set(asked)) == REQUESTS
     return outputs(run), ended["seconds"]
 
@@ -126,14 +98,14 @@ def acknowledged(run: Path) -> set[str]:
 def test_kills_change_nothing(new_run, whole, config, llm, server):
     expected, seconds = whole
     run, dice = new_run(), random.Random(5)
-    llm.asked()
+    llm.asked_since()
     killed = finished = repeated = 0
     moments = []
     while killed < KILLS:
         known = acknowledged(run)
         moment = dice.uniform(0, seconds if dice.random() < 0.05 else seconds / 15)
         ended = server.do("synthesize", run, config, kill_after=moment)
-        asked = llm.asked()
+        asked = llm.asked_since()
         assert not known & set(asked), "asked again, although the reply was acknowledged"
         assert len(acknowledged(run)) >= len(known)
         repeated += len(asked) - len(set(asked))
@@ -190,10 +162,10 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(new_run, who
     )
     for limit in (300_000, 1_500_000):
         known = acknowledged(run)
-        llm.asked()
+        llm.asked_since()
         done = subprocess.run([sys.executable, "-c", code, str(limit)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 2, done.stderr
         assert "space" in done.stdout or "large" in done.stdout
-        assert not known & set(llm.asked())
+        assert not known & set(llm.asked_since())
     run_stage("synthesize", config, RunFolder(run, only="synthesize"))
     assert outputs(run) == whole[0]
