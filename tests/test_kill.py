@@ -147,7 +147,8 @@ def test_a_stage_killed_at_random_instants_ends_as_if_nothing_had_happened(
         assert server.do(stage, run, whole.config)["end"] == 0
         assert whole.outputs(run, stage) == wanted
         asked = Counter(json.dumps(body, sort_keys=True) for body in llm.requests)
-        assert sum(asked.values()) - len(asked) <= kills_here  # one request under way for each kill
+        # for each kill: the request under way, and the one whose reply was not on the disk yet
+        assert sum(asked.values()) - len(asked) <= 2 * kills_here
         kills += kills_here
         assert round_ < 10 * KILLS
         shutil.rmtree(run)
