@@ -21,6 +21,7 @@ from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import read
 from finegrade.prompts import Passage, sibling_request
 
@@ -166,7 +167,7 @@ def status(url: str, key: str | None, body=None) -> int:
 def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, tmp_path):
     query, sibling = "Remove duplicate rows.", "Count duplicate rows."
     positive = "The rows are compared over all columns. The first row of each group is kept and the others are removed."
-    asked = sibling_request(query, positive, sibling, model="m", temperature=0, seed=0)
+    asked = sibling_request(query, positive, sibling, RequestSettings(model="m", temperature=0, seed=0))
     chat = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
 
     async def ask(server):

@@ -7,14 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.llm.ledger import Reply
+from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import UnreadableError, read
 from finegrade.prompts import SIBLING_EXAMPLES, Passage, passage_schema, sibling_request
 
+SETTINGS = RequestSettings(model="m", temperature=0.2, seed=5)
 POSITIVE = "The rows are compared over all columns and the first of each group is kept."
 
 
 def ask(query="Remove rows.", positive=POSITIVE, sibling="Mark rows."):
-    return sibling_request(query, positive, sibling, model="m", temperature=0.2, seed=5)
+    return sibling_request(query, positive, sibling, SETTINGS)
 
 
 def test_request_holds_query_passage_and_sibling():

@@ -43,6 +43,7 @@ _CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
 _QUERY_TOKENS, _TASK_TOKENS, _FLAW_TOKENS = 13, 60, 25  # written; with JSON around them
 _CHARS_A_WORD = 6
 _DRAWN = 100  # samples, to see how many levels of one the LLM writes
+_ASKED_WITH = RequestSettings(model="", temperature=0, seed=0)
 
 
 @dataclass(frozen=True)
@@ -125,15 +126,14 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
 
 def _queries(config: Config) -> Asked:
     length = _chunk_length(config)
-    request = query_request("x" * length, config.queries.styles, model="", temperature=0, seed=0)
+    request = query_request("x" * length, config.queries.styles, _ASKED_WITH)
     number = config.queries.chunks
     return _asked("queries", request, length, number, number, _QUERY_TOKENS * len(config.queries.styles))
 
 
 def _tasks(config: Config) -> Asked:
     settings = config.tasks
-    asked_with = RequestSettings(model="", server="", temperature=0, seed=0)
-    request = tasks_request("short-long", settings.per_request, settings.domain, GENRES[:3], asked_with)
+    request = tasks_request("short-long", settings.per_request, settings.domain, GENRES[:3], _ASKED_WITH)
     kinds = sum(weight > 0 for weight in settings.kinds.values())
     wanted = max(kinds, ceil(settings.number / settings.per_request * TASKS_REPEATED))
     number = min(wanted, settings.max_requests)
@@ -146,7 +146,6 @@ def _samples(config: Config) -> list[Asked]:
     """What is asked for one sample, times the samples."""
     settings, number, mode = config.synthesis, config.synthesis.llm_samples, config.writing_mode
     length = min(settings.max_passage_chars, _chunk_length(config))
-    asked_with = RequestSettings(model="", server="", temperature=0, seed=0)
     drawn = _typical_draw(config)
     if config.source.is_tasks:
         length = round(_CHARS_A_WORD * (drawn.words + SHORT_WORDS) / 2)  # of five kinds two have long texts, two short
@@ -155,22 +154,22 @@ def _samples(config: Config) -> list[Asked]:
     found = []
     if config.source.is_tasks:
         task = Task(id="", kind="short-long", description="x" * 150, instruction="", side="train")
-        request = sample_request(task, drawn, told if mode == "one-call" else {}, asked_with)
+        request = sample_request(task, drawn, told if mode == "one-call" else {}, _ASKED_WITH)
         written = round(text + _QUERY_TOKENS + (levels.mean * per_negative if mode == "one-call" else 0))
         found.append(_again("samples", request, number, number, written))
     elif mode == "one-call":
-        request = negatives_request("x" * 60, "x" * length, drawn, told, asked_with)
+        request = negatives_request("x" * 60, "x" * length, drawn, told, _ASKED_WITH)
         written = round(levels.mean / levels.share * per_negative) if levels.share else 0
         found.append(_again("samples", request, round(number * levels.share), number, written))
     if mode == "stepwise":
         level = settings.levels
-        request = negative_request("x" * 60, "x" * length, drawn, level, told[level], asked_with)
+        request = negative_request("x" * 60, "x" * length, drawn, level, told[level], _ASKED_WITH)
         found.append(_again("negatives", request, round(number * levels.mean), number * levels.most, per_negative))
     if mode == "sibling":
-        request = sibling_request("x" * 60, "x" * length, "x" * 60, model="", temperature=0, seed=0)
+        request = sibling_request("x" * 60, "x" * length, "x" * 60, _ASKED_WITH)
         found.append(_asked("rewrites", request, length + 120, round(number * levels.share), number, round(text) + 8))
     if settings.style_guard:
-        found.append(_again("style guard", rephrase_request("x" * length, asked_with), number, number, round(text)))
+        found.append(_again("style guard", rephrase_request("x" * length, _ASKED_WITH), number, number, round(text)))
     return found
 
 

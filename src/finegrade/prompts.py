@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
-from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.request import ChatRequest, Message, RequestSettings
 from finegrade.text import folded
 
 SIBLING_SYSTEM = (
@@ -46,9 +46,7 @@ OneLine = Annotated[str, AfterValidator(folded), StringConstraints(min_length=1)
 """A text with its white space folded and nothing that does not print; not empty."""
 
 
-def sibling_request(
-    query: str, positive: str, sibling: str, *, model: str, temperature: float, seed: int, server: str = ""
-) -> ChatRequest:
+def sibling_request(query: str, positive: str, sibling: str, settings: RequestSettings) -> ChatRequest:
     """Asks for the positive rewritten so that it answers the sibling query.
 
     The fixed part comes first, so that a server's prompt cache takes it.
@@ -59,12 +57,9 @@ def sibling_request(
         messages.append(Message(role="assistant", content=json.dumps({"passage": rewritten})))
     messages.append(Message(role="user", content=_sibling_turn(query, positive, sibling)))
     return ChatRequest(
-        model=model,
-        server=server,
+        **dict(settings),
         messages=tuple(messages),
         max_tokens=int(len(positive) / 2.2) + 40,
-        temperature=temperature,
-        seed=seed,
         reply_schema=passage_schema(len(positive)),
     )
 

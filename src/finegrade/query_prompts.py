@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.request import ChatRequest, Message, RequestSettings
 from finegrade.prompts import OneLine, plain
 
 STYLES = {
@@ -47,9 +47,7 @@ _EXAMPLES = (
 )
 
 
-def query_request(
-    text: str, styles: Sequence[str], *, model: str, temperature: float, seed: int, server: str = ""
-) -> ChatRequest:
+def query_request(text: str, styles: Sequence[str], settings: RequestSettings) -> ChatRequest:
     """Asks for one search of each style.
 
     The fixed part comes first, so that a server's prompt cache takes it.
@@ -61,12 +59,9 @@ def query_request(
         messages.append(Message(role="assistant", content=json.dumps({style: answers[style] for style in styles})))
     messages.append(Message(role="user", content=f"passage: {plain(text)}"))
     return ChatRequest(
-        model=model,
-        server=server,
+        **dict(settings),
         messages=tuple(messages),
         max_tokens=60 * len(styles),
-        temperature=temperature,
-        seed=seed,
         reply_schema=query_schema(styles),
     )
 

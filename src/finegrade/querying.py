@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from pydantic import BaseModel
+
 from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity
 from finegrade.finding import FOUND_WITHIN, find_again
-from finegrade.llm.asking import ask_each, model_name, reply_settings
+from finegrade.llm.asking import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.ledger import Ledger
-from finegrade.llm.request import ChatRequest
-from finegrade.llm.structured import ask_for
+from finegrade.llm.structured import Answer, ask_for
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
@@ -124,13 +125,12 @@ async def ask_for_queries(
     seen: set[str] = set()
     styles = config.queries.styles
     form = queries_form(styles)
-    asking = ask_each(
-        asked,
-        lambda ask, chunk: ask_for(ask, _request(chunk, config), form, again=0, take_cut=False),
-        config.llm,
-        ledger,
-        run.path(LLM_LOG),
-    )
+    settings = request_settings(config.llm, config.queries.temperature, config.seed)
+
+    async def talk(ask: Ask, chunk: Chunk) -> Answer[BaseModel]:
+        return await ask_for(ask, query_request(chunk.text, styles, settings), form, again=0, take_cut=False)
+
+    asking = ask_each(asked, talk, config.llm, ledger, run.path(LLM_LOG))
     with progress("the LLM writes queries", len(asked)) as meter:
         async with aclosing(asking) as replies:
             async for chunk, answer in replies:
@@ -146,17 +146,6 @@ async def ask_for_queries(
                 meter.advance()
                 meter.note(f"{len(written)} queries, {len(set_aside)} set aside")
     return written, set_aside
-
-
-def _request(chunk: Chunk, config: Config) -> ChatRequest:
-    return query_request(
-        chunk.text,
-        config.queries.styles,
-        model=model_name(config.llm),
-        server=config.llm.base_url or "",
-        temperature=config.queries.temperature,
-        seed=config.seed,
-    )
 
 
 def _aside(chunk: str, path: str, style: str, reason: str, text: str) -> QuerySetAside:

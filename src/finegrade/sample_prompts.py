@@ -199,11 +199,8 @@ def _request(
         "additionalProperties": False,
     }
     return ChatRequest(
-        model=settings.model,
-        server=settings.server,
+        **dict(settings),
         messages=(Message(role="system", content=system), Message(role="user", content=told)),
         max_tokens=max_tokens,
-        temperature=settings.temperature,
-        seed=settings.seed,
         reply_schema=schema,
     )

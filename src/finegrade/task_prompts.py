@@ -118,12 +118,9 @@ def tasks_request(
         f"Write {number} tasks of this kind."
     )
     return ChatRequest(
-        model=settings.model,
-        server=settings.server,
+        **dict(settings),
         messages=(Message(role="system", content=_SYSTEM), Message(role="user", content=told)),
         max_tokens=_TOKENS_A_TASK * number + 50,
-        temperature=settings.temperature,
-        seed=settings.seed,
         reply_schema=_schema(number),
     )
 

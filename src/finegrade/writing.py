@@ -172,11 +172,8 @@ class Writer:
         return found
 
     async def _write_near_miss(self, ask: Ask, page: "_Page", seed: Seed) -> None:
-        asked, level = page.asked_with, self._synthesis.levels
-        request = sibling_request(
-            page.query, page.positive, page.order.sibling,
-            model=asked.model, server=asked.server, temperature=asked.temperature, seed=asked.seed,
-        )  # fmt: skip
+        level = self._synthesis.levels
+        request = sibling_request(page.query, page.positive, page.order.sibling, page.asked_with)
         # neither asked again nor cut: a small model writes the same mistake twice, and a near miss needs its end
         answer = await ask_for(ask, request, Passage, again=0, take_cut=False)
         text = answer.value.passage if answer.value else answer.reply.text

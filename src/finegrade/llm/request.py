@@ -21,38 +21,30 @@ class RequestSettings(Record):
 
     Args:
         model: The server's name for the model; of the embedded LLM, name and hash.
-        server: URL of a remote server; empty for the embedded LLM.
+        server: URL of a remote server, so that another one under the same model name is asked anew; empty for the
+            embedded LLM.
         temperature: 0 is greedy.
         seed: Of the server's sampling.
     """
 
     model: str
-    server: str
+    server: str = ""
     temperature: float
     seed: int
 
 
-class ChatRequest(Record):
+class ChatRequest(RequestSettings):
     """One request, complete: what is in it decides its key in the ledger.
 
     Args:
-        model: The server's name for the model; of the embedded LLM, name and hash.
-        server: URL of a remote server, so that another one under the same model name is asked anew; empty for the
-            embedded LLM.
         messages: The chat so far.
         max_tokens: Tokens at most in the reply.
-        temperature: 0 is greedy.
-        seed: Of the server's sampling.
         reply_schema: JSON schema that the reply follows, where the server can enforce it.
     """
 
-    model: str
     messages: tuple[Message, ...]
     max_tokens: int
-    temperature: float
-    seed: int
     reply_schema: dict[str, Any]
-    server: str = ""
 
     def size(self) -> int:
         """Bytes of all messages: no tokenizer makes more tokens of them."""
