@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from finegrade.config import Config, LLMConfig
 from finegrade.config_file import parse_config
 from finegrade.consent import need_consent
 from finegrade.errors import InputError
+from finegrade.llm.accounts import OwnAccounts
 from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger, Reply
@@ -30,6 +34,14 @@ def request(text: str, max_tokens: int = 50) -> ChatRequest:
 
 def reserve(budget: Budget, one: ChatRequest) -> None:
     asyncio.run(asyncio.wait_for(budget.reserve(one), 5))
+
+
+@contextmanager
+def accounts(folder: Path, max_tokens: int) -> Iterator[OwnAccounts]:
+    with Ledger(folder / "ledger.sqlite", "test") as ledger:
+        budget = Budget(LLMConfig(max_tokens=max_tokens), ledger)
+        with closing(OwnAccounts(ledger, budget)) as kept:
+            yield kept
 
 
 def reply(tokens_in: int, tokens_out: int) -> Reply:
@@ -139,9 +151,8 @@ def test_every_attempt_counts_until_the_cap(fake_llm, tmp_path, monkeypatch):
     one = request("x" * 84, 50)  # at most 150 tokens
 
     async def go():
-        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-            budget = Budget(LLMConfig(max_tokens=500), ledger)
-            client = LLMClient(fake_llm.base_url, "none", ledger, 0.05, budget, "Start it.")
+        with accounts(tmp_path, 500) as kept:
+            client = LLMClient(fake_llm.base_url, "none", kept, 0.05, "Start it.")
             try:
                 await client.complete(one)
             finally:
@@ -155,10 +166,8 @@ def test_every_attempt_counts_until_the_cap(fake_llm, tmp_path, monkeypatch):
 
 def test_the_client_stops_at_the_cap_and_keeps_what_it_has(fake_llm, tmp_path):
     async def go():
-        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-            client = LLMClient(
-                fake_llm.base_url, "none", ledger, 10, Budget(LLMConfig(max_tokens=200), ledger), "Start it."
-            )
+        with accounts(tmp_path, 200) as kept, Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+            client = LLMClient(fake_llm.base_url, "none", kept, 10, "Start it.")
             try:
                 for number in range(50):
                     await client.complete(request(f"{number}", 50))

@@ -5,12 +5,14 @@ import socket
 import sys
 import threading
 import time
+from contextlib import closing
 
 import openai
 import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
+from finegrade.llm.accounts import OwnAccounts
 from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.completion import REFUSED
@@ -38,8 +40,8 @@ def ask(fake_llm, path, no_retries):
 
     def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY):
         async def go():
-            with Ledger(path, "test") as ledger:
-                client = LLMClient(base_url, key, ledger, timeout, Budget(LLMConfig(), ledger), LOST)
+            with Ledger(path, "test") as ledger, closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts:
+                client = LLMClient(base_url, key, accounts, timeout, LOST)
                 try:
                     return [await client.complete(one) for one in requests]
                 finally:
@@ -298,8 +300,8 @@ def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monke
     fake_llm.answer = lambda _: next(answers)
 
     async def go():
-        with Ledger(path, "test") as ledger:
-            client = LLMClient(fake_llm.base_url, KEY, ledger, 10, Budget(LLMConfig(), ledger), LOST)
+        with Ledger(path, "test") as ledger, closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts:
+            client = LLMClient(fake_llm.base_url, KEY, accounts, 10, LOST)
             try:
                 return await client.complete(request())
             finally:

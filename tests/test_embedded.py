@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
+from finegrade.llm.accounts import OwnAccounts
 from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
@@ -171,8 +173,11 @@ def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, t
     chat = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
 
     async def ask(server):
-        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
-            client = LLMClient(server.base_url, server.api_key, ledger, 120, Budget(LLMConfig(), ledger), "Start it.")
+        with (
+            Ledger(tmp_path / "ledger.sqlite", "test") as ledger,
+            closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts,
+        ):
+            client = LLMClient(server.base_url, server.api_key, accounts, 120, "Start it.")
             try:
                 return await client.complete(asked)
             finally:

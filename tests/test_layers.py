@@ -33,9 +33,9 @@ RANKS: dict[str, int] = {
             "config_file config_writing export_folder plain_folder wheels rows mining llm.budget llm.commits "
             "llm.dialect llm.completion sources.files sources.languages sources.own_queries sources.python_docs "
             "sources.splitting",
-            "fetching summary distil_texts llm.client llm.batch_files llm.batch_rows sources.documents "
+            "fetching summary distil_texts llm.accounts llm.batch_files llm.batch_rows sources.documents "
             "sources.document_seeds sources.working_set evaluation.test_set",
-            "gguf weights llm.batch_server prompts",
+            "gguf weights llm.client llm.batch_server prompts",
             "llm.batch_runner",
             "llm.batching",
             # what stages are made of
@@ -46,8 +46,9 @@ RANKS: dict[str, int] = {
             "evaluation.intervals",
             "anchors estimating query_gates sample_gates sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",
-            "writing",
+            "writing ray_keeper",
             "drafting assembling",
+            "ray_engine",
             # the stages: never one another
             "shading fitting data_export tasking importing querying seeding synthesis verification training "
             "evaluation.stage reporting",

@@ -30,6 +30,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configur
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder: everything one run makes.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Texts may go to the remote LLM that the configuration names.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Go on where the models do not speak the texts' language.")]
+EngineOption = Annotated[
+    str | None, typer.Option(help="ray: synthesize asks the LLM from all machines of a Ray cluster; else plain.")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, wins over the file.")]
 
 _INTERRUPTED = 130  # typer's exit code for Ctrl-C
@@ -57,10 +60,11 @@ def run_command(
     settings: SetOption = None,
     yes: YesOption = False,
     force: ForceOption = False,
+    engine: EngineOption = None,
     preview: Annotated[int, typer.Option(min=0, help="Show so many samples first, and stop.")] = 0,
 ) -> None:
     """Runs every stage that is not done, from documents or pairs to the report."""
-    checked = load_config(config, _overrides(settings, force))
+    checked = load_config(config, _overrides(settings, force, engine))
     if preview:
         from finegrade.previewing import show_preview
 
@@ -71,8 +75,9 @@ def run_command(
         _run(checked, run, yes)
 
 
-def _overrides(settings: list[str] | None, force: bool) -> list[str]:
-    return [*(settings or ()), *(["source.language=any"] if force else [])]
+def _overrides(settings: list[str] | None, force: bool, engine: str | None = None) -> list[str]:
+    named = [f"synthesis.engine={engine}"] if engine else []
+    return [*(settings or ()), *(["source.language=any"] if force else []), *named]
 
 
 def _need_consent(config: Config, run: RunFolder, yes: bool) -> None:
@@ -175,22 +180,39 @@ def _stage_command(name: str, does: str) -> None:
         yes: YesOption = False,
         force: ForceOption = False,
     ) -> None:
-        folder = RunFolder(run, only=name)
-        checked = load_config(config, _overrides(settings, force))
-        if name in ("tasks", "queries", "synthesize"):
-            _need_consent(checked, folder, yes)
-        run_stage(name, checked, folder)
-        if name == "report":
-            _print_end(folder)
+        _run_stage(name, load_config(config, _overrides(settings, force)), run, yes)
 
     app.command(name=name, help=does)(command)
+
+
+def _run_stage(name: str, config: Config, run: Path, yes: bool) -> None:
+    folder = RunFolder(run, only=name)
+    if name in ("tasks", "queries", "synthesize"):
+        _need_consent(config, folder, yes)
+    run_stage(name, config, folder)
+    if name == "report":
+        _print_end(folder)
 
 
 _stage_command("tasks", "Thinks up embedding tasks of all kinds, for a domain or for the open one.")
 _stage_command("documents", "Reads documents, cuts them into chunks and splits them into train and test.")
 _stage_command("queries", "Writes queries for chunks and keeps those that find their chunk again.")
 _stage_command("seeds", "Makes train and test of queries and the texts that answer them.")
-_stage_command("synthesize", "Writes and mines negatives at graded levels.")
+
+
+@app.command(name="synthesize")
+def synthesize_command(
+    config: ConfigOption = DEFAULT_CONFIG,
+    run: RunOption = DEFAULT_RUN,
+    settings: SetOption = None,
+    yes: YesOption = False,
+    force: ForceOption = False,
+    engine: EngineOption = None,
+) -> None:
+    """Writes and mines negatives at graded levels."""
+    _run_stage("synthesize", load_config(config, _overrides(settings, force, engine)), run, yes)
+
+
 _stage_command("verify", "Checks that negatives are negative and levels in order.")
 _stage_command("train", "Trains the model, coarse to fine, and its controls.")
 _stage_command("evaluate", "Scores every row on the held-out groups.")

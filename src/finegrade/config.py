@@ -270,6 +270,14 @@ class Config(Section):
             raise ValueError("synthesis.style_guard is for pairs and documents: of tasks the LLM writes all texts")
         return self
 
+    @model_validator(mode="after")
+    def _an_engine_that_fits(self) -> "Config":
+        if self.synthesis.engine == "ray" and not self.llm.base_url:
+            raise ValueError("engine ray needs llm.base_url: each worker would load an embedded LLM of its own")
+        if self.synthesis.engine == "ray" and self.llm.batch:
+            raise ValueError("engine ray asks directly: a batch is one file, which one process hands in (llm.batch)")
+        return self
+
     @property
     def writing_mode(self) -> Mode:
         """How the LLM is asked for negatives."""

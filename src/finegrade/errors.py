@@ -1,6 +1,9 @@
 """The exceptions that the command line tells in one line: the user's input is wrong, or finegrade's own result is."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 class InputError(Exception):
@@ -13,6 +16,10 @@ class InputError(Exception):
         self.what, self.got, self.wanted, self.remedy = what, got, wanted, remedy
         line = f"{what}: got {_short(got)}; wanted {wanted}. {remedy}"
         super().__init__(" ".join(_printable(line).split()))  # names out of data files may hold terminal escapes
+
+    def __reduce__(self) -> tuple[Callable[[], "InputError"], tuple[Any, ...]]:
+        """It travels from one process to another, which exceptions with keywords do not by themselves."""
+        return partial(InputError, self.what, got=str(self.got), wanted=self.wanted, remedy=self.remedy), ()
 
 
 class CheckFailedError(Exception):

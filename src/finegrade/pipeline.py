@@ -140,6 +140,10 @@ def fetch_models(config: Config) -> None:
     from finegrade.fetching import model_path
     from finegrade.scoring import load_scorer
 
+    if config.synthesis.engine == "ray":
+        from finegrade.ray_engine import need_ray
+
+        need_ray()
     names = [config.verification.scorer, config.training.backbone]
     llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
     if llm_writes and not config.llm.base_url:

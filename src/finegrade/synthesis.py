@@ -34,7 +34,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
     """
     settings = {
         "llm": reply_settings(config.llm),
-        "synthesis": config.synthesis.model_dump(mode="json") | {"mode": config.writing_mode},
+        "synthesis": config.synthesis.model_dump(mode="json", exclude={"engine"}) | {"mode": config.writing_mode},
         "draws": config.draws.model_dump(mode="json"),
         "seed": config.seed,
     }
@@ -108,5 +108,10 @@ def _draft(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFold
     if not drafts.number:
         return {}
     with Ledger(run.path(LEDGER), "synthesize") as ledger:
-        write_drafts(orders, drafts, config, run, ledger)
+        if config.synthesis.engine == "ray":
+            from finegrade import ray_engine
+
+            ray_engine.write_drafts(orders, drafts, config, run, ledger)
+        else:
+            write_drafts(orders, drafts, config, run, ledger)
         return ledger.totals()

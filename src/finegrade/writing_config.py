@@ -95,6 +95,8 @@ class SynthesisConfig(Section):
     """Longer positives are not rewritten (mode sibling): the time an LLM takes grows with them."""
     min_changed: int = Field(2, ge=1)
     """A negative that differs from the positive in fewer content words (gone and new together) is a near-copy."""
+    engine: Literal["plain", "ray"] = "plain"
+    """ray: the LLM is asked from all machines of a Ray cluster (docs/scaling.md). The samples are the same."""
     shard_rows: int = Field(1_000, ge=1)
     """Samples in a file: what a kill can cost in work, never in replies."""
 

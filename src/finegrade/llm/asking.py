@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from finegrade.config import LLMConfig, user_path
 from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
+from finegrade.llm.accounts import Accounts, OwnAccounts
 from finegrade.llm.batch_files import MOST_REQUESTS
 from finegrade.llm.batch_server import BatchServer
 from finegrade.llm.batching import BatchClient
@@ -28,6 +29,8 @@ Ask = Callable[[ChatRequest], Awaitable[Reply]]
 
 AHEAD = 4
 """Items that are talked about at once, in requests that may be under way: a slow one at the head holds up no others."""
+
+_UNREACHED = "Start the server, or correct llm.base_url."
 
 
 def model_name(config: LLMConfig) -> str:
@@ -60,8 +63,7 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
     """
     server: AbstractContextManager[Any]
     if config.base_url:
-        base_url, key, server = config.base_url, _key(config.api_key_env), nullcontext()
-        lost = "Start the server, or correct llm.base_url."
+        base_url, key, server, lost = config.base_url, _key(config.api_key_env), nullcontext(), _UNREACHED
     else:
         if config.model.count("/") == 1 and not user_path(config.model).exists():
             got, wanted = config.model, "one .gguf file of it"
@@ -72,7 +74,7 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
             raise InputError("llm.model", got=path, wanted=wanted, remedy="Or name a server with llm.base_url.")
         server = embedded = EmbeddedServer(path, config.context, log)
         lost = f"The embedded LLM has ended; see {log}. Run the same command again."
-    with server:
+    with server, ExitStack() as opened:
         if not config.base_url:
             base_url, key = embedded.base_url, embedded.api_key
         budget = Budget(config, ledger)
@@ -80,11 +82,27 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
         if config.batch:
             client = BatchClient(BatchServer(base_url, key, config.timeout, lost), ledger, budget)
         else:
-            client = LLMClient(base_url, key, ledger, config.timeout, budget, lost, config.concurrency)
+            accounts = opened.enter_context(closing(OwnAccounts(ledger, budget)))
+            client = LLMClient(base_url, key, accounts, config.timeout, lost, config.concurrency)
         try:
             yield client
         finally:
             await client.close()
+
+
+def server_client(config: LLMConfig, accounts: Accounts) -> LLMClient:
+    """A client of the server that ``llm.base_url`` names; its key is read from this process's environment.
+
+    Args:
+        config: Names the server.
+        accounts: Where requests and replies are kept, and who says when it is enough.
+
+    Raises:
+        InputError: There is no key, or none that can be sent.
+    """
+    assert config.base_url
+    key = _key(config.api_key_env)
+    return LLMClient(config.base_url, key, accounts, config.timeout, _UNREACHED, config.concurrency)
 
 
 def _key(variable: str | None) -> str:
@@ -95,6 +113,12 @@ def _key(variable: str | None) -> str:
         remedy = "Export it, or leave llm.api_key_env out for a server that asks for no key."
         raise InputError("llm.api_key_env", got=f"{variable}, which is not set", wanted="a key in it", remedy=remedy)
     return key
+
+
+def tell_what_is_held(ledger: Ledger) -> None:
+    """Says so where an earlier session has asked already."""
+    if held := int(ledger.totals()["replies"]):
+        say(f"{ledger.purpose}: continues, the ledger holds {held} replies; what it holds is not asked again")
 
 
 async def ask_each(
@@ -116,24 +140,44 @@ async def ask_each(
     Raises:
         InputError: The LLM cannot be had, or it refused every single request.
     """
-    if held := int(ledger.totals()["replies"]):
-        say(f"{ledger.purpose}: continues, the ledger holds {held} replies; what it holds is not asked again")
+    tell_what_is_held(ledger)
     ahead = MOST_REQUESTS if config.batch else AHEAD * config.concurrency
-    async with open_llm(config, ledger, log) as client:
-        waiting: deque[tuple[T, asyncio.Task[R]]] = deque()
-        left = iter(items)
-        try:
-            while True:
-                for item in islice(left, ahead - len(waiting)):
-                    waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
-                if not waiting:
-                    break
-                item, task = waiting[0]
-                result = await asyncio.shield(task)  # stopped with the others, so that none of them takes its place
-                waiting.popleft()
-                yield item, result
-            client.check_some_were_answered()
-        finally:
-            for _, task in waiting:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+    async with (
+        open_llm(config, ledger, log) as client,
+        aclosing(in_order(items, talk, client, ahead)) as results,
+    ):
+        async for result in results:
+            yield result
+
+
+async def in_order(
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], client: LLMClient | BatchClient, most: int
+) -> AsyncGenerator[tuple[T, R]]:
+    """Talks about one item after another, and yields each with what came of it in the order of the items.
+
+    Args:
+        items: What to talk about.
+        talk: Asks about one of them, as often as it needs to.
+        client: Gives the replies.
+        most: Items at once.
+
+    Raises:
+        InputError: The LLM cannot be had, or it refused every single request.
+    """
+    waiting: deque[tuple[T, asyncio.Task[R]]] = deque()
+    left = iter(items)
+    try:
+        while True:
+            for item in islice(left, most - len(waiting)):
+                waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
+            if not waiting:
+                break
+            item, task = waiting[0]
+            result = await asyncio.shield(task)  # stopped with the others, so that none of them takes its place
+            waiting.popleft()
+            yield item, result
+        client.check_some_were_answered()
+    finally:
+        for _, task in waiting:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)

@@ -7,14 +7,13 @@ from weakref import WeakValueDictionary
 import aiohttp
 import openai
 
-from finegrade.llm.budget import Budget
-from finegrade.llm.commits import Commits
+from finegrade.llm.accounts import Accounts
 from finegrade.llm.completion import FAILED, REFUSED, read_completion, without_text
 from finegrade.llm.connecting import connect, host_of
 from finegrade.llm.dialect import Dialect, Way
 from finegrade.llm.explaining import all_refused, explain, strange
 from finegrade.llm.failures import REFUSALS, Patience, asked_pause, is_free, is_overload, passes
-from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.ledger import Reply
 from finegrade.llm.limiter import Limiter
 from finegrade.llm.request import ChatRequest
 
@@ -28,14 +27,11 @@ no place stands empty while the disk is waited for. A kill loses these too, for 
 class LLMClient:
     """Asks an OpenAI-compatible server, through the ledger.
 
-    Use it where nothing else writes to the ledger's file.
-
     Args:
         base_url: The server, e.g. "http://127.0.0.1:8000/v1".
         api_key: Sent to the server, never written anywhere.
-        ledger: Where requests and replies are kept.
+        accounts: Where requests and replies are kept, and who says when it is enough.
         timeout: Seconds until a request counts as failed.
-        budget: Says when it is enough.
         lost: For the user: what to do when the server cannot be reached.
         most: Requests under way at once, at most.
 
@@ -44,12 +40,11 @@ class LLMClient:
     """
 
     def __init__(
-        self, base_url: str, api_key: str, ledger: Ledger, timeout: float, budget: Budget, lost: str, most: int = 1
+        self, base_url: str, api_key: str, accounts: Accounts, timeout: float, lost: str, most: int = 1
     ) -> None:
         self.host, self._client = host_of(base_url), connect(base_url, api_key, timeout)
         self._answered = self._refused = 0  # replies; refusals in a row
-        self._ledger, self._budget, self._lost = ledger, budget, lost
-        self._commits = Commits(ledger.path, ledger.purpose)
+        self._accounts, self._lost = accounts, lost
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._next = asyncio.Semaphore(most + 1 + most // _AHEAD)
         self._finding_a_way = asyncio.Lock()
@@ -68,7 +63,7 @@ class LLMClient:
         key = request.key()
         lock = self._same.setdefault(key, asyncio.Lock())
         async with lock:
-            return self._ledger.find(key) or await self._persist(key, request)
+            return await self._accounts.find(key) or await self._persist(key, request)
 
     def check_some_were_answered(self) -> None:
         """For the end.
@@ -80,9 +75,8 @@ class LLMClient:
             raise all_refused(self.host, self._refused)
 
     async def close(self) -> None:
-        """Closes the connections, and the ledger's writer when all is written."""
+        """Closes the connections."""
         await self._client.close()
-        self._commits.close()
 
     async def _persist(self, key: str, request: ChatRequest) -> Reply:
         """Asks until there is a reply, or no sense in going on."""
@@ -107,29 +101,24 @@ class LLMClient:
         self._answered += 1
         self._refused = 0
         self._limiter.answered()
-        reply = reply.model_copy(update={"cost": self._budget.price(reply)})
-        self._budget.settle(request, reply)
-        await self._commits.write(lambda ledger: ledger.replied(key, reply))
-        return reply
+        return await self._accounts.settle(key, request, reply)
 
     async def _send(self, key: str, request: ChatRequest) -> Reply:
         """Sends what is set aside and written down, and sees to both where no reply comes of it."""
-        await self._budget.reserve(request)
+        await self._accounts.begin(key, request)
         sent = False
         try:
-            await self._commits.write(lambda ledger: ledger.asked(key, request.model_dump(mode="json")))
             async with self._limiter.place() as entered:
                 sent = True
                 return await self._say(request, entered)
         except (openai.OpenAIError, asyncio.CancelledError) as error:
             if sent and not is_free(error):
-                self._budget.lose()
+                await self._accounts.lose()
             else:
-                await self._commits.write(lambda ledger: ledger.withdraw(key))
-                self._budget.release(request)
+                await self._accounts.take_back(key, request)
             raise
         except BaseException:  # others may be waiting for what this one was given
-            self._budget.lose()
+            await self._accounts.lose()
             raise
 
     async def _say(self, request: ChatRequest, entered: float) -> Reply:

@@ -105,6 +105,10 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
         self._db.close()
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
@@ -148,9 +152,9 @@ class Ledger:
         )
 
     def replied(self, key: str, reply: Reply) -> None:
-        """Writes down the raw reply; when this returns it is on the disk."""
+        """Writes down the raw reply; when this returns it is on the disk. Of two, the first stays."""
         self.execute(
-            f"UPDATE requests SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?) WHERE key = ?",
+            f"UPDATE requests SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?) WHERE key = ? AND reply IS NULL",
             (
                 reply.text,
                 reply.finish_reason,

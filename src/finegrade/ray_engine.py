@@ -1,0 +1,188 @@
+"""Has the LLM write drafts on the machines of a Ray cluster: the same parts as the plain engine's, by the same ledger.
+
+Ray Data deals out the missing parts, one a block, to a pool of workers, and brings back what each wrote as soon as it
+is done; this process finishes the part. So no machine but this one has to see the run folder. Where a worker dies Ray
+starts another and gives it the part; what the ledger holds (`ray_keeper`) is not asked again.
+"""
+
+import asyncio
+import logging
+import os
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from importlib.util import find_spec
+from itertools import groupby
+from typing import Any
+
+from finegrade import __version__
+from finegrade.config import Config
+from finegrade.console import progress
+from finegrade.drafting import Drafts
+from finegrade.errors import InputError
+from finegrade.llm.asking import AHEAD, Ask, in_order, server_client, tell_what_is_held
+from finegrade.llm.client import LLMClient
+from finegrade.llm.ledger import Ledger
+from finegrade.orders import Order
+from finegrade.ray_keeper import Keeper, KeptAccounts, as_if_here
+from finegrade.store import RunFolder
+from finegrade.writing import Writer, Written
+
+_CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget
+
+
+def need_ray() -> None:
+    """Before hours of other work.
+
+    Raises:
+        InputError: Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        remedy = 'Install it: pip install "finegrade[ray]". Or leave --engine ray out.'
+        raise InputError("--engine ray", got="no ray", wanted="ray to be installed", remedy=remedy)
+
+
+def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger) -> None:
+    """Writes the parts that are not there yet; as `drafting.write_drafts`, on the cluster.
+
+    Args:
+        orders: What to write, in order.
+        drafts: Where the parts go.
+        config: Names the LLM, and how it is asked.
+        run: Unused: no embedded server is started that would log.
+        ledger: What earlier sessions asked; its file is the keeper's until this returns.
+
+    Raises:
+        InputError: There is no cluster, a worker lacks something, or the LLM cannot be had.
+    """
+    missing = frozenset(drafts.missing())
+    if not missing:
+        return
+    need_ray()
+    tell_what_is_held(ledger)
+    done, refused = drafts.number - sum(map(drafts.size, missing)), 0
+    parts = _dealt_out(orders, missing, drafts.rows_a_part)
+    with (
+        _cluster(),
+        _keeper(config, ledger) as keeper,
+        progress("the LLM writes samples", drafts.number, done) as meter,
+    ):
+        for part, written in _written(parts, config, keeper):
+            drafts.write(part, written)
+            refused += sum(len(one.set_aside) for one in written)
+            meter.note(f"{refused:,} set aside")
+            meter.advance(len(written))
+
+
+def _dealt_out(orders: Iterable[Order], parts: frozenset[int], rows_a_part: int) -> list[dict[str, Any]]:
+    grouped = groupby(enumerate(orders), key=lambda placed: placed[0] // rows_a_part)
+    return [
+        {"part": part, "orders": pickle.dumps([order for _, order in placed])}
+        for part, placed in grouped
+        if part in parts
+    ]
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Joins the cluster that this machine is a part of: $RAY_ADDRESS, or the one that was started here."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "")
+    remedy = "Start one with `ray start --head`, or set RAY_ADDRESS to the host:port of one that this machine is in."
+    if address.startswith("ray://"):
+        raise InputError("RAY_ADDRESS", got=address, wanted="host:port, from a machine of the cluster", remedy=remedy)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what a user can mend is told by this process
+    try:
+        ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError("--engine ray", got=error, wanted="a Ray cluster to join", remedy=remedy) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _keeper(config: Config, ledger: Ledger) -> Iterator[Any]:
+    """The keeper's actor: on this machine, where the ledger is."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    at_once = _CALLS_AT_ONCE + 2 * config.llm.concurrency
+    actor = ray.remote(num_cpus=0, max_concurrency=at_once, scheduling_strategy=here)(Keeper)
+    keeper = actor.remote(ledger.path.absolute(), ledger.purpose, config.llm)
+    try:
+        with as_if_here():
+            ray.get(keeper.open.remote())
+        yield keeper
+        with as_if_here():
+            ray.get(keeper.close.remote())
+    finally:
+        ray.kill(keeper)
+
+
+def _written(parts: list[dict[str, Any]], config: Config, keeper: Any) -> Iterator[tuple[int, list[Written]]]:
+    """Parts with what was written of them, as they are done."""
+    import ray
+
+    places = int(ray.cluster_resources().get("CPU", 0))
+    workers = max(1, min(places, len(parts), config.llm.concurrency))
+    llm = config.llm.model_copy(update={"concurrency": config.llm.concurrency // workers})
+    given = (config.model_copy(update={"llm": llm}), keeper, __version__)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # this process has its own
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    pool = ray.data.ActorPoolStrategy(size=workers)
+    done = ray.data.from_items(parts, override_num_blocks=len(parts))
+    done = done.map(PartWriter, fn_constructor_args=given, compute=pool, num_cpus=1)
+    # none fetched ahead: Ray Data would hold a part back until the next is done
+    for table in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for row in table.to_pylist():
+            came = pickle.loads(row["came"])
+            if isinstance(came, InputError):
+                raise came
+            yield row["part"], came
+
+
+class PartWriter:
+    """A worker: writes one part after another, with what it has learnt of the server kept between them.
+
+    The server's key is read here, from the environment of this process: it travels through no task and no store.
+
+    Args:
+        config: With the worker's share of ``llm.concurrency``.
+        keeper: The handle of the keeper's actor.
+        version: Of finegrade, where the run folder is.
+    """
+
+    def __init__(self, config: Config, keeper: Any, version: str) -> None:
+        self._config, self._version = config, version
+        self._accounts, self._runner = KeptAccounts(keeper), asyncio.Runner()
+        self._client: LLMClient | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What came of a part: what was written, or the error that ends the run."""
+        came: list[Written] | InputError
+        try:
+            came = self._runner.run(self._write(row["part"], pickle.loads(row["orders"])))
+        except InputError as error:
+            came = error
+        return {"part": row["part"], "came": pickle.dumps(came)}
+
+    async def _write(self, part: int, orders: list[Order]) -> list[Written]:
+        if __version__ != self._version:
+            remedy = "Install the same finegrade on every machine of the cluster."
+            raise InputError("a Ray worker", got=f"finegrade {__version__}", wanted=self._version, remedy=remedy)
+        client = self._client = self._client or server_client(self._config.llm, self._accounts)
+        writer, most = Writer(self._config), AHEAD * self._config.llm.concurrency
+
+        async def talk(ask: Ask, order: Order) -> Written:
+            return await writer.write(ask, order)
+
+        await self._accounts.take_up(part)
+        async with aclosing(in_order(orders, talk, client, most)) as results:
+            return [written async for _, written in results]
