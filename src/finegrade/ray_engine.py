@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from importlib.util import find_spec
@@ -29,6 +30,7 @@ from finegrade.store import RunFolder
 from finegrade.writing import Writer, Written
 
 _CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget
+_PATIENCE = 10.0  # seconds
 
 
 def need_ray() -> None:
@@ -91,19 +93,26 @@ def _cluster() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS", "")
-    remedy = "Start one with `ray start --head`, or set RAY_ADDRESS to the host:port of one that this machine is in."
-    if address.startswith("ray://"):
-        raise InputError("RAY_ADDRESS", got=address, wanted="host:port, from a machine of the cluster", remedy=remedy)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what a user can mend is told by this process
     try:
+        _need_somebody_at(os.environ.get("RAY_ADDRESS", ""))
         ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
+        remedy = "Start one with `ray start --head`; or set RAY_ADDRESS to host:port of one that this machine is in."
         raise InputError("--engine ray", got=error, wanted="a Ray cluster to join", remedy=remedy) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _need_somebody_at(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if address.startswith("ray://"):
+        raise ValueError("RAY_ADDRESS for a client outside of the cluster")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 @contextmanager
