@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
-from finegrade.ray_keeper import Keeper
+from finegrade.ray_keeper import Keeper, KeptAccounts
 
 
 def request(text: str) -> ChatRequest:
@@ -24,6 +25,16 @@ def request(text: str) -> ChatRequest:
 
 def reply(text: str, tokens: int = 10) -> Reply:
     return Reply(text=text, finish_reason="stop", prompt_tokens=tokens, completion_tokens=tokens, seconds=0)
+
+
+class _Handle:
+    """Calls a keeper as Ray's handle of an actor does."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._keeper, name))
 
 
 ONE, TWO = request("one"), request("two")
@@ -99,6 +110,25 @@ def test_a_reply_that_comes_after_its_turn_has_ended_is_not_counted_twice(keep, 
         with pytest.raises(RuntimeError, match="another worker"):
             await keeper.settle("a", ONE.key(), ONE, reply("late"))
         assert await keeper.find("b", ONE.key()) is None
+
+    keep(200, go)
+
+
+def test_one_that_waits_for_the_budget_holds_up_nothing_that_was_told_together_with_it(keep):
+    """Else it would wait for ever: for one that was never told that it may be sent."""
+    pytest.importorskip("ray.exceptions", reason="ray is not installed")
+
+    async def go(keeper: Keeper) -> None:
+        accounts = KeptAccounts(_Handle(keeper))
+        await accounts.take_up(0)
+        first, second = (asyncio.ensure_future(accounts.begin(one.key(), one)) for one in (ONE, TWO))
+        await first
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        assert await accounts.settle(ONE.key(), ONE, reply("x")) == reply("x")
+        await second
+        with pytest.raises(InputError, match="tokens spent"):
+            await asyncio.gather(accounts.begin("3", request("x" * 1000)), accounts.lose())
 
     keep(200, go)
 

@@ -4,6 +4,7 @@ A worker asks the keeper before each attempt, and hands it each reply before it 
 nothing with it that was paid for, and the caps hold over all of them.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from finegrade.llm.accounts import OwnAccounts
 from finegrade.llm.budget import Budget
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest
+
+_GATHERED = 0.005  # seconds for which calls are gathered: a message takes the keeper longer than what it says
+_Call = tuple[Any, ...]
+"""Name of a method, and its arguments."""
 
 
 class Keeper:
@@ -38,12 +43,18 @@ class Keeper:
     async def open(self) -> None:
         """Opens the ledger: SQLite wants it in the thread that uses it, which is not the one that makes an actor."""
         self._ledger = Ledger(self._path, self._purpose)
-        self._accounts = OwnAccounts(self._ledger, Budget(self._config, self._ledger))
+        self._budget = Budget(self._config, self._ledger)
+        self._accounts = OwnAccounts(self._ledger, self._budget)
 
     async def close(self) -> None:
         """Returns when all is on the disk."""
         self._accounts.close()
         self._ledger.close()
+
+    async def do(self, calls: list[_Call]) -> list[Any]:
+        """Makes calls of the methods below that wait for no other worker; gives what each returned or raised."""
+        made = (getattr(self, what)(*values) for what, *values in calls)
+        return await asyncio.gather(*made, return_exceptions=True)
 
     async def take_up(self, turn: str, part: int) -> None:
         """Begins a turn, and ends the one that the part had before."""
@@ -54,6 +65,13 @@ class Keeper:
     async def find(self, turn: str, key: str) -> Reply | None:
         """See `Accounts`."""
         return await self._accounts.find(key)
+
+    async def begin_at_once(self, turn: str, key: str, request: ChatRequest) -> bool:
+        """See `Accounts`; False where it would have to wait for its share of the budget."""
+        if self._budget.refusal(request):
+            return False
+        await self.begin(turn, key, request)
+        return True
 
     async def begin(self, turn: str, key: str, request: ChatRequest) -> None:
         """See `Accounts`."""
@@ -98,6 +116,8 @@ class KeptAccounts:
 
     def __init__(self, keeper: Any) -> None:
         self._keeper, self._turn = keeper, ""
+        self._gathered: list[tuple[_Call, asyncio.Future[Any]]] = []
+        self._on_their_way: set[asyncio.Task[None]] = set()
 
     async def take_up(self, part: int) -> None:
         """Begins with a part."""
@@ -111,7 +131,9 @@ class KeptAccounts:
 
     async def begin(self, key: str, request: ChatRequest) -> None:
         """See `Accounts`."""
-        await self._tell("begin", key, request)
+        if not await self._tell("begin_at_once", key, request):
+            with as_if_here():  # by itself: what it waits for may be among what was gathered with it
+                await self._keeper.begin.remote(self._turn, key, request)
 
     async def settle(self, key: str, request: ChatRequest, reply: Reply) -> Reply:
         """See `Accounts`."""
@@ -127,8 +149,29 @@ class KeptAccounts:
         await self._tell("take_back", key, request)
 
     async def _tell(self, what: str, *values: Any) -> Any:
-        with as_if_here():
-            return await getattr(self._keeper, what).remote(self._turn, *values)
+        answer = asyncio.get_running_loop().create_future()
+        self._gathered.append(((what, self._turn, *values), answer))
+        if len(self._gathered) == 1:
+            task = asyncio.create_task(self._hand_over())
+            self._on_their_way.add(task)
+            task.add_done_callback(self._on_their_way.discard)
+        return await answer
+
+    async def _hand_over(self) -> None:
+        await asyncio.sleep(_GATHERED)
+        gathered, self._gathered = self._gathered, []
+        try:
+            with as_if_here():
+                came = await self._keeper.do.remote([call for call, _ in gathered])
+        except Exception as error:  # whatever it is, who waits must hear of it
+            came = [error] * len(gathered)
+        for (_, answer), one in zip(gathered, came, strict=True):
+            if answer.done():  # who waited was stopped
+                continue
+            if isinstance(one, Exception):
+                answer.set_exception(one)
+            else:
+                answer.set_result(one)
 
 
 @contextmanager
