@@ -16,7 +16,7 @@ demo: setup
 
 test: setup-dev lint
 	$(BIN)/finegrade models fetch qwen2.5-coder-0.5b all-minilm-l6-v2 reranker-en sts-b
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup-dev
 	$(BIN)/python -m pytest -m "not slow"

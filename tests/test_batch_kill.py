@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 ITEMS = 40
 MOST = request(10).size() + 200  # tokens of one request; those before 10 are a byte shorter
-KILLS = 15
+KILLS = 10
 
 
 def start(path: Path, server: FakeProcess, dies: str = "", items=(0, ITEMS), **llm) -> subprocess.Popen[str]:

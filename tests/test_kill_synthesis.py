@@ -5,7 +5,7 @@ clock that jumps.
 
     FINEGRADE_TEST_KILLS=100 python -m pytest -s tests/test_kill_synthesis.py
 
-kills as often as was promised, which takes minutes; without it twenty times.
+kills as often as was promised, which takes minutes; without it ten times.
 """
 
 import json
@@ -34,7 +34,7 @@ __all__ = ["server"]  # the fixture
 
 pytestmark = pytest.mark.slow
 
-REQUESTS, KILLS = 2_000, int(os.environ.get("FINEGRADE_TEST_KILLS", "20"))
+REQUESTS, KILLS = 2_000, int(os.environ.get("FINEGRADE_TEST_KILLS", "10"))
 
 
 @pytest.fixture(scope="module")
