@@ -236,6 +236,19 @@ def test_a_mean_pooling_model_carries_no_code_and_needs_no_trust(tiny_encoder: P
     np.testing.assert_array_equal(encode(plain), encode(model))
 
 
+def test_a_saved_tokenizer_is_the_same_whatever_the_model_read_before(tiny_encoder: Path, tmp_path: Path) -> None:
+    """A run that continues after its last step has read nothing; tokenizer.json alone must cut and pad all the same."""
+    for name, texts in {"fresh": [], "used": ["a text", "another text that is longer"]}.items():
+        model = build_encoder(str(tiny_encoder), max_length=16, device="cpu")
+        if texts:
+            model.encode(texts)
+        save_encoder(model, tmp_path / name)
+    saved = (tmp_path / "fresh" / "tokenizer.json").read_text(encoding="utf-8")
+    assert saved == (tmp_path / "used" / "tokenizer.json").read_text(encoding="utf-8")
+    assert json.loads(saved)["truncation"]["max_length"] == 16
+    assert json.loads(saved)["padding"]["strategy"] == "BatchLongest"
+
+
 def test_loading_never_runs_code_of_the_folder(saved: Path, tmp_path: Path) -> None:
     folder, proof = tmp_path / "model", tmp_path / "proof"
     shutil.copytree(saved, folder)

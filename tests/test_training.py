@@ -81,6 +81,7 @@ def assert_identical(left: RunFolder, right: RunFolder) -> None:
     own, theirs = weights(left), weights(right)
     assert own.keys() == theirs.keys()
     assert [name for name in own if not torch.equal(own[name], theirs[name])] == []
+    assert left.record(FINEGRADE.stage)["outputs"] == right.record(FINEGRADE.stage)["outputs"]  # tokenizer and all
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,7 @@ def save_encoder(model: SentenceTransformer, folder: Path) -> None:
     first, in place: a saved model is a plain one.
     """
     merge_lora(model[0].model)
+    model.preprocess(["one text"])  # tokenizer.json keeps how the last text was cut and padded: let there be one
     model.save_pretrained(str(folder), create_model_card=False)
     path = folder / "modules.json"
     modules: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
