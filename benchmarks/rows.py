@@ -1,6 +1,6 @@
 """Many rows through parse, gates, store and export: rows a second, and the peak of the memory.
 
-    python benchmarks/rows.py [--rows 100000 1000000] [--keep FOLDER]
+    python benchmarks/rows.py [--rows 100000 1000000] [--folder FOLDER]
 
 A ledger is filled with replies as an LLM gives them (five texts of about eighty words each; one of a hundred is broken,
 one repeats another), so that nothing is asked and nothing waits. Then the synthesize stage and ``export --data`` run as
@@ -119,10 +119,12 @@ def measured(what: str, root: Path, rows: int) -> dict[str, float]:
     return found
 
 
-def table(numbers: list[int], keep: Path | None) -> None:
+def table(numbers: list[int], parent: Path | None) -> None:
     """Each number of rows in a run folder of its own."""
+    if parent:
+        parent.mkdir(parents=True, exist_ok=True)
     for rows in [10, *numbers]:
-        with tempfile.TemporaryDirectory(dir=keep) as folder:
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
             root = Path(folder) / "run"
             measured("fill", root, rows)
             for what in ("synthesize", "export"):
@@ -138,14 +140,14 @@ def main() -> None:
     """Reads the options and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--keep", type=Path, help="Where the run folders go while they are needed (gigabytes).")
+    parser.add_argument("--folder", type=Path, help="Where the run folders go while they are needed (gigabytes).")
     parser.add_argument("--do", choices=("fill", "synthesize", "export"), help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.do:
         do(options.do, options.root, options.rows[0])
     else:
-        table(options.rows, options.keep)
+        table(options.rows, options.folder)
 
 
 if __name__ == "__main__":
