@@ -29,7 +29,7 @@ def test_good_rewrite_passes():
     assert reason(GOOD.replace("counted", "count")) is None
 
 
-@pytest.mark.parametrize("end", [",", "", " and", ";", "…'"])
+@pytest.mark.parametrize("end", [",", "", " and", ";", "…'", "..."])
 def test_unfinished_sentence(end):
     assert reason(GOOD.rstrip(".") + end) == "ends in the middle of a sentence"
 

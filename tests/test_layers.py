@@ -44,9 +44,9 @@ RANKS: dict[str, int] = {
             "evaluation.sts",
             "trained finding gates query_prompts sample_prompts orders writer_probe score_book sources.chunking "
             "evaluation.intervals",
-            "anchors estimating query_gates sample_gates sources.pieces sources.looking evaluation.own "
+            "anchors requests_ahead query_gates sample_gates sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",
-            "writing ray_keeper",
+            "writing ray_keeper estimating",
             "drafting assembling",
             "ray_engine",
             # the stages: never one another

@@ -4,7 +4,7 @@ from difflib import SequenceMatcher
 
 from finegrade.prompts import SIBLING_EXAMPLES
 from finegrade.records import Seed
-from finegrade.text import content_words, normalised, shingles, words
+from finegrade.text import content_words, ends_a_sentence, normalised, shingles, words
 from finegrade.writing_config import SynthesisConfig
 
 MIN_SEQUENCE_RATIO = 0.5
@@ -22,7 +22,7 @@ def refusal(seed: Seed, sibling: str, text: str, config: SynthesisConfig) -> str
         text: What was written.
         config: Says from how many changed words on a text is no near-copy.
     """
-    if not text.rstrip("`'\")]*").endswith((".", "!", "?")):
+    if not ends_a_sentence(text):
         return "ends in the middle of a sentence"
     return _content_refusal(seed, sibling, text, config)
 

@@ -98,7 +98,7 @@ class NearDuplicates:
         self._file.close()
         flagged = np.zeros(self._number, dtype=np.bool_)
         if self._number:
-            parts = -(-self._number // _AT_ONCE)
+            parts = -(-self._number // _AT_ONCE)  # the file is read once a band and part: time spent for flat memory
             for band in range(BANDS):
                 for part in range(parts):
                     self._flag(flagged, *self._keys(band, part, parts))
@@ -130,6 +130,7 @@ class NearDuplicates:
         pairs = np.flatnonzero((places != firsts) & ~flagged[places])
         for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
             some = pairs[begin : begin + _COMPARED_AT_ONCE]
+            # mapped anew each time, so that the pages it touched are given back
             rows: _Signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(self._number, PLACES))
             same = (rows[places[some]] == rows[firsts[some]]).mean(axis=1) >= SIMILAR
             flagged[places[some[same]]] = True

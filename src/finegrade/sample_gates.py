@@ -7,7 +7,7 @@ from finegrade.records import KINDS
 from finegrade.sample_prompts import PROMPTS
 from finegrade.sources.languages import certain_language
 from finegrade.task_prompts import WHAT
-from finegrade.text import content_words, jaccard, normalised, shingles, words
+from finegrade.text import content_words, ends_a_sentence, jaccard, normalised, shingles, words
 
 MAX_QUERY_CHARS = 6_000
 COPIED_WORDS = 8
@@ -127,7 +127,7 @@ class NegativeGates:
         ratio = len(text) / max(1, len(self._positive))
         if len(self._positive) >= _LENGTHS_FROM and not 1 / LONGEST <= ratio <= LONGEST:
             return "much shorter or longer than the positive"
-        if _ends(self._positive) and not _ends(text):
+        if ends_a_sentence(self._positive) and not ends_a_sentence(text):
             return "ends in the middle of a sentence"
         if self._language and not self._sounds_like_it(text) and (reason := _wrong_language(text, self._language)):
             return reason
@@ -152,10 +152,6 @@ def _fault(text: str) -> str | None:
 def _wrong_language(text: str, language: str) -> str | None:
     found = certain_language(text)
     return "wrong language" if found is not None and found != language else None
-
-
-def _ends(text: str) -> bool:
-    return text.rstrip("`'\")]*”’»」』").endswith((".", "!", "?", "…", "。", "！", "？"))
 
 
 def _numbers(text: str) -> list[str]:

@@ -51,6 +51,12 @@ def normalised(text: str) -> str:
     return " ".join(words(text)) or " ".join(text.split())
 
 
+def ends_a_sentence(text: str) -> bool:
+    """Whether a text comes to an end; three dots are what a text that was given up ends in."""
+    last = text.rstrip("`'\")]*”’»」』")
+    return last.endswith((".", "!", "?", "。", "！", "？")) and not last.endswith("...")
+
+
 def folded(text: str) -> str:
     """The text on one line: printable signs, single spaces."""
     if not text.isprintable():
