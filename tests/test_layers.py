@@ -42,10 +42,11 @@ RANKS: dict[str, int] = {
             "cards data_card student_card encoder packing task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
-            "trained finding gates query_prompts sample_prompts orders writer_probe score_book sources.chunking "
-            "evaluation.intervals",
-            "anchors requests_ahead query_gates sample_gates sources.pieces sources.looking evaluation.own "
+            "trained finding sibling_gates query_prompts sample_prompts orders writer_probe score_book "
+            "sources.chunking evaluation.intervals",
+            "anchors requests_ahead query_gates faults sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",
+            "sample_gates",
             "writing ray_keeper estimating",
             "drafting assembling",
             "ray_engine",

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from finegrade.faults import COPIED_WORDS, fault, query_fault
 from finegrade.levels import LADDER
+from finegrade.prompts import SIBLING_SYSTEM
 from finegrade.sample_gates import (
-    COPIED_WORDS,
     LEAKED_WORDS,
     LONGEST,
     MAX_QUERY_CHARS,
@@ -35,7 +36,7 @@ GERMAN = (
 
 
 def reason(text, query=QUERY, positive=POSITIVE, min_changed=2, language=None):
-    return NegativeGates(query, positive, min_changed, language).refusal(text)
+    return NegativeGates(query, [positive], min_changed, language).refusal(text)
 
 
 def test_good_texts_pass():
@@ -65,12 +66,35 @@ def test_pairs(refused, passes, told):
     assert pair_refusal(*passes, "en") is None
 
 
+def test_users_say_what_they_cannot_do():
+    for query in ("I can't log in to my account", "I'm sorry to bother you, where is the key?", "I cannot help my dog"):
+        assert query_fault(query) is None
+        assert pair_refusal(query, POSITIVE, "en") is None
+
+
+def test_a_task_about_negatives_has_texts_that_speak_of_them():
+    query, about = "How are hard negatives mined?", "Given a question on mining hard negatives, find the paper."
+    assert query_fault(query) == "speaks of the task"
+    assert query_fault(query, about) is None
+    assert pair_refusal(query, POSITIVE, "en", [about]) is None
+    assert NegativeGates(query, [POSITIVE], 2, task=about).refusal(NEGATIVE + " So much for hard negatives.") is None
+    assert fault("Which embedding model is small? Its positive examples and negative samples are few.") is None
+
+
+def test_the_task_said_again_is_no_query():
+    task = ("Given a fault of a boiler, find the part of the manual that says how to mend it.", "Find the part.")
+    assert pair_refusal("Find the part!", POSITIVE, "en", task) == "copies the task"
+    assert pair_refusal(QUERY, "So given a fault of a boiler, find the part.", "en", task) == "copies the task"
+    assert pair_refusal("Given a fault of a boiler, find a part?", POSITIVE, "en", task) is None
+
+
 REPHRASED = (
     (POSITIVE, POSITIVE.replace(",", "").lower(), NEGATIVE, "copy of the text"),
     ("It takes 3,5 bar at 10 degrees.", "At 10 degrees it takes 35 bar.", "At 10 degrees, 3,5 bar is what it takes.",
      "other numbers than the text"),
     (POSITIVE, NEGATIVE[:60], NEGATIVE[: len(POSITIVE) // 2 + 2], "much shorter or longer than the text"),
     (POSITIVE, NEGATIVE + NEGATIVE, NEGATIVE + NEGATIVE[:100], "much shorter or longer than the text"),
+    (POSITIVE, GERMAN, GERMAN[:90], "wrong language"),
     (POSITIVE, "Here is the text: " + NEGATIVE, "Here is where it goes. " + NEGATIVE, "boilerplate opening"),
 )  # fmt: skip
 
@@ -92,8 +116,9 @@ NEGATIVES = (
     (NEGATIVE[:-8], NEGATIVE[:-8] + ".", "ends in the middle of a sentence"),
     (GERMAN, GERMAN[:90].rstrip() + ".", "wrong language"),
     ("Certainly! " + NEGATIVE, "It is certainly so. " + NEGATIVE, "boilerplate opening"),
-    ("I'm sorry, but " + NEGATIVE, "I'm sure that " + NEGATIVE, "boilerplate opening"),
-    ("I can’t say. " + NEGATIVE, "I candidly say. " + NEGATIVE, "boilerplate opening"),
+    ("I'm sorry, but I can't help with that. " + NEGATIVE, "I'm sorry to say: " + NEGATIVE, "boilerplate opening"),
+    ("I can’t write that. " + NEGATIVE, "I can’t see it. " + NEGATIVE, "boilerplate opening"),
+    ("As an AI language model, I say: " + NEGATIVE, "As an air pump: " + NEGATIVE, "boilerplate opening"),
     ("**Answer:** " + NEGATIVE, "**The answer** is this. " + NEGATIVE, "boilerplate opening"),
     ("Level 3: " + NEGATIVE, "Level ground is good. " + NEGATIVE, "boilerplate opening"),
     (NEGATIVE + " It does not answer the query.", NEGATIVE + " Nobody can answer that.", "speaks of the task"),
@@ -107,6 +132,26 @@ NEGATIVES = (
 def test_negatives(refused, passes, told):
     assert reason(refused) == told
     assert passes is None or reason(passes) is None
+
+
+def test_negatives_are_compared_with_every_positive():
+    gates = NegativeGates(QUERY, [POSITIVE, NEGATIVE], 2)
+    assert gates.refusal(NEGATIVE.lower()) == "copy of the positive"
+    assert gates.refusal(NEGATIVE + " So it goes.") == "keeps the whole positive"
+    assert gates.refusal(NEGATIVE.replace(" later", "")) == "near-copy of the positive"
+    assert gates.refusal(NEGATIVE.replace("flap", "door").replace("thirty", "sixty")) is None
+
+
+CHINESE = "锅炉上的安全阀在三巴压力时打开。当压力降到两巴以下时它会再次关闭，十秒钟后水泵启动。"
+
+
+def test_chinese_is_counted_in_signs():
+    other = CHINESE.replace("锅炉", "暖气").replace("打开", "转动").replace("十秒", "两分")
+    gates = NegativeGates("安全阀在多大压力时打开？", [CHINESE], 2)
+    assert gates.refusal(CHINESE + "请注意水泵。") == "keeps the whole positive"
+    assert gates.refusal(CHINESE[:-3] + "安全阀在多大压力时打开。") == "holds the query verbatim"
+    assert gates.refusal(other) is None
+    assert NegativeGates("阀门？", [CHINESE], 2).refusal(f"阀门{other}") is None
 
 
 def test_the_query_itself_is_no_negative():
@@ -140,10 +185,18 @@ def test_closing_signs_behind_the_stop_are_no_middle_of_a_sentence(end):
     assert reason(NEGATIVE[:-1] + end) is None
 
 
-PROMPTED = (*PROMPTS.values(), *(flaw.told for flaw in LADDER), *(sort.task for sort in WHAT.values()))
+PROMPTED = (
+    *PROMPTS.values(),
+    SIBLING_SYSTEM,
+    *(flaw.told for flaw in LADDER),
+    *(text for sort in WHAT.values() for text in (sort.told, sort.task, sort.instruction)),
+)
 
 
-@pytest.mark.parametrize("prompt", PROMPTED, ids=range(len(PROMPTED)))
+LONG = [prompt for prompt in PROMPTED if len(words(prompt)) >= COPIED_WORDS]  # of a shorter one it is the whole
+
+
+@pytest.mark.parametrize("prompt", LONG, ids=range(len(LONG)))
 def test_a_run_of_words_of_any_prompt_was_copied_and_a_shorter_one_was_not(prompt):
     run = words(prompt)[-COPIED_WORDS:]
     assert reason(f"{NEGATIVE} {' '.join(run)}.") in ("copies the prompt", "speaks of the task")
@@ -165,14 +218,14 @@ def test_a_negative_is_in_the_language_that_was_drawn_or_the_positive_s():
 
 
 def test_of_two_levels_that_are_nearly_the_same_the_first_stays():
-    gates = NegativeGates(QUERY, POSITIVE, 2)
+    gates = NegativeGates(QUERY, [POSITIVE], 2)
     assert gates.refusal(NEGATIVE) is None
     assert gates.refusal(NEGATIVE.replace("minutes", "hours")) == "nearly the same as another level"
     assert gates.refusal(NEGATIVE.replace("flap", "door").replace("turns", "moves").replace("fan", "bell")) is None
 
 
 def test_what_is_refused_takes_no_place():
-    gates = NegativeGates(QUERY, POSITIVE, 2)
+    gates = NegativeGates(QUERY, [POSITIVE], 2)
     assert gates.refusal("Sure! " + NEGATIVE) == "boilerplate opening"
     assert gates.refusal(NEGATIVE) is None
 
@@ -201,7 +254,7 @@ def test_any_text_gets_a_verdict_and_none_that_is_an_answer_passes(query, positi
 
 @given(st.lists(some_words, min_size=1, max_size=6))
 def test_nothing_passes_twice(written):
-    gates = NegativeGates("Which one?", "An answer of its own.", 2)
+    gates = NegativeGates("Which one?", ["An answer of its own."], 2)
     passed = [text for text in written * 2 if gates.refusal(text) is None]
     assert len({normalised(text) for text in passed}) == len(passed)
 

@@ -147,6 +147,7 @@ LONG = "Given a report of a broken machine, find the report that tells of the sa
         (LONG[:MAX_DESCRIPTION] + ".", "Find it", "too long"),
         ("Given a recipe for bread, find another way to put it.", "x" * (MAX_INSTRUCTION + 1), "too long"),
         ("Given a text, find another.", "Find it", "says too little"),
+        ("给定一个关于锅炉故障的问题，找到说明如何修理的手册段落。", "检索回答该问题的段落", None),
         ("Given a recipe for bread, find another way to put it.", "of the", "says too little"),
         (WHAT["sts"].task, WHAT["sts"].instruction, "copies the prompt's example"),
         (WHAT["sts"].task.replace("weather", "rain"), "Find it", "copies the prompt's example"),
@@ -155,7 +156,7 @@ LONG = "Given a report of a broken machine, find the report that tells of the sa
         (BEFORE[0].description.replace("Given a", "From one strange"), "Find it", "nearly the same as another task"),
         (BEFORE[0].description.replace("letter to a landlord", "speech of a mayor"), "Find it", None),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_why_a_task_is_set_aside(description, instruction, told):
     assert task_refusal("sts", description, instruction, BEFORE) == told

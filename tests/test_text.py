@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.text import content_hash, content_words, jaccard, normalised, shingles, words
+from finegrade.text import content_hash, content_words, jaccard, normalised, shingles, word_count, words
 
 texts = st.text(max_size=60)
 sets = st.frozensets(st.integers(0, 9))
@@ -30,6 +30,29 @@ def test_content_words_are_words_of_the_text(text):
 
 def test_content_words_leave_out_stop_words_and_single_letters():
     assert content_words("The list of a x and its Values") == {"list", "values"}
+
+
+def test_digits_carry_meaning():
+    assert content_words("3 of 4 x") == {"3", "4"}
+
+
+def test_signs_of_scripts_without_spaces_are_words_and_two_count_as_one():
+    assert words("Python编程很好") == ("python", "编", "程", "很", "好")
+    assert word_count("Python编程很好") == 3
+    assert content_words("编程") == {"编", "程"}
+    assert normalised("编程") in normalised("学习编程很好。")
+    assert shingles("编程语言很", 2) == {tuple("编程语言"), tuple("程语言很")}
+    assert shingles("Python 编 is a language", 2) == shingles("python 编 IS a language!", 2)
+
+
+def test_vowel_signs_and_accents_are_no_borders():
+    assert words("हिन्दी में सवाल।") == ("हिन्दी", "में", "सवाल")
+    assert words("cafe\u0301") == ("cafe\u0301",)
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_is_read_as_all_else_is(text):
+    assert words(text) == words(text + " é")[:-1]  # é: the other way of reading
 
 
 @settings(deadline=None)

@@ -209,6 +209,14 @@ def test_sibling_rewrites_the_positive_for_the_sibling_query():
         ({"passage": POSITIVE}, "copy of the positive"),
         ({"passage": "Three bar!"}, "copy of the positive"),  # any of them
         ({"passage": NEAR_MISS[:-1]}, "ends in the middle of a sentence"),
+        # what all negatives must pass
+        ({"passage": "Sure! " + NEAR_MISS}, "boilerplate opening"),
+        ({"passage": NEAR_MISS + " This does not answer the query."}, "speaks of the task"),
+        ({"passage": GERMAN}, "wrong language"),
+        ({"passage": f"{NEAR_MISS} " * 4}, "much shorter or longer than the positive"),
+        ({"passage": f"{NEAR_MISS} {QUERY}"}, "holds the query verbatim"),
+        # what a rewritten one must beside
+        ({"passage": NEGATIVE}, "brings in nothing of the sibling query"),
         (reply({"passage": NEAR_MISS}, "length"), "cut at the token limit"),
         ("Sure!", "not the JSON that was asked for"),
     ],
@@ -257,6 +265,7 @@ def test_the_style_guard_says_the_positive_in_the_llm_s_words_and_negatives_are_
         (REPHRASED + " It is 9 years old.", "other numbers than the text"),
         ("It opens.", "much shorter or longer than the text"),
         ("Sure! " + REPHRASED, "boilerplate opening"),
+        (GERMAN, "wrong language"),
         (reply("no"), "not the JSON that was asked for"),
         (reply("", "failed"), "the server failed again and again"),
     ],
@@ -278,6 +287,27 @@ def test_the_style_guard_guards_near_misses_too():
     copies = lambda request: {"text": REPHRASED} if wanted(request) == ["text"] else {"passage": POSITIVE}  # noqa: E731
     written, _ = write(SEED, copies, SIBLING, mode="sibling", style_guard=True)
     assert reasons(written) == [(4, "copy of the positive")]
+
+
+@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize("mode", ["one-call", "stepwise"])
+def test_what_answers_the_query_too_is_no_negative_in_any_mode(mode, guard):
+    """Neither another positive of the seed, nor the user's own text where the LLM said it again."""
+    other = "Once the boiler is at three bar the relief valve opens by itself, and under two bar it is shut once more."
+    seed = SEED.model_copy(update={"positives": (POSITIVE, other)})
+    copies = {4: other, 3: POSITIVE + " So it is.", 2: TEXTS[2], 1: TEXTS[1]}
+
+    def answer(request):
+        if wanted(request) == ["text"]:
+            return {"text": REPHRASED}
+        if mode == "one-call":
+            return negatives(**{f"level_{level}": text for level, text in copies.items()})
+        level = next(level for level, flaw in flaws(4).items() if flaw.told in asked(request))
+        return {"flaw": "f", "text": copies[level]}
+
+    written, _ = write(seed, answer, mode=mode, style_guard=guard)
+    assert written.draft.positive == (REPHRASED if guard else POSITIVE)
+    assert reasons(written) == [(4, "copy of the positive"), (3, "keeps the whole positive")]
 
 
 # replies that cannot be read

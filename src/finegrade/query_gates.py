@@ -4,7 +4,7 @@ import re
 from collections.abc import Set
 
 from finegrade.query_prompts import EXAMPLE_QUERIES
-from finegrade.text import normalised, shingles, words
+from finegrade.text import normalised, shingles, word_count
 
 MAX_WORDS = 25
 COPIED_WORDS = 8
@@ -26,7 +26,7 @@ def query_refusal(query: str, style: str, text: str, seen: Set[str]) -> str | No
         seen: Normalised queries that are there already.
     """
     folded = normalised(query)
-    number = len(words(query))
+    number = word_count(query)
     if not any(map(str.isalpha, query)):
         return "no words"
     if number > MAX_WORDS:

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from finegrade.config import Config
-from finegrade.gates import is_near_miss, refusal
 from finegrade.levels import flaws
 from finegrade.llm.asking import Ask, request_settings
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.orders import Order
 from finegrade.prompts import SIBLING_SYSTEM, Passage, sibling_request
-from finegrade.records import Negative, Record, Seed, SetAside, Side
+from finegrade.records import Negative, Record, SetAside, Side
 from finegrade.sample_gates import NegativeGates, pair_refusal, rephrasing_refusal
 from finegrade.sample_prompts import (
     PROMPTS,
@@ -25,6 +24,7 @@ from finegrade.sample_prompts import (
     rephrase_request,
     sample_request,
 )
+from finegrade.sibling_gates import is_near_miss, sibling_refusal
 
 _REWRITING, _INVENTING = 0.2, 1.0  # temperatures
 
@@ -115,7 +115,7 @@ class Writer:
             return
         written = answer.value.model_dump()
         query, positive = written["query"], written["positive"]
-        if reason := pair_refusal(query, positive, order.draw.language):
+        if reason := pair_refusal(query, positive, order.draw.language, (task.description, task.instruction)):
             page.refuse(None, reason, answer.reply.text)
             return
         page.query, page.positive = query, positive
@@ -133,7 +133,7 @@ class Writer:
         if not order.levels:
             return
         if self._mode == "sibling":
-            await self._write_near_miss(ask, page, seed)
+            await self._write_near_miss(ask, page)
         elif self._mode == "stepwise":
             self._check(page, await self._step_by_step(ask, page))
         else:
@@ -171,14 +171,17 @@ class Writer:
                 found[level] = _Level(answer.value.text, answer.value.flaw)
         return found
 
-    async def _write_near_miss(self, ask: Ask, page: "_Page", seed: Seed) -> None:
+    async def _write_near_miss(self, ask: Ask, page: "_Page") -> None:
         level = self._synthesis.levels
         request = sibling_request(page.query, page.positive, page.order.sibling, page.asked_with)
         # neither asked again nor cut: a small model writes the same mistake twice, and a near miss needs its end
         answer = await ask_for(ask, request, Passage, again=0, take_cut=False)
         text = answer.value.passage if answer.value else answer.reply.text
-        shown = seed.model_copy(update={"positives": (page.positive, *seed.positives)})
-        reason = answer.reason or refusal(shown, page.order.sibling, text, self._synthesis)
+        reason = (
+            answer.reason
+            or self._gates(page, None).refusal(text)
+            or sibling_refusal(page.positive, page.order.sibling, text)
+        )
         if reason:
             page.refuse(level, reason, answer.reply.text)
         else:
@@ -188,13 +191,20 @@ class Writer:
 
     def _check(self, page: "_Page", levels: Mapping[int, _Level], language: str | None = None) -> None:
         """Hardest first: of two that are nearly the same, the harder one stays."""
-        gates = NegativeGates(page.query, page.positive, self._synthesis.min_changed, language)
+        gates = self._gates(page, language)
         for level in sorted(levels, reverse=True):
             reason = gates.refusal(levels[level].text)
             if reason:
                 page.refuse(level, reason, levels[level].text)
             else:
                 page.take(level, levels[level])
+
+    def _gates(self, page: "_Page", language: str | None) -> NegativeGates:
+        """For a seed against all its positives: the one that was rephrased is not among them."""
+        seed, task = page.order.seed, page.order.task
+        positives = dict.fromkeys((page.positive, *(seed.positives if seed else ())))
+        about = task.description if task else ""
+        return NegativeGates(page.query, list(positives), self._synthesis.min_changed, language, about)
 
 
 def prompts_used(config: Config) -> dict[str, str]:
