@@ -153,10 +153,35 @@ def test_a_server_that_answers_nobody_any_more_stops_the_work_and_what_is_there_
     fake_llm.answer = lambda body: (status, {}) if len(fake_llm.requests) > 20 else fake_llm.reply("x")
     with pytest.raises(InputError, match=told):
         ask_all(range(1000))
-    assert len(fake_llm.requests) < 20 + 9 * 32 + 8
+    assert len(fake_llm.requests) < 20 + 9 * (32 + 8 + 5) + 32  # five are given up first, and others take their place
     with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
         assert ledger.totals()["replies"] == 20
         assert len(ledger.lost()) <= 8  # under way when it stopped
+
+
+@pytest.mark.parametrize("answer", [(400, {}), (500, {}), (200, [])], ids=["refused", "fails", "strange"])
+def test_a_run_that_lacks_only_what_gets_no_answer_comes_to_its_end(ask_all, fake_llm, answer):
+    """What was answered before is found at once: what the server will not answer is then all that is asked."""
+    hopeless = {"3", "11", "17"} if answer[0] == 500 else {str(number) for number in range(0, 60, 3)}
+    fake_llm.answer = lambda body: answer if content(body) in hopeless else fake_llm.reply("x")
+    if answer[0] == 200:
+        hopeless = {"3", "11", "17"}
+    first = ask_all(range(60))
+    before = len(fake_llm.requests)
+    for concurrency in (1, 64):
+        again = ask_all(range(60), concurrency=concurrency)
+        assert {str(item) for item, reply in again if reply.finish_reason != "stop"} == hopeless
+        assert [reply.text for _, reply in again] == [reply.text for _, reply in first]
+    assert {content(body) for body in fake_llm.requests[before:]} == hopeless
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_server_that_answers_nobody_stops_a_run_that_goes_on_too(ask_all, fake_llm, status):
+    ask_all(range(4))
+    fake_llm.answer = lambda body: (status, {})
+    with pytest.raises(InputError, match=f"HTTP status {status}"):
+        ask_all(range(400), concurrency=1)
+    assert len({content(body) for body in fake_llm.requests}) <= 4 + 5 + 3  # on their way when it stopped
 
 
 def test_a_spent_quota_is_told_at_once(ask_all, fake_llm):

@@ -49,7 +49,7 @@ def test_a_line_that_is_too_long_comes_as_an_empty_one(over, pieces, ends):
 def test_whatever_a_line_says_something_comes_of_its_request(raw):
     line = read_line(raw)
     assert line is None or isinstance(line.custom_id, str)
-    results = sort_out({"key": REQUEST}, {"key": line} if line else {})
+    results = sort_out({"key": REQUEST}, {"key": line} if line else {}, str)
     assert len(results.replies) + len(results.refused) + len(results.unasked) + len(results.lost) == 1
 
 
@@ -59,7 +59,7 @@ def test_a_line_that_is_nested_without_end_is_of_another_form():
 
 def test_a_lone_surrogate_does_not_cost_the_reply():
     line = Line.model_validate({"custom_id": "key", "response": {"status_code": 200, "body": COMPLETION}})
-    reply = sort_out({"key": REQUEST}, {"key": line}).replies["key"]
+    reply = sort_out({"key": REQUEST}, {"key": line}, str).replies["key"]
     assert "odd" in reply.text
     assert reply.prompt_tokens == REQUEST.size()  # nothing was counted: the most that it can be
 

@@ -249,6 +249,26 @@ def test_a_server_that_answers_nobody_stops_the_work(ask_all, fake):
     assert server.moments()["created"] == 3
 
 
+@pytest.mark.parametrize(
+    "line",
+    [None, {"response": {"status_code": 400, "body": {"error": {}}}, "error": None}],
+    ids=["no line", "refused"],
+)
+def test_a_run_that_lacks_only_what_gets_no_answer_comes_to_its_end(ask_all, fake, line):
+    ask_all(fake(faults=[{"share": 0.2, "line": line}]), range(50))
+    found = reasons(ask_all(fake(faults=[{"line": line}]), range(50)))
+    assert found["stop"] > 30
+    assert found[REFUSED if line else FAILED] == 50 - found["stop"]
+
+
+def test_a_key_that_the_server_echoes_is_not_kept(ask_all, fake, tmp_path):
+    message = {"content": f"Is it {KEY}?"}
+    line = {"response": {"status_code": 200, "body": {"choices": [{"message": message, "finish_reason": "stop"}]}}}
+    ((_, reply),) = ask_all(fake(faults=[{"line": line}]), range(1))
+    assert reply.text == "Is it [key]?"
+    assert all(KEY.encode() not in file.read_bytes() for file in tmp_path.glob("ledger.sqlite*"))
+
+
 def test_refusals_of_some_are_theirs(ask_all, fake, tmp_path):
     refusal = {"response": {"status_code": 400, "body": {"error": {"message": "filtered"}}}, "error": None}
     server = fake(faults=[{"share": 0.3, "line": refusal}])

@@ -207,6 +207,45 @@ def test_server_that_does_not_answer_in_time(ask, fake_llm):
         over.set()
 
 
+def test_a_redirection_is_not_followed(ask, monkeypatch):
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        return httpx.Response(307, headers={"location": "http://127.0.0.1:9/v1/chat/completions"})
+
+    httpx = sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]
+    transport = httpx.MockTransport(answer)
+    own = lambda trust_env, **options: httpx.AsyncClient(transport=transport, **options)  # noqa: E731
+    monkeypatch.setattr(openai, "DefaultAioHttpClient", own)
+    assert "a redirection" in refused(ask, "llm.base_url")
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("at", ["text", "finish_reason"])
+def test_a_key_that_the_server_echoes_is_not_kept(ask, fake_llm, path, at):
+    status, body = fake_llm.reply(f"Your key is {KEY}, is it not?" if at == "text" else "x")
+    if at == "finish_reason":
+        body["choices"][0]["finish_reason"] = KEY
+    fake_llm.answer = lambda _: (status, body)
+    (reply,) = ask(request())
+    assert KEY not in reply.model_dump_json()
+    assert "[key]" in reply.model_dump_json()
+    assert KEY.encode() not in ledger_bytes(path)
+
+
+def test_what_stands_for_a_key_is_no_secret(ask, fake_llm):
+    fake_llm.answer = lambda _: fake_llm.reply("there is none")
+    assert ask(request(), key="none")[0].text == "there is none"
+
+
+def test_who_does_not_say_why_it_ended_was_not_stopped(ask, fake_llm):
+    status, body = fake_llm.reply("x")
+    body["choices"][0]["finish_reason"] = None
+    fake_llm.answer = lambda _: (status, body)
+    assert ask(request())[0].finish_reason == "stop"
+
+
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ü", f"{KEY}€"])
 def test_key_that_no_header_can_carry_is_one_line_too(ask, key):
     with pytest.raises(InputError, match="a key that no header can carry") as error:
@@ -236,7 +275,7 @@ def test_garbage_with_status_200_is_one_line_or_an_empty_reply(ask, fake_llm, pa
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
-@pytest.mark.parametrize("body", ["<html>a proxy's page</html>", "", '{"choices": ['])
+@pytest.mark.parametrize("body", ["<html>a proxy's page</html>", "", '{"choices": [', "[" * 100_000])
 def test_answer_that_is_no_json_is_one_line(ask, monkeypatch, kind, body):
     httpx = sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]  # httpx or httpx2
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text=body, headers={"content-type": kind}))

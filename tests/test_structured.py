@@ -53,6 +53,10 @@ def test_broken_json_is_mended(text):
     assert read(reply(text), Pair) == Pair(**GOOD)
 
 
+def test_of_several_values_the_object_is_taken():
+    assert read(reply(f"{json.dumps(GOOD)}\n[1, 2]"), Pair) == Pair(**GOOD)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "no", "[]", "null", "3", '"x"', "{}", '{"query": "a"}', '{"query": 1, "text": "b"}',

@@ -4,7 +4,7 @@ The form is OpenAI's: https://platform.openai.com/docs/guides/batch
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -99,19 +99,20 @@ class Results:
     fatal: int = 0
 
 
-def sort_out(requests: Mapping[str, ChatRequest], lines: Mapping[str, Line]) -> Results:
+def sort_out(requests: Mapping[str, ChatRequest], lines: Mapping[str, Line], hide: Callable[[str], str]) -> Results:
     """What came of each request of a batch.
 
     Args:
         requests: What was asked, by key.
         lines: What the server says of them.
+        hide: Takes the key out of it.
     """
     results = Results()
     for key, request in requests.items():
         line = lines.get(key)
         status = line.response.status_code if line and line.response else 0
         if line is None or status == 200:
-            reply = _reply(line, request)
+            reply = _reply(line, request, hide)
             if reply:
                 results.replies[key] = reply
             else:
@@ -125,10 +126,10 @@ def sort_out(requests: Mapping[str, ChatRequest], lines: Mapping[str, Line]) -> 
     return results
 
 
-def _reply(line: Line | None, request: ChatRequest) -> Reply | None:
+def _reply(line: Line | None, request: ChatRequest, hide: Callable[[str], str]) -> Reply | None:
     if line is None or line.response is None:
         return None
     try:
-        return read_completion(line.response.body, request, 0.0)  # a batch tells no request's time
+        return read_completion(line.response.body, request, 0.0, hide)  # a batch tells no request's time
     except ValueError:
         return None

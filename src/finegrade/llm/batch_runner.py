@@ -125,7 +125,7 @@ class BatchRunner:
             lines, useless = await self._server.lines(state, requests.keys())
             if useless:
                 self._say(f"{useless:,} lines of what came of the batch are of no use")
-            results = sort_out(requests, lines)
+            results = sort_out(requests, lines, self._server.hide)
         await self._keep(row, requests, results, state.status)
         if results.fatal:
             raise explain_status(self._server.host, results.fatal)

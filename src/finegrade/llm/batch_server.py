@@ -11,7 +11,7 @@ import openai
 from finegrade.errors import InputError
 from finegrade.llm.batch_files import ENDPOINT, Line, read_line, split
 from finegrade.llm.batch_state import Named, State
-from finegrade.llm.connecting import connect, host_of
+from finegrade.llm.connecting import connect, hiding, host_of
 from finegrade.llm.explaining import explain, strange
 from finegrade.llm.failures import Patience, passes
 
@@ -41,12 +41,15 @@ class BatchServer:
         timeout: Seconds until a call counts as failed.
         lost: For the user: what to do when the server cannot be reached.
 
+    Attributes:
+        hide: Takes the key out of what the server says.
+
     Raises:
         InputError: The key cannot be sent in a header.
     """
 
     def __init__(self, base_url: str, api_key: str, timeout: float, lost: str) -> None:
-        self.host, self._lost = host_of(base_url), lost
+        self.host, self._lost, self.hide = host_of(base_url), lost, hiding(api_key)
         self._client = connect(base_url, api_key, timeout)
 
     async def close(self) -> None:

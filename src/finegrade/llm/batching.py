@@ -62,6 +62,7 @@ class BatchClient:
             raise self._failure
         key = request.key()
         if reply := self._ledger.find(key):
+            self._answered += 1  # or a run that lacks nothing but what is refused would stop again and again
             return reply
         if key not in self._waiting:
             self._waiting[key] = _Waiting(request, asyncio.get_running_loop().create_future())

@@ -7,18 +7,32 @@ from weakref import WeakValueDictionary
 import aiohttp
 import openai
 
+from finegrade.console import say
 from finegrade.llm.accounts import Accounts
 from finegrade.llm.completion import FAILED, REFUSED, read_completion, without_text
-from finegrade.llm.connecting import connect, host_of
+from finegrade.llm.connecting import connect, hiding, host_of
 from finegrade.llm.dialect import Dialect, Way
-from finegrade.llm.explaining import all_refused, explain, strange
-from finegrade.llm.failures import REFUSALS, Patience, asked_pause, is_free, is_overload, passes
+from finegrade.llm.explaining import all_refused, explain
+from finegrade.llm.failures import (
+    REFUSALS,
+    Patience,
+    StrangeAnswerError,
+    asked_pause,
+    is_about_one,
+    is_free,
+    is_overload,
+    passes,
+)
 from finegrade.llm.ledger import Reply
 from finegrade.llm.limiter import Limiter
 from finegrade.llm.request import ChatRequest
 
-_REFUSALS_IN_A_ROW = 5  # so many, and it is not the requests that are at fault
+_IN_A_ROW, _REFUSED_IN_A_ROW = 5, 200
+"""Requests without a reply, one after the other, from which it is not the requests that are at fault; of refused ones
+as many as were answered, within both bounds: a run that goes on finds all replies first, and has these in one row."""
+
 _NOT_TAKEN = (openai.BadRequestError, openai.UnprocessableEntityError)
+_TOLD_FROM = 5.0  # seconds of a pause
 _AHEAD = 8
 """Beside the requests that may be under way, an eighth as many (and one) are written down already and wait for a place:
 no place stands empty while the disk is waited for. A kill loses these too, for the budget."""
@@ -43,8 +57,9 @@ class LLMClient:
         self, base_url: str, api_key: str, accounts: Accounts, timeout: float, lost: str, most: int = 1
     ) -> None:
         self.host, self._client = host_of(base_url), connect(base_url, api_key, timeout)
-        self._answered = self._refused = 0  # replies; refusals in a row
-        self._accounts, self._lost = accounts, lost
+        self._hide = hiding(api_key)
+        self._answered = self._found = self._without_reply = 0  # by the server; in the ledger; in a row
+        self._accounts, self._lost, self._told = accounts, lost, False
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._next = asyncio.Semaphore(most + 1 + most // _AHEAD)
         self._finding_a_way = asyncio.Lock()
@@ -63,7 +78,9 @@ class LLMClient:
         key = request.key()
         lock = self._same.setdefault(key, asyncio.Lock())
         async with lock:
-            return await self._accounts.find(key) or await self._persist(key, request)
+            reply = await self._accounts.find(key)
+            self._found += reply is not None
+            return reply or await self._persist(key, request)
 
     def check_some_were_answered(self) -> None:
         """For the end.
@@ -71,8 +88,8 @@ class LLMClient:
         Raises:
             InputError: Every single request was refused.
         """
-        if self._refused and not self._answered:
-            raise all_refused(self.host, self._refused)
+        if self._without_reply and not self._answered + self._found:
+            raise all_refused(self.host, self._without_reply)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -86,20 +103,27 @@ class LLMClient:
                 return await self._attempt(key, request)
             except openai.OpenAIError as error:
                 if not passes(error):
-                    self._refuse(error)
-                    return without_text(REFUSED)
+                    return self._not_answered(error)
                 pause = patience.after(error, self._answered)
                 if pause is None and patience.others_were_answered:
                     return without_text(FAILED)
                 if pause is None:
-                    raise explain(self.host, error, self._lost) from None
+                    return self._not_answered(error)
+                self._tell(pause)
                 await asyncio.sleep(pause)
+
+    def _tell(self, pause: float) -> None:
+        """Says once what a long pause is for."""
+        if pause > _TOLD_FROM and not self._told:
+            self._told = True
+            say(f"the LLM at {self.host} does not answer, or has too much to do: waits, a few minutes at most")
 
     async def _attempt(self, key: str, request: ChatRequest) -> Reply:
         async with self._next:
             reply = await self._send(key, request)
         self._answered += 1
-        self._refused = 0
+        self._without_reply = 0
+        self._told = False
         self._limiter.answered()
         return await self._accounts.settle(key, request, reply)
 
@@ -150,18 +174,23 @@ class LLMClient:
         try:
             # not chat.completions.create: building its typed parameters takes a fifth of a request's processor time
             answer = await self._client.post("/chat/completions", cast_to=object, body=way.parameters(request))
-            reply = read_completion(answer, request, time.monotonic() - began)
-        except (ValueError, aiohttp.ClientResponseError):  # no JSON, not of a completion's form; no HTTP at all
-            raise strange(self.host) from None
+            reply = read_completion(answer, request, time.monotonic() - began, self._hide)
+        except (ValueError, RecursionError, aiohttp.ClientResponseError):  # no JSON, no completion; no HTTP at all
+            raise StrangeAnswerError from None
         self._dialect.taken(way)
         return reply
 
-    def _refuse(self, error: openai.OpenAIError) -> None:
-        """Counts a refusal.
+    def _not_answered(self, error: openai.OpenAIError) -> Reply:
+        """The reply that stands for none, while nobody else is answered either.
 
         Raises:
-            InputError: It is not this request alone that the server will not answer.
+            InputError: It is not this request alone that the server does not answer.
         """
-        self._refused += 1
-        if getattr(error, "status_code", 0) not in REFUSALS or self._refused >= _REFUSALS_IN_A_ROW:
+        self._without_reply += 1
+        known = self._answered + self._found
+        refused = getattr(error, "status_code", 0) in REFUSALS
+        alone = refused or (known > 0 and is_about_one(error))
+        most = max(_IN_A_ROW, min(known, _REFUSED_IN_A_ROW)) if refused else _IN_A_ROW
+        if not alone or self._without_reply >= most:
             raise explain(self.host, error, self._lost) from None
+        return without_text(REFUSED if refused else FAILED)

@@ -1,5 +1,6 @@
 """Reads what a server answers to a chat request."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -9,7 +10,7 @@ from finegrade.llm.request import ChatRequest
 
 REFUSED, FAILED = "refused", "failed"
 """Finish reasons of replies that stand for a request that the server would not answer (too long, filtered), or could
-not, again and again, while it answered others. They are not kept: the next run asks again."""
+not, again and again, while it answered others. They are not kept: a run that was broken off asks again."""
 
 _SENSIBLE = 100_000_000  # tokens of one request
 
@@ -30,13 +31,14 @@ class _Completion(BaseModel):
     usage: dict[str, Any] | None = None
 
 
-def read_completion(answer: object, request: ChatRequest, seconds: float) -> Reply:
+def read_completion(answer: object, request: ChatRequest, seconds: float, hide: Callable[[str], str]) -> Reply:
     """The reply in a chat completion.
 
     Args:
         answer: The completion, as JSON.
         request: What was asked: where the server counts no tokens, the most that they can be stands in.
         seconds: From request to reply.
+        hide: Takes the key out of what the server says.
 
     Raises:
         ValueError: It has not a completion's form.
@@ -44,8 +46,8 @@ def read_completion(answer: object, request: ChatRequest, seconds: float) -> Rep
     completion = _Completion.model_validate(answer)
     choice, usage = completion.choices[0], completion.usage or {}
     return Reply(
-        text=choice.message.content or "",
-        finish_reason=choice.finish_reason or "",
+        text=hide(choice.message.content or ""),
+        finish_reason=hide(choice.finish_reason or "stop"),  # who does not say was not stopped by anything
         prompt_tokens=_counted(usage.get("prompt_tokens"), request.size()),
         completion_tokens=_counted(usage.get("completion_tokens"), request.max_tokens),
         seconds=round(seconds, 3),

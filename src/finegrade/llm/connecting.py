@@ -1,5 +1,6 @@
 """Connects to an OpenAI-compatible server: the key, no proxy on loopback, nothing taken from the environment."""
 
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -10,12 +11,18 @@ from finegrade.errors import InputError
 _NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
 """What the client would take from the environment and send to whatever server is named."""
 
+_SHORTEST_KEY = 8
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def host_of(base_url: str) -> str:
     """The server's name, for messages."""
     return urlsplit(base_url).hostname or "?"
+
+
+def hiding(api_key: str) -> Callable[[str], str]:
+    """Takes a key out of what a server says: some echo it. What is shorter than eight signs is no secret."""
+    return lambda text: text.replace(api_key, "[key]") if len(api_key) >= _SHORTEST_KEY else text
 
 
 def connect(base_url: str, api_key: str, timeout: float) -> openai.AsyncOpenAI:
@@ -40,6 +47,9 @@ def connect(base_url: str, api_key: str, timeout: float) -> openai.AsyncOpenAI:
         timeout=timeout,
         max_retries=0,
         # aiohttp below it: half the processor time of the default, and it keeps every connection that is in use
-        http_client=openai.DefaultAioHttpClient(trust_env=host not in _LOOPBACK),  # loopback: through no proxy
+        http_client=openai.DefaultAioHttpClient(
+            trust_env=host not in _LOOPBACK,  # loopback: through no proxy
+            follow_redirects=False,  # texts and key go where the user said
+        ),
         default_headers=cast(Any, _NOT_SENT),
     )

@@ -3,7 +3,7 @@
 import openai
 
 from finegrade.errors import InputError
-from finegrade.llm.failures import timed_out
+from finegrade.llm.failures import StrangeAnswerError, timed_out
 
 
 def explain(host: str, error: openai.OpenAIError, lost: str) -> InputError:
@@ -16,6 +16,8 @@ def explain(host: str, error: openai.OpenAIError, lost: str) -> InputError:
     """
     if isinstance(error, openai.APIStatusError):
         return explain_status(host, error.status_code)
+    if isinstance(error, StrangeAnswerError):
+        return strange(host)
     if timed_out(error):
         got, remedy = "no answer in time", "Raise llm.timeout, or lower llm.concurrency."
     elif isinstance(error, openai.APIConnectionError):
@@ -34,6 +36,8 @@ def explain_status(host: str, status: int) -> InputError:
     """
     if status in (401, 403):
         return _no_reply(host, "a refusal of the key", "Set the environment variable that llm.api_key_env names.")
+    if 300 <= status < 400:
+        return _no_reply(host, "a redirection", "Name the address that it leads to in llm.base_url.")
     if status == 429:
         return _no_reply(host, "HTTP status 429", "Lower llm.concurrency, or see to your quota.")
     return _no_reply(host, f"HTTP status {status}", "Check llm.model and the server's log.")

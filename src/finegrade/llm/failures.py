@@ -2,6 +2,8 @@
 
 import random
 import re
+import time
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import openai
@@ -11,11 +13,20 @@ REFUSALS = (400, 413, 422)
 
 ATTEMPTS, ATTEMPTS_OVERLOADED = 5, 9
 """Failures of one request after which it is set aside; or everything stops, where nobody else was answered meanwhile.
-Those of a server that has too much to do come with longer and longer pauses, about three minutes in all."""
+Those of a server that has too much to do, or has answered and does so no more, come with longer and longer pauses,
+about three minutes in all."""
+
+
+class StrangeAnswerError(openai.OpenAIError):
+    """An answer with status 200 that is no completion."""
+
 
 _OVERLOADED = (429, 503)
 _OUT_OF_QUOTA = "insufficient_quota"
 _LONGEST_PAUSE = 60.0  # seconds
+LONGEST_ASKED_PAUSE = 600.0
+"""Seconds of the pause that a server asks for (Retry-After) that are waited at most."""
+
 _NUMBER = re.compile(r"\d{1,9}(\.\d+)?")
 
 
@@ -46,7 +57,9 @@ class Patience:
         self.others_were_answered = answered > self._answered_first
         if not is_overload(error):
             self._failures += 1
-            return _pause(error, self._failures) if self._failures < self._attempts else None
+            gone = answered > 0 and not self.others_were_answered  # it was there: it may come back
+            most = max(self._attempts, ATTEMPTS_OVERLOADED) if gone else self._attempts
+            return _pause(error, self._failures) if self._failures < most else None
         if answered > self._answered_last:  # it does its work, and this one's turn will come
             self._answered_last, self._failures_overloaded = answered, 0
         self._failures_overloaded += 1
@@ -65,6 +78,12 @@ def is_free(error: BaseException) -> bool:
     """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
     never_arrived = isinstance(_below(error), aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     return isinstance(error, openai.APIStatusError) or never_arrived
+
+
+def is_about_one(error: openai.OpenAIError) -> bool:
+    """Whether a failure may be one request's own: the server is there, and has not too much to do."""
+    of_server = isinstance(error, openai.APIStatusError) and error.status_code >= 500 and not is_overload(error)
+    return of_server or isinstance(error, StrangeAnswerError)
 
 
 def timed_out(error: openai.OpenAIError) -> bool:
@@ -92,7 +111,16 @@ def status_passes(status: int, code: object) -> bool:
 def asked_pause(error: openai.OpenAIError) -> float:
     """Seconds that the server asks for, within reason; 0 where it names none."""
     asked: str = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
-    return min(float(asked), _LONGEST_PAUSE) if _NUMBER.fullmatch(asked) else 0.0
+    seconds = float(asked) if _NUMBER.fullmatch(asked) else _seconds_until(asked)
+    return min(max(0.0, seconds), LONGEST_ASKED_PAUSE)
+
+
+def _seconds_until(date: str) -> float:
+    """Of an HTTP date; 0 for anything else."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _below(error: BaseException) -> BaseException | None:

@@ -119,6 +119,8 @@ def _parsed(text: str) -> Any:
         value = repair_json(text, return_objects=True)
     except (ValueError, RecursionError, LookupError, TypeError):
         value = None
+    if isinstance(value, list):  # it said more than one thing
+        value = next((one for one in value if isinstance(one, dict)), None)
     if not isinstance(value, dict):
         raise UnreadableError(NOT_THE_JSON, "It is not one JSON object.")
     return value
