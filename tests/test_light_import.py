@@ -10,8 +10,8 @@ import pytest
 HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "onnxruntime", "matplotlib")
 DATA_HALF = (
     "config", "records", "store", "sources.pairs", "sources.python_docs", "sources.splitting", "seeding", "llm.client",
-    "llm.ledger", "llm.embedded", "prompts", "gates", "mining", "synthesis", "verification", "catalogue", "fetching",
-    "text", "rows",
+    "llm.ledger", "llm.embedded", "prompts", "sample_gates", "mining", "synthesis", "verification", "catalogue",
+    "fetching", "text", "rows",
 )  # fmt: skip
 
 

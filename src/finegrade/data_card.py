@@ -1,7 +1,8 @@
 """The data card: who wrote the samples, how they were asked, what there is of each level and source, what it cost."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from finegrade.catalogue import CATALOGUE
 from finegrade.durable import replacing
 from finegrade.records import Sample
 from finegrade.store import STAGES, RunFolder
-from finegrade.text import for_markdown
+from finegrade.text import for_markdown, without_control_signs
 
 _ASKING_STAGES = ("tasks", "queries", "synthesize")
 
@@ -18,7 +19,7 @@ _ASKING_STAGES = ("tasks", "queries", "synthesize")
 def write_data_card(
     run: RunFolder, folder: Path, samples: Iterable[Sample], rows: Mapping[str, int], verified: bool
 ) -> None:
-    """Writes ``README.md`` beside the data. Of the samples it holds counts only, of the prompts every word.
+    """Writes ``README.md`` beside the data. Of the samples it holds counts only, of the prompts what they begin with.
 
     Args:
         run: Where they were made.
@@ -33,26 +34,29 @@ def write_data_card(
         negatives.update((negative.level, negative.source) for negative in sample.negatives)
         kinds[sample.kind or "pairs of the source"] += 1
     made = run.record("synthesize")["details"]
+    asked = {name: run.record(name)["details"] for name in _ASKING_STAGES if run.path(STAGES, f"{name}.json").is_file()}
     lines = [
         *("---", "task_categories:", "- sentence-similarity", "- feature-extraction", "configs:"),
         *(f"- config_name: {name}\n  data_files: {file}" for name, file in _configurations(rows).items()),
         *("---", "", "# Graded negatives, made by finegrade", ""),
         f"finegrade {__version__}; negatives {'verified' if verified else 'NOT verified'}; "
-        f"the LLM was {for_markdown(made['model'])}, mode {made['mode']}, {made['levels']} levels "
-        f"(level {made['levels']} is the hardest, N1).",
+        f"{_writer(made)}, {made['levels']} levels (level {made['levels']} is the hardest, N1). "
+        "What the run tests with is not in it.",
         "",
         *_table("file", "rows", rows.items()),
         *_table("kind", "samples", kinds.most_common()),
         *_levels(negatives),
-        *_costs(run),
+        *_costs(asked),
         *_table("set aside", "texts", made["set_aside"].items()),
         *_probe(made["probe"]),
         "## Prompts",
         "",
-        *(f"**{name}**: {for_markdown(text)}\n" for name, text in made["prompts"].items()),
+        "What each kind of request begins with; the task, the texts and the draws follow.",
+        "",
+        *(f"**{name}**: {for_markdown(without_control_signs(text))}\n" for name, text in _prompts(asked)),
         "## Licence",
         "",
-        _licence(made["model"]),
+        _licence(made),
         "",
     ]
     with replacing(folder / "README.md") as path:
@@ -68,13 +72,27 @@ def _levels(negatives: Counter[tuple[int, str]]) -> list[str]:
     return _table("level | source", "negatives", entries)
 
 
-def _costs(run: RunFolder) -> list[str]:
+def _writer(made: Mapping[str, Any]) -> str:
+    if not made["orders"]:
+        return "no LLM wrote any of them"
+    return f"the LLM was {_name(made['model'])}, mode {made['mode']}"
+
+
+def _name(model: str) -> str:
+    return for_markdown(without_control_signs(model))
+
+
+def _prompts(asked: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    return chain.from_iterable(details.get("prompts", {}).items() for details in asked.values())
+
+
+def _costs(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Of all that was ever asked in the run folder, replies that were set aside included."""
     entries = []
-    for stage in _ASKING_STAGES:
-        if run.path(STAGES, f"{stage}.json").is_file() and (usage := run.record(stage)["details"].get("usage")):
+    for stage, details in asked.items():
+        if usage := details.get("usage"):
             tokens = f"{usage['prompt_tokens']:,} | {usage['completion_tokens']:,}"
-            entries.append((f"{stage} | {usage['requests']:,} | {tokens}", usage.get("cost", 0)))
+            entries.append((f"{stage} | {usage['requests']:,} | {tokens}", usage["cost"] or "no prices named"))
     return _table("stage | requests | tokens in | tokens out", "cost", entries)
 
 
@@ -84,16 +102,22 @@ def _probe(found: Mapping[str, float | None]) -> list[str]:
 
 
 def _table(left: str, right: str, entries: Iterable[tuple[str, Any]]) -> list[str]:
-    rows = [f"| {name} | {value:,} |" for name, value in entries]
+    rows = [f"| {name} | {value if isinstance(value, str) else f'{value:,}'} |" for name, value in entries]
     if not rows:
         return []
     return [f"| {left} | {right} |", "|---" * (left.count("|") + 2) + "|", *rows, ""]
 
 
-def _licence(model: str) -> str:
+def _licence(made: Mapping[str, Any]) -> str:
+    own = (
+        "What comes from the source's own documents and pairs stands under the licence that they had before. finegrade "
+        "claims nothing of it."
+    )
+    if not made["orders"]:
+        return own
+    model = made["model"]
     known = f" ({CATALOGUE[model].licence})" if model in CATALOGUE else ""
     return (
-        f"What {for_markdown(model)} wrote stands under the terms of that model and its provider{known}: some forbid "
-        "that their output trains other models. What comes from the source's own documents and pairs stands under the "
-        "licence that they had before. finegrade claims nothing of either."
+        f"What {_name(model)} wrote stands under the terms of that model and its provider{known}: some forbid that "
+        f"their output trains other models. {own}"
     )

@@ -1,7 +1,7 @@
 """``finegrade export --data``: a run's samples in the forms that other tools read."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,26 @@ import pyarrow.parquet as pq
 from finegrade.console import say
 from finegrade.data_card import write_data_card
 from finegrade.durable import replacing
-from finegrade.errors import InputError
 from finegrade.records import Sample
 from finegrade.row_files import iterate_rows
-from finegrade.store import SAMPLES, VERIFIED, RunFolder
+from finegrade.store import SAMPLES, STAGES, VERIFIED, RunFolder
 
 FLAT, TRIPLETS, FLAG_EMBEDDING, EXCHANGE = "flat.parquet", "triplets.parquet", "flagembedding.jsonl", "samples.jsonl"
 _AT_ONCE = 1_000  # rows
+_LINE_ENDS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}  # some readers take them for such
 
 
 def export_data(root: Path, output: Path | None) -> None:
     """Writes a folder with the run's samples: verified ones where the run has them.
 
+    What tests (``test_samples/``) stays in the run folder: it is not to be trained on.
+
     - ``flat.parquet``: anchor, positive, negative_1 .. negative_L (easiest first), as sentence-transformers reads them;
-      only samples that have all levels, because it takes no gaps.
+      only samples that have all levels, because it takes no gaps. Every column is a text to it: the instruction of a
+      task is in the two files below.
     - ``triplets.parquet``: anchor, positive, negative; a row for each negative, easiest levels first within a sample.
-    - ``flagembedding.jsonl``: query, pos, neg (hardest first), prompt; as FlagEmbedding reads them.
+    - ``flagembedding.jsonl``: query, pos, neg (hardest first), prompt; as FlagEmbedding reads them; only samples that
+      have a negative.
     - ``samples.jsonl``: everything that finegrade knows of each sample.
     - ``README.md``: the data card.
 
@@ -36,26 +40,32 @@ def export_data(root: Path, output: Path | None) -> None:
         output: The folder to write; None: ``data`` in the run folder.
 
     Raises:
-        InputError: The run has no samples.
+        InputError: The run has no samples, or ones that do not belong together: synthesize or verify was broken off, or
+            has to run again.
     """
-    run, folder = RunFolder(root), output or root / "data"
-    made = run.record("synthesize")["details"]
-    verified = run.path(VERIFIED).is_file()
+    run = RunFolder(root)
+    run.record("synthesize")  # before a folder is made where there is no run
+    with run.locked():
+        _export(run, output or root / "data")
+
+
+def _export(run: RunFolder, folder: Path) -> None:
+    levels = run.holding("synthesize")["details"]["levels"]
+    verified = run.path(STAGES, "verify.json").is_file()
+    if verified:
+        run.holding("verify")
     source = run.path(VERIFIED if verified else SAMPLES)
-    if not source.exists():
-        remedy = "Run `finegrade synthesize` again."
-        raise InputError(str(source), got="no samples", wanted="what synthesize wrote", remedy=remedy)
 
     def samples() -> Iterator[Sample]:
         return iterate_rows(source, Sample)
 
-    levels = made["levels"]
     negatives = [f"negative_{level}" for level in range(1, levels + 1)]
+    with_negatives = (sample for sample in samples() if sample.negatives)
     rows = {
         FLAT: _write_table(folder / FLAT, ["anchor", "positive", *negatives], _flat(samples(), levels)),
         TRIPLETS: _write_table(folder / TRIPLETS, ["anchor", "positive", "negative"], _triplets(samples())),
-        FLAG_EMBEDDING: _write_jsonl(folder / FLAG_EMBEDDING, samples(), _for_flag_embedding),
-        EXCHANGE: _write_jsonl(folder / EXCHANGE, samples(), lambda sample: sample.model_dump(mode="json")),
+        FLAG_EMBEDDING: _write_jsonl(folder / FLAG_EMBEDDING, map(_for_flag_embedding, with_negatives)),
+        EXCHANGE: _write_jsonl(folder / EXCHANGE, (sample.model_dump(mode="json") for sample in samples())),
     }
     write_data_card(run, folder, samples(), rows, verified)
     say(", ".join(f"{name}: {number:,} rows" for name, number in rows.items()))
@@ -65,7 +75,7 @@ def export_data(root: Path, output: Path | None) -> None:
 def _flat(samples: Iterable[Sample], levels: int) -> Iterator[tuple[str, ...]]:
     for sample in samples:
         texts = {negative.level: negative.text for negative in sample.negatives}
-        if len(texts) == levels:
+        if texts.keys() == set(range(1, levels + 1)):
             yield (sample.query, sample.positive, *(texts[level] for level in sorted(texts)))
 
 
@@ -91,10 +101,10 @@ def _write_table(path: Path, columns: list[str], rows: Iterator[tuple[str, ...]]
     return number
 
 
-def _write_jsonl(path: Path, samples: Iterable[Sample], row_of: Callable[[Sample], dict[str, Any]]) -> int:
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     number = 0
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for sample in samples:
-            file.write(json.dumps(row_of(sample), ensure_ascii=False) + "\n")
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
             number += 1
     return number

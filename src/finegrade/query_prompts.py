@@ -18,7 +18,7 @@ STYLES = {
 
 MAX_QUERY_CHARS = 160
 
-_SYSTEM = (
+SYSTEM = (
     "You know how people use search boxes. You get a passage. Write searches of people who have not seen it and for "
     "whom it is the answer, in the passage's language. Name the thing that it is about: a search that many passages "
     "could answer is useless. Use other words than the passage where people would. Never speak of the passage itself. "
@@ -53,7 +53,7 @@ def query_request(text: str, styles: Sequence[str], settings: RequestSettings) -
     The fixed part comes first, so that a server's prompt cache takes it.
     """
     told = "; ".join(f"{style}: {STYLES[style]}" for style in styles)
-    messages = [Message(role="system", content=f"{_SYSTEM}{told}.")]
+    messages = [Message(role="system", content=f"{SYSTEM}{told}.")]
     for passage, answers in _EXAMPLES:
         messages.append(Message(role="user", content=f"passage: {passage}"))
         messages.append(Message(role="assistant", content=json.dumps({style: answers[style] for style in styles})))

@@ -16,7 +16,7 @@ from finegrade.llm.asking import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.query_gates import query_refusal
-from finegrade.query_prompts import queries_form, query_request
+from finegrade.query_prompts import SYSTEM, queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
 from finegrade.row_files import read_rows, write_lines, write_rows
 from finegrade.sources.document_seeds import labelled_pairs
@@ -81,6 +81,7 @@ def write_queries(config: Config, run: RunFolder) -> None:
             "styles": dict(Counter(query.style for query in kept)),
             "set_aside": dict(reasons.most_common()),
             "usage": usage,
+            "prompts": {"queries": SYSTEM},
         }
         stage.finish([run.path(QUERIES), run.path(QUERIES_SET_ASIDE)], details)
         say(

@@ -30,7 +30,7 @@ LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 
-FORMAT = 1
+FORMAT = 2
 """Part of every fingerprint: raised when the meaning of a stage's files changes."""
 
 
@@ -46,15 +46,17 @@ class Stage:
         done: Whether a finished result with the same fingerprint is there.
     """
 
-    def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str, done: bool) -> None:
-        self.run, self.name, self.fingerprint, self.done = run, name, wanted_fingerprint, done
+    def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str, inputs: Mapping[str, str]) -> None:
+        self.run, self.name, self.fingerprint, self._inputs = run, name, wanted_fingerprint, inputs
         self._record_path = run.path(STAGES, f"{name}.json")
         self._clock_path = run.path(STAGES, f".{name}.clock.json")
         record = _read_record(self._record_path)
+        changed = _changed(run, record, wanted_fingerprint)
+        self.done = not changed
         if self.done and record:
             say(f"{name}: kept from {record['finished']}, nothing it reads has changed")
         elif record:
-            say(f"{name}: its settings or inputs have changed, runs again")
+            say(f"{name}: {changed}, runs again")
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -90,6 +92,7 @@ class Stage:
             "fingerprint": self.fingerprint,
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": round(seconds, 2),
+            "inputs": dict(self._inputs),
             "outputs": {str(path.relative_to(self.run.root)): file_hash(path) for path in outputs},
             "details": dict(details),
         }
@@ -154,6 +157,21 @@ class RunFolder:
             raise InputError(str(self.root), got="none", wanted=wanted, remedy=remedy)
         return record
 
+    def holding(self, stage: str) -> dict[str, Any]:
+        """The record of a finished stage that has all it wrote, from what the stages before it have now.
+
+        Raises:
+            InputError: The stage has not finished, or something has changed since.
+        """
+        record = self.record(stage)
+        made_from = record.get("inputs", {stage: ""})
+        changed = [name for name, found in made_from.items() if fingerprint(self.record(name)["outputs"]) != found]
+        if changed or not _whole(self, record):
+            got = f"one that was made from another result of {changed[0]}" if changed else "one that lacks files"
+            remedy = f"Run `finegrade {command_of(stage)}` again."
+            raise InputError(f"{self.root}: {stage}", got=got, wanted="a finished stage that holds", remedy=remedy)
+        return record
+
     def stage(self, name: str, settings: Mapping[str, Any], after: Sequence[str] = ()) -> Stage:
         """Begins a stage, or finds it done.
 
@@ -165,16 +183,15 @@ class RunFolder:
         Raises:
             InputError: An earlier stage has not finished, or this one may not work (``only``) and does not hold.
         """
-        inputs = {stage: self.record(stage)["outputs"] for stage in after}
+        inputs = {stage: fingerprint(self.record(stage)["outputs"]) for stage in after}
         wanted_fingerprint = fingerprint(name, settings, inputs)
-        done = _holds(self, name, wanted_fingerprint)
-        if not done and self._only not in (None, command_of(name)):
-            known = self.path(STAGES, f"{name}.json").is_file()
-            got = "other settings or inputs than it was made with" if known else "none"
+        changed = _changed(self, _read_record(self.path(STAGES, f"{name}.json")), wanted_fingerprint)
+        if changed and self._only not in (None, command_of(name)):
+            got = f"a result that does not hold, {changed}" if self.path(STAGES, f"{name}.json").is_file() else "none"
             remedy = f"Run `finegrade {command_of(name)}` first, or `finegrade run`."
             raise InputError(f"{self.root}: {name}", got=got, wanted="a finished stage that holds", remedy=remedy)
         self.path(STAGES).mkdir(parents=True, exist_ok=True)
-        return Stage(self, name, wanted_fingerprint, done)
+        return Stage(self, name, wanted_fingerprint, inputs)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -191,12 +208,13 @@ def command_of(stage: str) -> str:
     return {"train": "train", "score": "evaluate"}.get(stage.partition("-")[0], stage)
 
 
-def _holds(run: RunFolder, stage: str, wanted_fingerprint: str) -> bool:
-    """Whether a finished result with this fingerprint is there, whole."""
-    record = _read_record(run.path(STAGES, f"{stage}.json"))
-    if record is None or not record.keys() >= {"finished", "outputs", "details"}:
-        return False
-    return bool(record["fingerprint"] == wanted_fingerprint) and _whole(run, record)
+def _changed(run: RunFolder, record: Mapping[str, Any] | None, wanted_fingerprint: str) -> str:
+    """What has changed since a stage finished; empty where a result with this fingerprint is there, whole."""
+    if record is None or not record.keys() >= {"finished", "inputs", "outputs", "details"}:
+        return "its record is damaged"
+    if record["fingerprint"] != wanted_fingerprint:
+        return "its settings or inputs have changed"
+    return "" if _whole(run, record) else "what it wrote is gone or was changed"
 
 
 def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:

@@ -69,7 +69,7 @@ GENRES = (
 )  # fmt: skip
 """Kinds of text, for variety within one domain."""
 
-_SYSTEM = (
+SYSTEM = (
     "You think up tasks for a text-embedding model. A task says what is given (the query) and what is to be found (the "
     "text), so concretely that somebody could write examples of it: for whom, of what kind the texts are, and what "
     "makes a text the right one. Tasks of one reply are about different subjects, kinds of text and users. No task is "
@@ -119,7 +119,7 @@ def tasks_request(
     )
     return ChatRequest(
         **dict(settings),
-        messages=(Message(role="system", content=_SYSTEM), Message(role="user", content=told)),
+        messages=(Message(role="system", content=SYSTEM), Message(role="user", content=told)),
         max_tokens=_TOKENS_A_TASK * number + 50,
         reply_schema=_schema(number),
     )

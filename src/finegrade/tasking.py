@@ -24,6 +24,7 @@ from finegrade.task_prompts import (
     GENRES,
     MAX_DESCRIPTION,
     MAX_INSTRUCTION,
+    SYSTEM,
     WHAT,
     WrittenTask,
     WrittenTasks,
@@ -84,7 +85,12 @@ def write_tasks(config: Config, run: RunFolder) -> None:
         write_rows(run.path(TASKS), tasks, Task)
         reasons = Counter(row.reason for row in set_aside)
         kinds = Counter(task.kind for task in tasks)
-        details = {"kinds": dict(kinds), "set_aside": dict(reasons.most_common()), "usage": usage}
+        details = {
+            "kinds": dict(kinds),
+            "set_aside": dict(reasons.most_common()),
+            "usage": usage,
+            "prompts": {"tasks": SYSTEM},
+        }
         stage.finish([run.path(TASKS), run.path(TASKS_SET_ASIDE)], details)
         listed = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
         say(f"tasks: {len(tasks):,} of {config.tasks.number:,} wanted ({listed}), {len(set_aside):,} set aside")

@@ -10,7 +10,7 @@ from finegrade.llm.asking import Ask, request_settings
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.orders import Order
-from finegrade.prompts import SIBLING_SYSTEM, Passage, sibling_request
+from finegrade.prompts import SIBLING_EXAMPLES, SIBLING_SYSTEM, Passage, sibling_request
 from finegrade.records import Negative, Record, SetAside, Side
 from finegrade.sample_gates import NegativeGates, pair_refusal, rephrasing_refusal
 from finegrade.sample_prompts import (
@@ -208,13 +208,16 @@ class Writer:
 
 
 def prompts_used(config: Config) -> dict[str, str]:
-    """What the requests of a configuration begin with: for the data card."""
+    """What the requests of a configuration begin with, and their examples: for the data card."""
+    names: list[str] = []
+    found: dict[str, str] = {}
     if config.writing_mode == "sibling":
-        names, found = [], {"sibling": SIBLING_SYSTEM}
-    elif config.source.is_tasks:
-        names, found = ["sample"] if config.writing_mode == "one-call" else ["pair", "negatives"], {}
+        examples = ("\n".join(example) for example in SIBLING_EXAMPLES)
+        found = {"sibling": SIBLING_SYSTEM} | {f"sibling, example {i}": text for i, text in enumerate(examples, 1)}
+    elif config.source.is_tasks:  # of what tests only the pair is asked for
+        names = ["pair", "sample" if config.writing_mode == "one-call" else "negatives"]
     else:
-        names, found = ["negatives"], {}
+        names = ["negatives"]
     names += ["style guard"] if config.synthesis.style_guard else []
     levels = {} if found else flaws(config.synthesis.levels)
     found |= {name: PROMPTS[name] for name in names}
