@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.assembling import Counts, Repeats, samples_of_seeds, samples_of_tasks
+from finegrade.assembling import Counts, samples_of_seeds, samples_of_tasks
 from finegrade.config_file import parse_config
 from finegrade.orders import sources_of
 from finegrade.records import Negative, Seed, SetAside
+from finegrade.repeats import Repeats
 from finegrade.text import content_hash, normalised
 from finegrade.writing import Draft
 
@@ -106,6 +107,46 @@ def test_the_test_side_wins_wherever_it_stands(tmp_path):
         left, late = without(drafts, tmp_path, "train")
         assert left == []
         assert [row.sample for row in late] == [train.id]
+
+
+def test_a_label_is_right_for_many_queries(tmp_path):
+    """It repeats where the query does, too; a long text repeats by itself."""
+    label, other = "Billing department", "Repairs"
+    drafts = [
+        draft(i, kind="long-short", positive=label, negatives=(negative(4, other), negative(1, "Sales")))
+        for i in range(9)
+    ]
+    assert without(drafts, tmp_path) == (drafts, [])
+    long = passage(7, *THINGS[:8])
+    left, _ = without([one.model_copy(update={"positive": long}) for one in drafts], tmp_path)
+    assert len(left) == 1
+
+
+@pytest.mark.parametrize("of", ["query", "positive"])
+@pytest.mark.parametrize("as_", ["query", "positive", "negative"])
+def test_nothing_of_what_tests_is_in_what_trains(tmp_path, of, as_):
+    """Also where it has another role there, as in a pair of equal sentences that is turned around."""
+    test = draft(1, levels=(), side="test", kind="sts")
+    text = getattr(test, of).upper()
+    change = {"negatives": (negative(4, text), *draft(0).negatives[1:])} if as_ == "negative" else {as_: text}
+    train = draft(0, kind="sts", **change)
+    left, late = without([train, test], tmp_path)
+    assert [row.level for row in late] == [4 if as_ == "negative" else None]
+    assert left == ([train.model_copy(update={"negatives": train.negatives[1:]})] if as_ == "negative" else [])
+    assert without([train, test], tmp_path, "test") == ([test], [])
+
+
+def test_query_and_positive_of_one_sample_may_be_nearly_the_same(tmp_path):
+    for side in ("train", "test"):
+        one = draft(1, levels=(), side=side, kind="sts", positive=draft(1).query.replace("?", " now"))
+        assert without([one], tmp_path, side) == ([one], [])
+
+
+def test_what_goes_as_a_whole_leaves_room_for_others(tmp_path):
+    first, gone, last = draft(0), draft(1, query=draft(0).query), draft(2, negatives=draft(1).negatives)
+    left, late = without([first, gone, last], tmp_path)
+    assert left == [first, last]
+    assert [row.sample for row in late] == [gone.id]
 
 
 def test_what_repeats_in_the_user_s_own_data_stays(tmp_path):
@@ -250,6 +291,14 @@ def test_levels_of_tasks_that_are_the_corpus_s_are_mined_from_the_samples_beside
         assert levels_of(sample).items() >= {(4, "llm"), (3, "llm"), (1, "random")}
         assert {n.text for n in sample.negatives if n.source != "llm"} <= positives - {sample.positive}
         assert {groups[n.text] for n in sample.negatives if n.source == "random"}.isdisjoint({sample.group})
+
+
+def test_a_text_of_the_corpus_that_the_llm_wrote_too_is_not_taken_twice():
+    """The level stays empty: two levels of a sample are two texts."""
+    drafts, mixed = [draft(i, levels=(4,)) for i in range(60)], {"sources": {"1": {"random": 1}, "2": {"mined": 1}}}
+    mined = next(one.text for one in of_tasks(drafts, **mixed)[0].negatives if one.level == 2)
+    same = draft(0, negatives=(negative(4, mined.upper() + "!"),))
+    assert levels_of(of_tasks([same, *drafts[1:]], **mixed)[0]) == {1: "random", 4: "llm"}
 
 
 def test_mixed_sources_take_what_was_drawn_for_each_sample():

@@ -48,7 +48,7 @@ RANKS: dict[str, int] = {
             "evaluation.row_scores",
             "sample_gates",
             "writing ray_keeper estimating",
-            "drafting assembling",
+            "drafting assembling repeats",
             "ray_engine",
             # the stages: never one another
             "shading fitting data_export tasking importing querying seeding synthesis verification training "

@@ -84,6 +84,39 @@ def test_of_many_texts_the_near_ones_are_found_and_no_others(tmp_path, monkeypat
     assert sum(found[300:]) >= 98
 
 
+def test_a_text_that_nobody_watches_counts_for_those_after_it(tmp_path):
+    dice = random.Random(3)
+    one, other = text(dice, 40), text(dice, 40)
+    with NearDuplicates(tmp_path / "signatures") as found:
+        found.add([one])
+        found.add([other, one], watched=False)
+        found.add([other])
+        assert found.flags().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("changed", "found_at_least"), [(0.02, 0.99), (0.04, 0.9)])
+def test_how_many_near_duplicates_are_found(tmp_path, changed, found_at_least):
+    """Also where many texts share a band: a text is compared with the first of it, and with the one before."""
+    dice = random.Random(4)
+    originals = [text(dice, 60).split() for _ in range(300)]
+    copies = [[word if dice.random() > changed else dice.choice(WORDS) for word in one] for one in originals]
+    near = [similarity(" ".join(a), " ".join(b)) >= 0.85 for a, b in zip(originals, copies, strict=True)]
+    found = flags(tmp_path, map(" ".join, originals), map(" ".join, copies))[300:]
+    assert sum(near) > 100
+    assert sum(a and b for a, b in zip(near, found, strict=True)) >= found_at_least * sum(near)
+
+
+@settings(max_examples=20, deadline=None)
+@given(texts=st.lists(st.sampled_from([text(random.Random(i % 7), 12) + f" {i % 3}" for i in range(40)]), max_size=40))
+def test_how_many_are_sorted_at_once_changes_nothing(tmp_path_factory, texts):
+    folder = tmp_path_factory.mktemp("parts")
+    whole = flags(folder, texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "_AT_ONCE", 3)
+        patch.setattr(near_duplicates, "_COMPARED_AT_ONCE", 2)
+        assert flags(folder, texts) == whole
+
+
 def test_no_texts(tmp_path):
     assert flags(tmp_path) == []
     assert flags(tmp_path, []) == []

@@ -8,7 +8,7 @@ from finegrade.config_file import parse_config
 from finegrade.drawing import draw
 from finegrade.levels import flaws
 from finegrade.orders import Order, sources_of
-from finegrade.records import Seed, Task
+from finegrade.records import MAX_SET_ASIDE, Seed, Task
 from finegrade.writing import Writer
 from scripted import ScriptedLLM, asked, reply, wanted
 from test_sample_gates import GERMAN, NEGATIVE, POSITIVE, QUERY
@@ -344,6 +344,11 @@ def test_json_that_is_only_broken_is_mended():
     written, llm = write(TASK, f"```json\n{whole[:-1]},}}\n```", mode="one-call")
     assert by_level(written.draft) == TEXTS
     assert len(llm.requests) == 1
+
+
+def test_of_a_reply_of_millions_the_beginning_is_set_aside():
+    written, _ = write(TASK, "x" * 3_000_000, mode="one-call")
+    assert [len(row.text) for row in written.set_aside] == [MAX_SET_ASIDE]
 
 
 def test_a_reply_that_was_cut_ends_with_its_last_whole_sentence_or_is_set_aside():

@@ -1,84 +1,20 @@
-"""Drafts become samples: what repeats another sample goes, what the LLM did not write the corpus gives."""
+"""Drafts become samples: what the LLM did not write the corpus gives."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.console import Meter
 from finegrade.mining import Miner
-from finegrade.near_duplicates import NearDuplicates
 from finegrade.orders import sources_of
-from finegrade.records import Negative, Sample, Seed, SetAside, Side, Source
-from finegrade.text import content_hash
+from finegrade.records import Negative, Sample, Seed, SetAside, Source
+from finegrade.sample_gates import SAME
+from finegrade.text import content_hash, jaccard, shingles
 from finegrade.writing import Draft
-
-_AT_ONCE = 1_000  # drafts
 
 MINED_TOGETHER = 2_000
 """Samples of tasks that are each other's corpus: enough for all rank bands, and memory stays flat."""
-
-
-class Repeats:
-    """Which texts of the drafts are nearly the same as one of an earlier draft.
-
-    Those that test come first, so that it is what trains that gives way. Queries and positives count only where the LLM
-    wrote them: what repeats in the user's own data was there before.
-
-    Args:
-        drafts: Called for each pass over all of them.
-        folder: For the signatures, while they are computed.
-    """
-
-    def __init__(self, drafts: Callable[[], Iterator[Draft]], folder: Path) -> None:
-        self._drafts = drafts
-        with (
-            NearDuplicates(folder / "queries") as queries,
-            NearDuplicates(folder / "positives") as positives,
-            NearDuplicates(folder / "negatives") as negatives,
-        ):
-            ordered = self._ordered()
-            while some := list(islice(ordered, _AT_ONCE)):
-                queries.add(draft.query for draft in some if draft.kind)
-                positives.add(draft.positive for draft in some if draft.kind)
-                negatives.add(negative.text for draft in some for negative in draft.negatives)
-            self._queries, self._positives, self._negatives = queries.flags(), positives.flags(), negatives.flags()
-
-    def without(self, side: Side, set_aside: Callable[[SetAside], None]) -> Iterator[Draft]:
-        """The drafts of a side, without what repeats.
-
-        Args:
-            side: Those that train, or those that test.
-            set_aside: Told of everything that is left out.
-        """
-        pair = negative = 0
-        for draft in self._ordered():
-            flags = self._negatives[negative : negative + len(draft.negatives)]
-            negative += len(draft.negatives)
-            reason = ""
-            if draft.kind:
-                of_query, of_positive = self._queries[pair], self._positives[pair]
-                reason = "query of another sample" if of_query else "positive of another sample" if of_positive else ""
-                pair += 1
-            if draft.side != side:
-                continue
-            if reason:
-                set_aside(_aside(draft, None, f"nearly the {reason}", draft.query))
-                continue
-            for one, flagged in zip(draft.negatives, flags, strict=True):
-                if flagged:
-                    set_aside(_aside(draft, one.level, "nearly the negative of another sample", one.text))
-            kept = tuple(one for one, flagged in zip(draft.negatives, flags, strict=True) if not flagged)
-            yield draft.model_copy(update={"negatives": kept})
-
-    def _ordered(self) -> Iterator[Draft]:
-        for side in ("test", "train"):
-            yield from (draft for draft in self._drafts() if draft.side == side)
-
-
-def _aside(draft: Draft, level: int | None, reason: str, text: str) -> SetAside:
-    return SetAside(sample=draft.id, query=draft.query, level=level, reason=reason, text=text)
 
 
 def samples_of_seeds(
@@ -129,13 +65,16 @@ def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Count
 
 
 def _sample(draft: Draft, fill: Iterable[Negative], mined: Sequence[Negative]) -> Sample:
-    """What the LLM wrote takes its levels; of the others ``fill`` has some."""
+    """What the LLM wrote takes its levels; of the others ``fill`` has some, as far as they are other texts."""
     written = {negative.level for negative in draft.negatives}
+    known = [shingles(negative.text, 3) for negative in draft.negatives]
+    others = (one for one in fill if one.level not in written)
+    filled = (one for one in others if all(jaccard(shingles(one.text, 3), own) < SAME for own in known))
     return Sample(
         id=content_hash(draft.query, draft.positive),
         query=draft.query,
         positive=draft.positive,
-        negatives=_easiest_first((*(one for one in fill if one.level not in written), *draft.negatives)),
+        negatives=_easiest_first((*filled, *draft.negatives)),
         group=draft.group,
         hardest_mined=_hardest(mined),
         kind=draft.kind,

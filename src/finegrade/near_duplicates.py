@@ -2,7 +2,8 @@
 
 A text is the set of its runs of five signs; the share of equal places in two signatures estimates the Jaccard
 similarity of two sets (Broder, 1997). Texts that agree in all places of one band are compared (locality-sensitive
-hashing: eight bands of four places find pairs of similarity 0.8 with probability 0.98). Memory does not grow with the
+hashing: pairs of similarity 0.8 share one of eight bands of four places with probability 0.98; then the estimate
+decides, which at 0.8 is a toss, and at 0.9 nearly always right). Memory does not grow with the
 texts: signatures lie in a file, and the bands are sorted in parts.
 """
 
@@ -23,10 +24,10 @@ SIMILAR = 0.8
 RUN, BANDS, ROWS = 5, 8, 4
 PLACES = BANDS * ROWS
 
-_AT_ONCE = 1 << 22
-"""Signatures of a band that are sorted together."""
+_AT_ONCE = 1 << 19
+"""Signatures of a band that are sorted together: about a hundred bytes each, while it lasts."""
 
-_COMPARED_AT_ONCE = 1 << 17
+_COMPARED_AT_ONCE = 1 << 14
 _SIGNED_AT_ONCE = 1_000  # texts
 _READ_AT_ONCE = 1 << 16  # signatures
 
@@ -74,6 +75,7 @@ class NearDuplicates:
 
     def __init__(self, path: Path) -> None:
         self._path, self._number = path, 0
+        self._watched = bytearray()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("wb")
 
@@ -86,15 +88,21 @@ class NearDuplicates:
         self._file.close()
         self._path.unlink(missing_ok=True)
 
-    def add(self, texts: Iterable[str]) -> None:
-        """More texts; they are numbered in the order in which they come."""
+    def add(self, texts: Iterable[str], watched: bool = True) -> None:
+        """More texts.
+
+        Args:
+            texts: They count as earlier than what comes after them.
+            watched: Whether it matters which of them are nearly the same as an earlier one.
+        """
         left = iter(texts)
         while some := list(islice(left, _SIGNED_AT_ONCE)):
             self._file.write(signatures(some).tobytes())
             self._number += len(some)
+            self._watched += bytes([watched]) * len(some)
 
     def flags(self) -> NDArray[np.bool_]:
-        """[texts], True for those that are nearly the same as an earlier one. The last call before the block ends."""
+        """[watched texts], True for those that are nearly the same as an earlier one. The last call of the block."""
         self._file.close()
         flagged = np.zeros(self._number, dtype=np.bool_)
         if self._number:
@@ -102,12 +110,21 @@ class NearDuplicates:
             for band in range(BANDS):
                 for part in range(parts):
                     self._flag(flagged, *self._keys(band, part, parts))
-        return flagged
+        return flagged[np.frombuffer(self._watched, dtype=np.bool_)]
+
+    def _read(self, places: NDArray[np.int64]) -> _Signatures:
+        """The signatures of these rows: [places, 32]. Not mapped: what was mapped counts as memory in use."""
+        found = np.empty((len(places), PLACES), dtype=np.uint32)
+        with self._path.open("rb", buffering=0) as file:
+            for row, place in zip(found, places.tolist(), strict=True):
+                file.seek(place * row.nbytes)
+                file.readinto(row.data)
+        return found
 
     def _keys(self, band: int, part: int, parts: int) -> tuple[_Hashes, NDArray[np.int64]]:
         """The keys of a band that belong to a part, and their rows."""
         keys, places, begin = [], [], 0
-        with self._path.open("rb") as file:  # read in blocks, not mapped: what was mapped counts as memory in use
+        with self._path.open("rb") as file:
             while len(block := np.fromfile(file, dtype=np.uint32, count=_READ_AT_ONCE * PLACES)):
                 values = block.reshape(-1, PLACES)[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
                 mixed: _Hashes = (values * _BAND).sum(axis=1, dtype=np.uint64)
@@ -119,7 +136,7 @@ class NearDuplicates:
         return np.concatenate(keys), np.concatenate(places)
 
     def _flag(self, flagged: NDArray[np.bool_], keys: _Hashes, places: NDArray[np.int64]) -> None:
-        """Compares each row with the first one that has the same key."""
+        """Compares each row with the first that has the same key, and with the one before it."""
         if not len(keys):
             return
         order = np.argsort(keys, kind="stable")  # stable: the first of equal keys is the earliest row
@@ -127,10 +144,9 @@ class NearDuplicates:
         begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
         firsts = np.repeat(places[begins], sizes)
-        pairs = np.flatnonzero((places != firsts) & ~flagged[places])
-        for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
-            some = pairs[begin : begin + _COMPARED_AT_ONCE]
-            # mapped anew each time, so that the pages it touched are given back
-            rows: _Signatures = np.memmap(self._path, dtype=np.uint32, mode="r", shape=(self._number, PLACES))
-            same = (rows[places[some]] == rows[firsts[some]]).mean(axis=1) >= SIMILAR
-            flagged[places[some[same]]] = True
+        for earlier in (firsts, np.concatenate([places[:1], places[:-1]])):
+            pairs = np.flatnonzero((places != firsts) & ~flagged[places])
+            for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
+                some = pairs[begin : begin + _COMPARED_AT_ONCE]
+                same = (self._read(places[some]) == self._read(earlier[some])).mean(axis=1) >= SIMILAR
+                flagged[places[some[same]]] = True

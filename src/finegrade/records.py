@@ -1,8 +1,8 @@
 """The records that travel between the stages."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Source = Literal["llm", "mined", "random"]
 """Where a negative's text came from."""
@@ -17,6 +17,10 @@ Kind = Literal["short-long", "long-short", "short-short", "long-long", "sts"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Side = Literal["train", "test"]
+
+
+MAX_SET_ASIDE = 10_000
+"""Characters that are kept of a text that is set aside: a hostile reply has millions, and a part of drafts is held."""
 
 
 class Record(BaseModel):
@@ -154,14 +158,14 @@ class SetAside(Record):
         query: The sample's query, as far as there is one.
         level: That the text was to be of; None where it is no negative.
         reason: In a few words that can be counted.
-        text: What was written; the whole reply where it could not be read.
+        text: What was written, or the reply where it could not be read: its beginning, the ledger has the whole.
     """
 
     sample: str
     query: str
     level: int | None
     reason: str
-    text: str
+    text: Annotated[str, AfterValidator(lambda text: text[:MAX_SET_ASIDE])]
 
 
 class Verdict(Record):

@@ -94,6 +94,12 @@ def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part:
     return parts
 
 
+def iterate_lines(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Reads records from JSONL that was written in the same run of the command."""
+    with path.open(encoding="utf-8") as file:
+        yield from map(kind.model_validate_json, file)
+
+
 def write_lines(path: Path, rows: Iterable[BaseModel]) -> None:
     """Writes records as JSONL, atomically."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from finegrade.assembling import Counts, Repeats, samples_of_seeds, samples_of_tasks
+from finegrade.assembling import Counts, samples_of_seeds, samples_of_tasks
 from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.drafting import Drafts, write_drafts
@@ -17,10 +17,13 @@ from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
-from finegrade.row_files import iterate_rows, read_rows, write_lines, write_parts
+from finegrade.repeats import Repeats
+from finegrade.row_files import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
 from finegrade.store import DRAFTS, LEDGER, SAMPLES, SET_ASIDE, TASKS, TEST_SAMPLES, TRAIN_SEEDS, RunFolder, Stage
 from finegrade.writer_probe import probe
 from finegrade.writing import prompts_used
+
+_LATE = "repeats.jsonl"
 
 
 def synthesize(config: Config, run: RunFolder) -> None:
@@ -51,20 +54,24 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
     rows = config.synthesis.shard_rows
     drafts = Drafts(run, stage.fingerprint, rows, number)
     usage = _draft(orders, drafts, config, run)
-    late: list[SetAside] = []
     passed_over: Counter[str] = Counter()
     repeats = Repeats(drafts.read, run.path(DRAFTS))
-    outputs = []
-    if config.source.is_tasks:
-        tested = samples_of_tasks(repeats.without("test", late.append), config, passed_over)
-        outputs += write_parts(run.path(TEST_SAMPLES), tested, Sample, rows)
-        samples = samples_of_tasks(repeats.without("train", late.append), config, passed_over)
-    else:
-        samples = samples_of_seeds(repeats.without("train", late.append), seeds, config, passed_over)
-    counts = Counts()
-    with progress("samples", max(number, sum(len(seed.positives) for seed in seeds if seed.query))) as meter:
+    outputs, counts = [], Counts()
+    total = max(number, sum(len(seed.positives) for seed in seeds if seed.query))
+    with run.path(DRAFTS, _LATE).open("w", encoding="utf-8") as late, progress("samples", total) as meter:
+
+        def aside(row: SetAside) -> None:
+            print(row.model_dump_json(), file=late)
+
+        if config.source.is_tasks:
+            tested = samples_of_tasks(repeats.without("test", aside), config, passed_over)
+            outputs += write_parts(run.path(TEST_SAMPLES), tested, Sample, rows)
+            samples = samples_of_tasks(repeats.without("train", aside), config, passed_over)
+        else:
+            samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over)
         outputs += write_parts(run.path(SAMPLES), counts.passing(samples, meter), Sample, rows)
-    write_lines(run.path(SET_ASIDE), counts.set_aside(chain(drafts.set_aside(), late)))
+    set_aside = chain(drafts.set_aside(), iterate_lines(run.path(DRAFTS, _LATE), SetAside))
+    write_lines(run.path(SET_ASIDE), counts.set_aside(set_aside))
     reasons = counts.reasons + passed_over
     details = {
         "model": config.llm.model,

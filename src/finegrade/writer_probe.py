@@ -31,13 +31,18 @@ def probe(samples: Iterable[Sample], seed: int) -> dict[str, float | None]:
         if number == _LOOKED_AT or min(len(written), len(corpus)) >= TEXTS:
             break
         for negative in sample.negatives:
-            (written if negative.source == "llm" else corpus).append((sample.id, negative.text))
+            _take(written if negative.source == "llm" else corpus, sample.id, negative.text)
         if any(negative.source == "llm" for negative in sample.negatives):
-            positives.append((sample.id, sample.positive))
+            _take(positives, sample.id, sample.positive)
     return {
-        "llm or corpus negative": _separability(written[:TEXTS], corpus[:TEXTS], seed),
-        "llm negative or positive": _separability(written[:TEXTS], positives[:TEXTS], seed),
+        "llm or corpus negative": _separability(written, corpus, seed),
+        "llm negative or positive": _separability(written, positives, seed),
     }
+
+
+def _take(texts: list[tuple[str, str]], sample: str, text: str) -> None:
+    if len(texts) < TEXTS:
+        texts.append((sample, text))
 
 
 def _separability(ours: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]], seed: int) -> float | None:
