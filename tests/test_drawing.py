@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from finegrade.config_file import parse_config
 from finegrade.drawing import chosen, draw, topics
 from finegrade.errors import InputError
-from finegrade.writing_config import DrawsConfig
+from finegrade.levels import MAX_LEVELS
+from finegrade.llm.structured import MAX_CHARS
+from finegrade.sample_gates import MAX_QUERY_CHARS
+from finegrade.sample_prompts import MOST_CHARS_A_WORD
+from finegrade.writing_config import MAX_TEXT_WORDS, DrawsConfig
 
 SKEWED = DrawsConfig(
     languages={"en": 3, "de": 1},
@@ -84,3 +88,22 @@ def test_weights_that_nothing_can_be_drawn_from_are_told(where, weights):
 def test_lengths_that_are_no_numbers_of_words_are_told(words):
     with pytest.raises(InputError, match=r"draws\.text_words"):
         parse_config({"source": {"kind": "python-docs"}, "draws": {"text_words": {words: 1}}}, "test")
+
+
+@pytest.mark.parametrize("code", ["English", "DE", "de-DE", "", "d"])
+def test_languages_that_are_no_codes_are_told(code):
+    with pytest.raises(InputError, match=r"draws\.languages.*ISO 639-1"):
+        parse_config({"source": {"kind": "python-docs"}, "draws": {"languages": {"en": 1, code: 1}}}, "test")
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 9), min_size=1), st.integers())
+def test_the_order_in_which_names_are_written_does_not_count(weights, seed):
+    turned = dict(reversed(weights.items()))
+    assert chosen(weights, random.Random(seed)) == chosen(turned, random.Random(seed))
+
+
+def test_what_may_be_drawn_may_be_written():
+    """The longest texts, in as many levels as there can be, are neither too long for a gate nor for a reply."""
+    longest = MAX_TEXT_WORDS * MOST_CHARS_A_WORD
+    assert longest <= MAX_QUERY_CHARS
+    assert longest * (MAX_LEVELS + 2) <= MAX_CHARS  # with query and positive

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import FakeLLM, write_pairs
 from finegrade.config_file import parse_config
-from finegrade.records import Sample
+from finegrade.records import MAX_SET_ASIDE, Sample
 from finegrade.row_files import read_rows
 from finegrade.seeding import make_seeds
 from finegrade.store import SAMPLES, SET_ASIDE, RunFolder
@@ -82,7 +82,7 @@ def test_hostile_replies_are_set_aside_and_harm_nothing(fake_llm, seeded, run, t
     synthesize(config(fake_llm, seeded, len(told)), run)
     rows = set_aside(run)
     assert Counter(row["reason"] for row in rows) == Counter(reason for _, reason in told.values())
-    raw = {text.encode("utf-8", "replace").decode() for text, _ in told.values()}
+    raw = {text.encode("utf-8", "replace").decode()[:MAX_SET_ASIDE] for text, _ in told.values()}
     assert {row["text"] for row in rows} == raw
     assert {n.source for s in read_rows(run.path(SAMPLES), Sample) for n in s.negatives} == {"mined", "random"}
     assert not list(tmp_path.rglob("executed"))

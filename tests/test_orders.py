@@ -100,6 +100,16 @@ def test_sources_are_mixed_by_weight_and_a_sample_s_own_whatever_else_is_ordered
     assert sources_of("17", mixed) == drawn["17"]
 
 
+def test_a_level_whose_sources_change_leaves_the_others_as_they_are():
+    half = {"llm": 1, "mined": 1}
+    before, after = config(sources={"3": half, "1": half}), config(sources={"3": half, "1": {"random": 1}, "2": half})
+    ids = [content_hash(str(i)) for i in range(60)]
+    assert [sources_of(one, before)[3] for one in ids] == [sources_of(one, after)[3] for one in ids]
+    assert (
+        len({(sources_of(one, before)[3], sources_of(one, before)[1]) for one in ids}) == 4
+    )  # each is a draw of its own
+
+
 def test_levels_that_the_llm_does_not_write_are_not_ordered():
     sources = {"1": {"random": 1}, "2": {"mined": 1}}
     assert {order.levels for order in for_tasks(llm_samples=40, sources=sources)} == {(), (4, 3)}

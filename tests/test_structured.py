@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest, Message
-from finegrade.llm.structured import CUT, UnreadableError, ask_for, read
+from finegrade.llm.structured import CUT, MAX_BRACKETS, UnreadableError, ask_for, read
 
 
 class Pair(BaseModel):
@@ -51,6 +51,12 @@ def test_json_is_read():
 )
 def test_broken_json_is_mended(text):
     assert read(reply(text), Pair) == Pair(**GOOD)
+
+
+def test_brackets_within_a_text_are_not_counted():
+    code = Pair(query="what", text="x[0] = {}; " * MAX_BRACKETS)
+    assert read(reply(code.model_dump_json()), Pair) == code
+    assert reason("[" * (MAX_BRACKETS + 1)) == "nested too deep"
 
 
 def test_of_several_values_the_object_is_taken():

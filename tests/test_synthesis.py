@@ -165,6 +165,17 @@ def test_finished_stage_asks_nothing(config, new_run, fake_llm, capsys):
     assert "synthesize: kept from" in capsys.readouterr().err
 
 
+def test_changed_gates_make_the_samples_again_and_ask_nothing(config, new_run, fake_llm, monkeypatch):
+    run = new_run()
+    synthesize(config(), run)
+    count = len(fake_llm.requests)
+    monkeypatch.setattr("finegrade.synthesis.GATES", 0)
+    monkeypatch.setattr("finegrade.writing.NegativeGates.refusal", lambda gates, text: "not today")
+    synthesize(config(), run)
+    assert len(fake_llm.requests) == count
+    assert run.record("synthesize")["details"]["set_aside"]["llm: not today"] > 0
+
+
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_second_run_reads_the_ledger_and_asks_nothing(config, new_run, fake_llm, concurrency, capsys):
     fake_llm.answer = slowly

@@ -192,7 +192,7 @@ def test_no_more_requests_than_max_requests(config, run, fake_llm, number, most)
     assert len(fake_llm.requests) == most
 
 
-@given(weights, st.integers(1, 60), st.integers(1, 40), st.integers(1, 12))
+@given(weights, st.integers(2, 60), st.integers(1, 40), st.integers(1, 12))
 def test_the_cap_holds_over_all_kinds_whatever_the_weights(given_weights, number, most, per_request):
     tasks_settings = {"kinds": given_weights, "number": number, "max_requests": most, "per_request": per_request}
     settings = parse_config({"source": {"kind": "tasks"}, "tasks": tasks_settings, "llm": LLM}, "test")

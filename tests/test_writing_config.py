@@ -20,7 +20,7 @@ def config(source="pairs", model="m", base_url=SERVER, **synthesis):
         ("some-model", "one-call"), ("Qwen2.5-72B-Instruct", "one-call"), ("llama-3.1-8b", "one-call"),
         ("model-7B", "one-call"), ("mixtral-8x7b", "one-call"), ("gpt-4b1", "one-call"), ("v0.5beta", "one-call"),
         ("x-1.5b", "small"), ("SmolLM2-135M_0.1B", "small"), ("qwen2.5:3b", "small"), ("org/gemma-2-2b-it", "small"),
-        ("6.9b", "small"),
+        ("6.9b", "small"), ("gemma-3-270m-it", "small"), ("SmolLM2-360M", "small"), ("x-70000m", "one-call"),
     ],
 )  # fmt: skip
 def test_a_server_s_llm_writes_all_at_once_unless_its_name_says_that_it_is_small(model, mode):

@@ -124,8 +124,8 @@ class LLMConfig(Section):
     @property
     def is_small(self) -> bool:
         """Whether the model's name tells of fewer parameters than a reply with several texts takes."""
-        told = re.search(r"(?<![a-z\d.])(\d+(?:\.\d+)?)b(?![a-z\d])", self.model.lower())
-        return told is not None and float(told[1]) < _ENOUGH_PARAMETERS
+        told = re.search(r"(?<![a-z\d.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", self.model.lower())
+        return told is not None and float(told[1]) < _ENOUGH_PARAMETERS * {"b": 1, "m": 1_000}[told[2]]
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "LLMConfig":

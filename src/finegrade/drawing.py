@@ -59,8 +59,9 @@ def draw(config: DrawsConfig, seed: int, *of: object) -> Draw:
 
 
 def chosen(weights: Mapping[Name, float], dice: random.Random) -> Name:
-    """One of the names, as often as its weight says."""
-    return dice.choices(list(weights), list(weights.values()))[0]
+    """One of the names, as often as its weight says, in whatever order they come."""
+    names = sorted(weights)
+    return dice.choices(names, [weights[name] for name in names])[0]
 
 
 @cache

@@ -72,15 +72,13 @@ def orders_for_seeds(seeds: Sequence[Seed], config: Config) -> list[Order]:
 
 def sources_of(order_id: str, config: Config) -> dict[int, Source]:
     """Level -> where its negative comes from, drawn by the configured weights."""
-    dice = random.Random(f"{config.seed}/sources/{order_id}")
-    levels = config.synthesis.levels
-    return {level: _chosen(level, config, dice) for level in range(1, levels + 1)}
+    return {level: _chosen(level, order_id, config) for level in range(1, config.synthesis.levels + 1)}
 
 
-def _chosen(level: int, config: Config, dice: random.Random) -> Source:
+def _chosen(level: int, order_id: str, config: Config) -> Source:
     weights: Mapping[Source, float] = config.synthesis.sources.get(str(level), {})
-    if weights:
-        return chosen(weights, dice)
+    if weights:  # dice of its own: a level whose weights change leaves the others as they are
+        return chosen(weights, random.Random(f"{config.seed}/sources/{order_id}/{level}"))
     if config.writing_mode != "sibling" or level == config.synthesis.levels:
         return "llm"
     return "random" if level == 1 else "mined"

@@ -7,7 +7,10 @@ from finegrade.faults import COPIED_WORDS, fault, query_fault, wrong_language
 from finegrade.sources.languages import certain_language
 from finegrade.text import content_words, ends_a_sentence, jaccard, normalised, shingles, word_count, words
 
-MAX_QUERY_CHARS = 6_000
+GATES = 1
+"""Raised when what passes the gates changes, or how a reply is read: samples are then made again, out of the ledger."""
+
+MAX_QUERY_CHARS = 16_000
 
 LEAKED_WORDS = 4
 """A query of fewer words stands in most texts about its subject."""

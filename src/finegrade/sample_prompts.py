@@ -23,7 +23,9 @@ SHORT_WORDS = 20
 
 _TOKENS_A_WORD = 3.0  # of most languages; English has fewer than half of that
 _CHARS_A_WORD = 3  # of the shortest: a text is never given less room than it needs
-_MOST_CHARS_A_WORD = 16
+MOST_CHARS_A_WORD = 16
+"""Room that a text is given."""
+
 _FLAW_CHARS = 160
 _LEAST_CHARS = 3
 
@@ -177,7 +179,7 @@ def _negatives(levels: Mapping[int, Flaw], words: int) -> dict[str, Any]:
 
 
 def _text(words: int) -> dict[str, Any]:
-    return _bounded(_MOST_CHARS_A_WORD * max(words, SHORT_WORDS))
+    return _bounded(MOST_CHARS_A_WORD * max(words, SHORT_WORDS))
 
 
 def _bounded(chars: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
 from finegrade.repeats import Repeats
 from finegrade.row_files import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
+from finegrade.sample_gates import GATES
 from finegrade.store import DRAFTS, LEDGER, SAMPLES, SET_ASIDE, TASKS, TEST_SAMPLES, TRAIN_SEEDS, RunFolder, Stage
 from finegrade.writer_probe import probe
 from finegrade.writing import prompts_used
@@ -40,6 +41,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
         "synthesis": config.synthesis.model_dump(mode="json", exclude={"engine"}) | {"mode": config.writing_mode},
         "draws": config.draws.model_dump(mode="json"),
         "seed": config.seed,
+        "gates": GATES,
     }
     after = "tasks" if config.source.is_tasks else "seeds"
     with run.stage("synthesize", settings, after=[after]) as stage:

@@ -1,5 +1,6 @@
 """The sections of finegrade.toml that say what the LLM writes: tasks, draws, negatives."""
 
+import re
 from math import isfinite
 from typing import Annotated, Literal
 
@@ -20,6 +21,9 @@ def _can_be_drawn_from(weights: dict[str, float]) -> dict[str, float]:
 Weights = Annotated[dict[str, float], AfterValidator(_can_be_drawn_from)]
 """Name -> how often it is drawn; the weights need not add up to 1."""
 
+MAX_TEXT_WORDS = 1_000
+"""Twice the paper's longest; the gates and the reading of replies have room for as much."""
+
 _EQUAL = 1.0
 
 
@@ -32,14 +36,15 @@ class TasksConfig(Section):
 
     domain: str = ""
     """What they are about, in a sentence or two. Empty: the open domain."""
-    number: int = Field(100, ge=1)
-    """How many, over all kinds."""
+    number: int = Field(100, ge=2)
+    """How many, over all kinds: one to train on and one to test with, at least."""
     kinds: Weights = _evenly(*KINDS)
     """short-long, long-short, short-short, long-long (query and text), sts: how many of each."""
     per_request: int = Field(10, ge=1, le=50)
     """How many the LLM is asked for at once."""
     max_requests: int = Field(200, ge=1)
-    """Hard cap on the requests to the LLM: it repeats itself, and what it repeats does not count."""
+    """Hard cap on the requests to the LLM: it repeats itself, and what it repeats does not count. Beside these a
+    reply that cannot be read is asked for once more."""
     temperature: float = Field(1.0, ge=0, le=2)
 
     @model_validator(mode="after")
@@ -53,7 +58,7 @@ class DrawsConfig(Section):
     """What samples are to be like: of each property, names and their weights."""
 
     languages: Weights = _evenly("en")
-    """ISO 639-1 codes."""
+    """ISO 639-1 codes: en, de, ..."""
     query_types: Weights = _evenly("common", "long-tail", "extremely long-tail")
     query_lengths: Weights = _evenly("less than 5 words", "5 to 15 words", "at least 10 words")
     clarities: Weights = _evenly("clear", "understandable with some effort", "ambiguous")
@@ -64,8 +69,15 @@ class DrawsConfig(Section):
     @model_validator(mode="after")
     def _lengths_are_numbers(self) -> "DrawsConfig":
         for words in self.text_words:
-            if not (words.isdecimal() and 1 <= int(words) <= 4_000):
-                raise ValueError(f'draws.text_words: "{words}" is no number of words from 1 to 4000')
+            if not (words.isdecimal() and len(words) < 9 and 1 <= int(words) <= MAX_TEXT_WORDS):
+                raise ValueError(f'draws.text_words: "{words}" is no number of words from 1 to {MAX_TEXT_WORDS}')
+        return self
+
+    @model_validator(mode="after")
+    def _languages_are_codes(self) -> "DrawsConfig":
+        for language in self.languages:
+            if not re.fullmatch("[a-z]{2}", language):
+                raise ValueError(f'draws.languages: "{language}" is no ISO 639-1 code such as en, de, zh')
         return self
 
 
@@ -84,7 +96,7 @@ class SynthesisConfig(Section):
     sources: dict[str, dict[Source, float]] = {}
     """Level -> weights of llm, mined, random: where its negatives come from. What is not said: llm for all levels; with
     sibling llm for the hardest, random for level 1, and mined for those between."""
-    llm_samples: int = Field(100, ge=0)
+    llm_samples: int = Field(100, ge=0, le=1_000_000_000)
     """For how many samples the LLM writes. What does not pass the gates is not made up for."""
     temperature: float | None = Field(None, ge=0, le=2)
     """None: 0.2 where a text is rewritten for a sibling, else 1."""
@@ -97,7 +109,7 @@ class SynthesisConfig(Section):
     """A negative that differs from the positive in fewer content words (gone and new together) is a near-copy."""
     engine: Literal["plain", "ray"] = "plain"
     """ray: the LLM is asked from all machines of a Ray cluster (docs/scaling.md). The samples are the same."""
-    shard_rows: int = Field(1_000, ge=1)
+    shard_rows: int = Field(1_000, ge=1, le=100_000)
     """Samples in a file: what a kill can cost in work, never in replies."""
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Replies that must have a form: read strictly, mended where only the JSON is broken, asked for again, or given up."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,8 +15,10 @@ from finegrade.text import whole_sentences
 
 Form = TypeVar("Form", bound=BaseModel)
 
-MAX_CHARS, MAX_BRACKETS = 100_000, 500
-"""A reply that is longer, or opens more brackets, is not looked into."""
+MAX_CHARS, MAX_BRACKETS = 200_000, 500
+"""A reply that is longer, or opens more brackets outside of its texts, is not looked into."""
+
+_TEXT, _OPENED = re.compile(r'"(?:[^"\\]|\\.)*"'), re.compile(r"[\[{]")
 
 AGAIN = 1
 """How often a reply that cannot be read is asked for again, with what is wrong about it."""
@@ -89,7 +92,7 @@ def read(reply: Reply, form: type[Form]) -> Form:
     """
     if len(reply.text) > MAX_CHARS:
         raise UnreadableError("too long to be what was asked for", "It is far too long.")
-    if reply.text.count("{") + reply.text.count("[") > MAX_BRACKETS:
+    if len(_OPENED.findall(_TEXT.sub("", reply.text))) > MAX_BRACKETS:
         raise UnreadableError("nested too deep", "It opens too many brackets.")
     if reply.finish_reason != "length":
         return _validated(_parsed(reply.text), form)
