@@ -11,6 +11,7 @@ from finegrade.config_file import parse_config
 from finegrade.estimating import estimate
 from finegrade.orders import orders_for_seeds, orders_for_tasks
 from finegrade.records import Task
+from finegrade.sources.tokens import CHARS_PER_TOKEN
 from finegrade.tasking import brainstorm, quotas_of, with_sides
 from finegrade.writing import Writer
 from scripted import ScriptedLLM, wanted
@@ -128,6 +129,29 @@ def test_tasks_are_about_as_many_requests_as_they_say_and_never_more_than_the_mo
     (found,) = (one for one in estimate(settings).asked if one.what == "tasks")
     assert ask_all(never_readable) <= found.most
     assert ask_all(invented) <= found.requests <= found.most
+
+
+@pytest.mark.parametrize("style_guard", [False, True])
+@pytest.mark.parametrize("mode", ["one-call", "stepwise", "sibling"])
+@pytest.mark.parametrize("words", [20, 100, 2_000])
+def test_tokens_are_about_what_the_user_s_own_texts_take(tmp_path, mode, words, style_guard):
+    seeds = [
+        seed.model_copy(update={"positives": (f"{seed.positives[0]} {'word ' * words}",)}) for seed in made_seeds()
+    ]
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"query": seed.query, "positive": seed.positives[0], "group": seed.group} for seed in seeds if seed.query]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = config("pairs", mode=mode, style_guard=style_guard)
+    settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": path})})
+    llm, writer = ScriptedLLM(invented), Writer(settings)
+    for order in orders_for_seeds(seeds, settings):
+        asyncio.run(writer.write(llm.complete, order))
+    read = sum(len(message.content) for request in llm.requests for message in request.messages) / CHARS_PER_TOKEN
+    found = [one for one in estimate(settings).asked if one.requests]
+    assert bool(found) == bool(llm.requests) or mode == "sibling"
+    if llm.requests:
+        each = sum(one.tokens_in for one in found) / sum(one.requests for one in found)
+        assert each == pytest.approx(read / len(llm.requests), rel=0.3)
 
 
 def test_without_samples_the_llm_writes_none():

@@ -1,6 +1,7 @@
 """What a run asks of the LLM: how many requests of which kind, and their tokens."""
 
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 
 from finegrade.config import Config
@@ -19,6 +20,7 @@ from finegrade.sample_prompts import (
     rephrase_request,
     sample_request,
 )
+from finegrade.sources.pairs import read_pairs
 from finegrade.sources.tokens import CHARS_PER_TOKEN
 from finegrade.task_prompts import GENRES, tasks_request
 
@@ -28,6 +30,7 @@ TASKS_REPEATED = 1.5
 _CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
 _QUERY_TOKENS, _TASK_TOKENS, _FLAW_TOKENS = 13, 60, 25  # written; with JSON around them
 _CHARS_A_WORD = 6
+_LOOKED_AT = 1_000  # pairs
 _DRAWN = 100  # samples, to see how many levels of one the LLM writes
 _ASKED_WITH = RequestSettings(model="", temperature=0, seed=0)
 
@@ -83,7 +86,7 @@ def _tasks(config: Config) -> Asked:
 def _samples(config: Config) -> list[Asked]:
     """What is asked for one sample, times the samples."""
     settings, number, mode = config.synthesis, config.synthesis.llm_samples, config.writing_mode
-    length = min(settings.max_passage_chars, _chunk_length(config))
+    length = _positive_length(config)
     drawn = _typical_draw(config)
     if config.source.is_tasks:
         length = round(_CHARS_A_WORD * (drawn.words + SHORT_WORDS) / 2)  # of five kinds two have long texts, two short
@@ -144,6 +147,17 @@ def _again(what: str, request: ChatRequest, number: int, most: int, written: int
     """Requests that may be made once more each, where the reply cannot be read."""
     fresh = sum(len(message.content) for message in request.messages[1:])
     return _asked(what, request, fresh, number, most * (1 + AGAIN), written)
+
+
+def _positive_length(config: Config) -> int:
+    """Of the positives that the LLM is shown, in characters: of pairs what the first of them have on average."""
+    source, longest = config.source, config.synthesis.max_passage_chars
+    lengths = [_chunk_length(config)]
+    if source.kind == "pairs" and source.path is not None and source.path.is_file():
+        lengths = [len(pair.positive) for pair in islice(read_pairs(source.path), _LOOKED_AT)]
+    if config.writing_mode == "sibling":
+        lengths = [length for length in lengths if length <= longest] or [longest]
+    return round(sum(lengths) / len(lengths))
 
 
 def _chunk_length(config: Config) -> int:
