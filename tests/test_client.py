@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import openai
 import pytest
@@ -153,10 +153,10 @@ def test_server_that_cannot_be_reached(ask, base_url):
 
 @pytest.fixture
 def rude_server():
-    """Reads a request, says what it is told to, and hangs up; gives its URL."""
+    """Reads a request, says what it is told to, at once or drop by drop, and hangs up; gives its URL."""
     sockets = []
 
-    def serve(said: bytes) -> str:
+    def serve(said: bytes, drop_by_drop: bool = False) -> str:
         listening = socket.create_server(("127.0.0.1", 0))
         sockets.append(listening)
 
@@ -164,7 +164,10 @@ def rude_server():
             connection, _ = listening.accept()
             with connection:
                 connection.recv(1 << 16)
-                connection.sendall(said)
+                with suppress(OSError):
+                    for drop in [said[i : i + 1] for i in range(len(said))] if drop_by_drop else [said]:
+                        connection.sendall(drop)
+                        time.sleep(0.02 * drop_by_drop)
 
         threading.Thread(target=work, daemon=True).start()
         return f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
@@ -180,6 +183,14 @@ CUT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\
 @pytest.mark.parametrize("said", [b"", CUT], ids=["before", "within"])
 def test_a_connection_that_breaks_off_may_have_been_paid_for(ask, rude_server, path, said):
     refused(ask, "no connection", base_url=rude_server(said))
+    with Ledger(path, "test") as ledger:
+        assert ledger.lost() == [(request().model_dump(mode="json"), 1)]
+
+
+def test_an_answer_that_drips_does_not_hold_up_the_run(ask, rude_server, path):
+    began = time.monotonic()
+    refused(ask, "no answer in time", base_url=rude_server(CUT + b" " * 1000, drop_by_drop=True), timeout=0.3)
+    assert time.monotonic() - began < 5
     with Ledger(path, "test") as ledger:
         assert ledger.lost() == [(request().model_dump(mode="json"), 1)]
 

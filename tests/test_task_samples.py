@@ -254,6 +254,20 @@ def test_a_damaged_or_foreign_part_is_made_again_from_the_ledger(
     assert outputs(run) == whole[0]
 
 
+def test_a_part_that_is_damaged_within_is_told_once_and_then_made_again(config, new_run, fake_llm, whole, monkeypatch):
+    run = new_run()
+    broken_off_after_drafts(config, run, monkeypatch)
+    number, path = len(fake_llm.requests), part_path(run.path(DRAFTS), 2)
+    data = path.read_bytes()
+    end = len(data) - int.from_bytes(data[-8:-4], "little") - 8  # the footer stays, and with it whose part it is
+    path.write_bytes(data[:4] + b"\xff" * (end - 4) + data[end:])
+    with pytest.raises(InputError, match=r"part-000002.*Run the same command again"):
+        synthesize(config(), run)
+    synthesize(config(), run)
+    assert len(fake_llm.requests) == number
+    assert outputs(run) == whole[0]
+
+
 def test_drafts_that_are_whole_start_no_llm(config, new_run, fake_llm, whole, monkeypatch):
     run = new_run()
     broken_off_after_drafts(config, run, monkeypatch)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.console import progress
+from finegrade.errors import InputError
 from finegrade.llm.asking import Ask, ask_each
 from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import UNFINISHED
 from finegrade.orders import Order
 from finegrade.records import SetAside
-from finegrade.row_files import about, iterate_rows, part_path, write_rows
+from finegrade.row_files import Row, about, iterate_rows, part_path, write_rows
 from finegrade.store import DRAFTS, LLM_LOG, RunFolder
 from finegrade.writing import Draft, Writer, Written
 
@@ -58,12 +59,21 @@ class Drafts:
     def read(self) -> Iterator[Draft]:
         """All drafts, in order."""
         for part in self._parts:
-            yield from iterate_rows(part_path(self._folder, part), Draft)
+            yield from self._rows(part, self._folder, Draft)
 
     def set_aside(self) -> Iterator[SetAside]:
         """All that was set aside, in order."""
         for part in self._parts:
-            yield from iterate_rows(part_path(self._set_aside, part), SetAside)
+            yield from self._rows(part, self._set_aside, SetAside)
+
+    def _rows(self, part: int, folder: Path, kind: type[Row]) -> Iterator[Row]:
+        """The rows of a part; a damaged one is removed, for the next run to make again."""
+        try:
+            yield from iterate_rows(part_path(folder, part), kind)
+        except InputError as error:
+            part_path(self._folder, part).unlink(missing_ok=True)
+            remedy = "Run the same command again: that part is made again, out of the ledger."
+            raise InputError(error.what, got=error.got, wanted=error.wanted, remedy=remedy) from None
 
     def _has(self, part: int) -> bool:
         return about(part_path(self._folder, part)) == {_MADE_FOR: self._made_for, _UNANSWERED: "0"}

@@ -87,7 +87,7 @@ Mode = Literal["one-call", "stepwise", "sibling"]
 class SynthesisConfig(Section):
     """How negatives are written and mined."""
 
-    mode: Literal["auto"] | Mode = "auto"
+    mode: Literal["auto", "one-call", "stepwise", "sibling"] = "auto"
     """one-call: all levels in one reply, for capable LLMs. stepwise: a request for each level, for small ones. sibling:
     only the hardest level, the positive rewritten for a real query nearby. auto: one-call where the LLM is a server's
     and its name does not say that it is small; else sibling, and for tasks stepwise."""

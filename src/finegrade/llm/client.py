@@ -17,6 +17,7 @@ from finegrade.llm.failures import (
     REFUSALS,
     Patience,
     StrangeAnswerError,
+    TooSlowError,
     asked_pause,
     is_about_one,
     is_free,
@@ -57,7 +58,7 @@ class LLMClient:
         self, base_url: str, api_key: str, accounts: Accounts, timeout: float, lost: str, most: int = 1
     ) -> None:
         self.host, self._client = host_of(base_url), connect(base_url, api_key, timeout)
-        self._hide = hiding(api_key)
+        self._hide, self._timeout = hiding(api_key), timeout
         self._answered = self._found = self._without_reply = 0  # by the server; in the ledger; in a row
         self._accounts, self._lost, self._told = accounts, lost, False
         self._limiter, self._dialect = Limiter(most), Dialect()
@@ -173,8 +174,11 @@ class LLMClient:
         began = time.monotonic()
         try:
             # not chat.completions.create: building its typed parameters takes a fifth of a request's processor time
-            answer = await self._client.post("/chat/completions", cast_to=object, body=way.parameters(request))
+            async with asyncio.timeout(self._timeout):  # of all of it: the client's own is the pause between two bytes
+                answer = await self._client.post("/chat/completions", cast_to=object, body=way.parameters(request))
             reply = read_completion(answer, request, time.monotonic() - began, self._hide)
+        except TimeoutError as error:
+            raise TooSlowError from error
         except (ValueError, RecursionError, aiohttp.ClientResponseError):  # no JSON, no completion; no HTTP at all
             raise StrangeAnswerError from None
         self._dialect.taken(way)

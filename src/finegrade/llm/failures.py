@@ -17,6 +17,10 @@ Those of a server that has too much to do, or has answered and does so no more, 
 about three minutes in all."""
 
 
+class TooSlowError(openai.OpenAIError):
+    """An answer has begun and does not end in time."""
+
+
 class StrangeAnswerError(openai.OpenAIError):
     """An answer with status 200 that is no completion."""
 
@@ -88,13 +92,13 @@ def is_about_one(error: openai.OpenAIError) -> bool:
 
 def timed_out(error: openai.OpenAIError) -> bool:
     """Whether time ran out: for a connection, or for an answer."""
-    return isinstance(_below(error), aiohttp.ServerTimeoutError)
+    return isinstance(error, TooSlowError) or isinstance(_below(error), aiohttp.ServerTimeoutError)
 
 
 def passes(error: openai.OpenAIError) -> bool:
     """Whether the same request may be answered a little later."""
     if not isinstance(error, openai.APIStatusError):
-        return isinstance(error, openai.APIConnectionError)
+        return isinstance(error, openai.APIConnectionError | TooSlowError)
     return status_passes(error.status_code, error.code)
 
 
