@@ -55,6 +55,16 @@ def test_asking_again_keeps_one_row_and_never_loses_a_reply(path):
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("damage", ["reply = CAST(x'ff' AS TEXT)", "seconds = 'x'", "finish_reason = NULL"])
+def test_a_damaged_reply_is_one_line(path, damage):
+    with Ledger(path, "test") as ledger:
+        ledger.asked("key", {})
+        ledger.replied("key", REPLY)
+        ledger.execute(f"UPDATE requests SET {damage}")
+        with pytest.raises(InputError, match=r"a damaged reply.*Restore the file, or move it away"):
+            ledger.find("key")
+
+
 def test_totals_of_an_empty_ledger_are_zero(path):
     with Ledger(path, "test") as ledger:
         assert set(ledger.totals().values()) == {0}

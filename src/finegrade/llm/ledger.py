@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import field_validator
+from pydantic import ValidationError, field_validator
 
 from finegrade.errors import InputError, no_space
 from finegrade.records import Record
@@ -138,10 +138,19 @@ class Ledger:
             raise
 
     def find(self, key: str) -> Reply | None:
-        """The reply to a request that was asked before, or None."""
-        row = self.execute(f"SELECT {_COLUMNS} FROM requests WHERE key = ? AND reply IS NOT NULL", (key,)).fetchone()
+        """The reply to a request that was asked before, or None.
+
+        Raises:
+            InputError: It cannot be read: the file is damaged.
+        """
+        found = self.execute(f"SELECT {_COLUMNS} FROM requests WHERE key = ? AND reply IS NOT NULL", (key,))
         names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds", "cost")
-        return Reply(**dict(zip(names, row, strict=True))) if row else None
+        try:
+            row = found.fetchone()
+            return Reply(**dict(zip(names, row, strict=True))) if row else None
+        except (sqlite3.DatabaseError, ValidationError):
+            remedy = "Restore the file, or move it away: its replies are then asked, and paid, again."
+            raise InputError(str(self.path), got="a damaged reply", wanted="a whole ledger", remedy=remedy) from None
 
     def asked(self, key: str, request: dict[str, Any]) -> None:
         """Writes down a request before it is sent."""
