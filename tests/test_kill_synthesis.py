@@ -103,7 +103,7 @@ def test_kills_change_nothing(new_run, whole, config, llm, server):
     moments = []
     while killed < KILLS:
         known = acknowledged(run)
-        moment = dice.uniform(0, seconds if dice.random() < 0.05 else seconds / 15)
+        moment = dice.uniform(0, seconds if dice.random() < 0.05 else seconds / 5)
         ended = server.do("synthesize", run, config, kill_after=moment)
         asked = llm.asked_since()
         assert not known & set(asked), "asked again, although the reply was acknowledged"
