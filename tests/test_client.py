@@ -196,7 +196,7 @@ def test_an_answer_that_drips_does_not_hold_up_the_run(ask, rude_server, path):
 
 
 def test_server_that_speaks_another_protocol(ask, rude_server):
-    refused(ask, "llm.base_url", base_url=rude_server(b"SSH-2.0-server\r\n\r\n"))
+    refused(ask, "llm.base_url", "an answer of another form", base_url=rude_server(b"SSH-2.0-server\r\n\r\n"))
 
 
 def test_a_remote_server_is_asked_through_the_proxy_of_the_environment(ask, fake_llm, monkeypatch):

@@ -9,8 +9,8 @@ from finegrade.console import Meter
 from finegrade.mining import Miner
 from finegrade.orders import sources_of
 from finegrade.records import Negative, Sample, Seed, SetAside, Source
-from finegrade.sample_gates import SAME
-from finegrade.text import content_hash, jaccard, shingles
+from finegrade.sample_gates import are_nearly_the_same
+from finegrade.text import content_hash
 from finegrade.writing import Draft
 
 MINED_TOGETHER = 2_000
@@ -67,9 +67,8 @@ def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Count
 def _sample(draft: Draft, fill: Iterable[Negative], mined: Sequence[Negative]) -> Sample:
     """What the LLM wrote takes its levels; of the others ``fill`` has some, as far as they are other texts."""
     written = {negative.level for negative in draft.negatives}
-    known = [shingles(negative.text, 3) for negative in draft.negatives]
     others = (one for one in fill if one.level not in written)
-    filled = (one for one in others if all(jaccard(shingles(one.text, 3), own) < SAME for own in known))
+    filled = (one for one in others if not any(are_nearly_the_same(one.text, own.text) for own in draft.negatives))
     return Sample(
         id=content_hash(draft.query, draft.positive),
         query=draft.query,

@@ -11,7 +11,7 @@ from finegrade.catalogue import CATALOGUE
 from finegrade.durable import replacing
 from finegrade.records import Sample
 from finegrade.store import STAGES, RunFolder
-from finegrade.text import for_markdown, without_control_signs
+from finegrade.text import for_markdown
 
 _ASKING_STAGES = ("tasks", "queries", "synthesize")
 
@@ -53,7 +53,7 @@ def write_data_card(
         "",
         "What each kind of request begins with; the task, the texts and the draws follow.",
         "",
-        *(f"**{name}**: {for_markdown(without_control_signs(text))}\n" for name, text in _prompts(asked)),
+        *(f"**{name}**: {for_markdown(text)}\n" for name, text in _prompts(asked)),
         "## Licence",
         "",
         _licence(made),
@@ -75,11 +75,7 @@ def _levels(negatives: Counter[tuple[int, str]]) -> list[str]:
 def _writer(made: Mapping[str, Any]) -> str:
     if not made["orders"]:
         return "no LLM wrote any of them"
-    return f"the LLM was {_name(made['model'])}, mode {made['mode']}"
-
-
-def _name(model: str) -> str:
-    return for_markdown(without_control_signs(model))
+    return f"the LLM was {for_markdown(made['model'])}, mode {made['mode']}"
 
 
 def _prompts(asked: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -118,6 +114,6 @@ def _licence(made: Mapping[str, Any]) -> str:
     model = made["model"]
     known = f" ({CATALOGUE[model].licence})" if model in CATALOGUE else ""
     return (
-        f"What {_name(model)} wrote stands under the terms of that model and its provider{known}: some forbid that "
-        f"their output trains other models. {own}"
+        f"What {for_markdown(model)} wrote stands under the terms of that model and its provider{known}: some forbid "
+        f"that their output trains other models. {own}"
     )

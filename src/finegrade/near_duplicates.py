@@ -144,8 +144,9 @@ class NearDuplicates:
         begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
         firsts = np.repeat(places[begins], sizes)
-        for earlier in (firsts, np.concatenate([places[:1], places[:-1]])):
-            pairs = np.flatnonzero((places != firsts) & ~flagged[places])
+        before = np.concatenate([places[:1], places[:-1]])
+        for earlier, others in ((firsts, places), (before, before)):  # the second of a key has the first before it
+            pairs = np.flatnonzero((places != firsts) & (others != firsts) & ~flagged[places])
             for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
                 some = pairs[begin : begin + _COMPARED_AT_ONCE]
                 same = (self._read(places[some]) == self._read(earlier[some])).mean(axis=1) >= SIMILAR

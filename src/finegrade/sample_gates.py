@@ -64,6 +64,11 @@ def rephrasing_refusal(text: str, rephrased: str) -> str | None:
     return None if fault(text) else fault(rephrased)
 
 
+def are_nearly_the_same(left: str, right: str) -> bool:
+    """Whether two texts cannot be two negatives of one sample."""
+    return jaccard(shingles(left, 3), shingles(right, 3)) >= SAME
+
+
 class NegativeGates:
     """What the negatives of one sample must pass; remembers those that did.
 
@@ -85,17 +90,16 @@ class NegativeGates:
         self._words = frozenset(words(self._positive)) if language in (None, found) else frozenset()
         self._query, self._has_many_words = normalised(query), word_count(query) >= LEAKED_WORDS
         self._answers = [(normalised(text), content_words(text), word_count(text)) for text in positives]
-        self._taken: list[frozenset[tuple[str, ...]]] = []
+        self._taken: list[str] = []
 
     def refusal(self, text: str) -> str | None:
         """Why a negative is set aside, or None where it passes and is remembered."""
         reason = self._against_the_pair(text) or self._by_itself(text)
         if reason:
             return reason
-        own = shingles(text, 3)
-        if any(jaccard(own, other) >= SAME for other in self._taken):
+        if any(are_nearly_the_same(text, other) for other in self._taken):
             return "nearly the same as another level"
-        self._taken.append(own)
+        self._taken.append(text)
         return None
 
     def _against_the_pair(self, text: str) -> str | None:

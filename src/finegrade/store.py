@@ -46,13 +46,14 @@ class Stage:
         done: Whether a finished result with the same fingerprint is there.
     """
 
-    def __init__(self, run: "RunFolder", name: str, wanted_fingerprint: str, inputs: Mapping[str, str]) -> None:
+    def __init__(
+        self, run: "RunFolder", name: str, wanted_fingerprint: str, inputs: Mapping[str, str], changed: str
+    ) -> None:
         self.run, self.name, self.fingerprint, self._inputs = run, name, wanted_fingerprint, inputs
+        self.done = not changed
         self._record_path = run.path(STAGES, f"{name}.json")
         self._clock_path = run.path(STAGES, f".{name}.clock.json")
         record = _read_record(self._record_path)
-        changed = _changed(run, record, wanted_fingerprint)
-        self.done = not changed
         if self.done and record:
             say(f"{name}: kept from {record['finished']}, nothing it reads has changed")
         elif record:
@@ -191,7 +192,7 @@ class RunFolder:
             remedy = f"Run `finegrade {command_of(name)}` first, or `finegrade run`."
             raise InputError(f"{self.root}: {name}", got=got, wanted="a finished stage that holds", remedy=remedy)
         self.path(STAGES).mkdir(parents=True, exist_ok=True)
-        return Stage(self, name, wanted_fingerprint, inputs)
+        return Stage(self, name, wanted_fingerprint, inputs, changed)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

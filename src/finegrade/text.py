@@ -57,7 +57,7 @@ def shingles(text: str, size: int = 5) -> frozenset[tuple[str, ...]]:
     Where most of the text is of a script without spaces, a run has twice as many signs.
     """
     tokens = words(text)
-    if 2 * word_count(text) < 1.5 * len(tokens):
+    if word_count(text) < 0.75 * len(tokens):
         size *= 2
     return frozenset(tuple(tokens[i : i + size]) for i in range(max(1, len(tokens) - size + 1)))
 
@@ -95,7 +95,7 @@ def whole_sentences(text: str) -> str:
 
 def for_markdown(text: str) -> str:
     """The text on one line, with nothing in it that Markdown or HTML would obey."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\1", " ".join(without_control_signs(text).split()))
 
 
 def encodable(text: str) -> str:
