@@ -9,7 +9,7 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.asking import ask_each
+from finegrade.llm.asking import ask_each, request_settings
 from finegrade.llm.completion import FAILED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
@@ -250,6 +250,31 @@ def test_a_parameter_that_a_model_does_not_know_goes(ask_all, fake_llm, name, in
     assert len(fake_llm.requests) == 6
     assert fake_llm.requests[-1].get(instead) == (20 if instead else None)
     assert "json_schema" in str(fake_llm.requests[-1]["response_format"])
+
+
+def test_a_reasoning_model_gets_room_to_think_and_what_else_the_user_says(fake_llm, tmp_path):
+    settings = LLMConfig(
+        base_url=fake_llm.base_url, thinking_tokens=500, parameters={"reasoning_effort": "low", "top_p": 0.9}
+    )
+    asked = request("x").model_copy(update=dict(request_settings(settings, 0.5, 1)))
+
+    async def go():
+        with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+            asking = ask_each([1], lambda ask, _: ask(asked), settings, ledger, tmp_path / "llm.log")
+            async with aclosing(asking) as replies:
+                return [reply async for _, reply in replies]
+
+    assert len(asyncio.run(go())) == 1
+    (body,) = fake_llm.requests
+    assert body["max_tokens"] == 20 + 500
+    assert (body["reasoning_effort"], body["top_p"], body["temperature"]) == ("low", 0.9, 0.5)
+
+
+def test_settings_that_are_not_used_do_not_name_a_request():
+    plain = request("x")
+    assert plain.model_copy(update={"parameters": {}, "thinking_tokens": 0}).key() == plain.key()
+    assert plain.model_copy(update={"parameters": {"top_p": 0.9}}).key() != plain.key()
+    assert plain.model_copy(update={"thinking_tokens": 9}).key() != plain.key()
 
 
 def test_a_refusal_of_one_request_teaches_nothing(ask_all, fake_llm):

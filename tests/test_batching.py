@@ -88,9 +88,9 @@ def reasons(found) -> Counter[str]:
     return Counter(reply.finish_reason for _, reply in found)
 
 
-def told(ask_all, server, items=range(10), **settings) -> str:
+def told(ask_all, server, items=range(10), *talk, **settings) -> str:
     with pytest.raises(InputError) as error:
-        ask_all(server, items, **settings)
+        ask_all(server, items, *talk, **settings)
     assert "\n" not in str(error.value)
     assert KEY not in str(error.value)
     return str(error.value)
@@ -182,6 +182,26 @@ def test_conversations_take_a_batch_a_round(ask_all, fake):
     assert sum(server.asked().values()) > 45
     assert set(server.asked().values()) == {1}
     assert server.moments()["created"] <= 7  # one for each round, for all items together
+
+
+def test_what_is_in_a_batch_is_not_asked_directly_beside_it(ask_all, fake, tmp_path):
+    server = fake(seconds=0.5)
+
+    def ask_here(ask, item):
+        return ask(request(item).model_copy(update={"server": server.base_url}))
+
+    async def stop_when_it_is_made():
+        while not server.moments()["created"]:
+            await asyncio.sleep(0.02)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_all(server, range(5), talk=lambda ask, item: asyncio.gather(ask_here(ask, item), stop_when_it_is_made()))
+    assert "llm.batch: got false, while a batch" in told(ask_all, server, range(5), ask_here, batch=False)
+    assert len(ask_all(fake(), range(2), batch=False)) == 2  # another server is
+    assert len(ask_all(server, range(5), ask_here)) == 5
+    assert len(ask_all(server, range(5), ask_here, batch=False)) == 5
+    assert set(server.asked().values()) == {1}
 
 
 def test_the_same_request_at_the_same_time_is_asked_once(ask_all, fake):

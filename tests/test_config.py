@@ -258,6 +258,19 @@ def test_values_that_no_library_takes_are_refused(load, override):
     assert override.partition("=")[0] in refused(load, DOCS, override)
 
 
+@pytest.mark.parametrize("key", ["training.steps", "training.learning_rate", "llm.max_cost", "llm.thinking_tokens"])
+def test_true_is_no_number(load, key):
+    assert f"{key}: got True; wanted a number" in refused(load, DOCS, f"{key}=true")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("{ model = 'x', n = 2 }", "model, n: finegrade says that itself"), ("{ a = 07:32:00 }", "JSON")],
+)
+def test_parameters_that_are_finegrade_s_own_or_no_json(load, value, told):
+    assert told in refused(load, f"{DOCS}[llm]\nparameters = {value}")
+
+
 def test_a_second_line_in_a_setting_is_refused(load):
     assert "section.key=value" in refused(load, DOCS, "training.steps=5\n[llm]")
 

@@ -22,10 +22,10 @@ MIXED = {"4": {"llm": 1, "mined": 1}, "3": {"mined": 1}, "1": {"llm": 1, "random
 FEW = {"4": {"llm": 1, "mined": 9}, "3": {"mined": 1}, "2": {"mined": 1}, "1": {"random": 1}}
 
 
-def config(source="tasks", llm_samples=NUMBER, tasks=None, **synthesis):
+def config(source="tasks", llm_samples=NUMBER, tasks=None, llm=None, **synthesis):
     data = {
         "source": {"kind": source} if source == "tasks" else {"kind": source, "path": "x"},
-        "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"},
+        "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"} | (llm or {}),
         "synthesis": {"llm_samples": llm_samples} | synthesis,
         "tasks": {"number": 20} | (tasks or {}),
     }
@@ -157,6 +157,12 @@ def test_tokens_are_about_what_the_user_s_own_texts_take(tmp_path, mode, words, 
 def test_without_samples_the_llm_writes_none():
     assert estimated(config(llm_samples=0)) == {}
     assert estimate(config("pairs", llm_samples=0)).asked == ()
+
+
+def test_thoughts_are_written_too():
+    silent, thinking = (config(llm_samples=10, llm={"thinking_tokens": tokens}) for tokens in (0, 500))
+    more = estimate(thinking).tokens - estimate(silent).tokens
+    assert more == 500 * estimate(silent).requests
 
 
 def test_more_levels_are_more_tokens_and_requests_only_stepwise():

@@ -53,6 +53,23 @@ def test_broken_json_is_mended(text):
     assert read(reply(text), Pair) == Pair(**GOOD)
 
 
+@pytest.mark.parametrize(
+    "thought",
+    ["<think>Maybe {a: 1}.</think>", "\n<think>\n[[[</think>\n\n", "without its beginning</think>"],
+)
+def test_what_a_reasoning_model_thought_is_no_part_of_its_reply(thought):
+    assert read(reply(thought + json.dumps(GOOD)), Pair) == Pair(**GOOD)
+
+
+def test_a_text_may_speak_of_thoughts():
+    spoken = Pair(query="what", text="It ends with </think> and goes on.")
+    assert read(reply(spoken.model_dump_json()), Pair) == spoken
+
+
+def test_a_thought_that_is_cut_is_no_reply_whatever_it_holds():
+    assert reason(f"<think>Perhaps {json.dumps(GOOD)}", "length") == CUT
+
+
 def test_brackets_within_a_text_are_not_counted():
     code = Pair(query="what", text="x[0] = {}; " * MAX_BRACKETS)
     assert read(reply(code.model_dump_json()), Pair) == code

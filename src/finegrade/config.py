@@ -1,9 +1,10 @@
 """finegrade.toml: one section a stage, each value checked, with the sane default beside it."""
 
+import json
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,19 @@ from finegrade.writing_config import DrawsConfig, Mode, SynthesisConfig, TasksCo
 
 CHUNK_TOKENS = 150
 _ENOUGH_PARAMETERS = 7  # billions
+_OWN_PARAMETERS = frozenset(
+    (
+        "model",
+        "messages",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "seed",
+        "response_format",
+        "stream",
+        "n",
+    )
+)
 
 _PATH_HOLDS = {
     "documents": "a folder or file of documents (or dataset, a data set on the hub)",
@@ -102,6 +116,11 @@ class LLMConfig(Section):
     """Seconds until a request counts as failed."""
     context: int = Field(4096, ge=512)
     """Tokens of context given to the embedded LLM."""
+    thinking_tokens: int = Field(0, ge=0, le=200_000)
+    """Tokens that a reasoning model may think before it answers, beside those of its reply. 0: it does not think."""
+    parameters: dict[str, Any] = {}
+    """Sent with each request as they are, and kept in the ledger with it, e.g. reasoning_effort = "low", or
+    chat_template_kwargs = { enable_thinking = false }."""
     max_tokens: int | None = Field(None, ge=1)
     """Hard cap on what a remote LLM reads and writes over the run folder's life, in tokens."""
     max_cost: float | None = Field(None, gt=0)
@@ -155,6 +174,17 @@ class LLMConfig(Section):
                 good = False
             if not good:
                 raise ValueError("must be a URL like http://127.0.0.1:8000/v1, without user, password or query")
+        return value
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_others(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := _OWN_PARAMETERS & set(value):
+            raise ValueError(f"{', '.join(sorted(taken))}: finegrade says that itself, by settings of its own")
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise ValueError("must be what JSON can say: no dates or times") from None
         return value
 
     @field_validator("api_key_env")

@@ -21,7 +21,7 @@ from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.drafting import Drafts
 from finegrade.errors import InputError
-from finegrade.llm.asking import AHEAD, Ask, in_order, server_client, tell_what_is_held
+from finegrade.llm.asking import AHEAD, Ask, in_order, server_client, take_up
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
 from finegrade.orders import Order
@@ -61,7 +61,7 @@ def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: R
     if not missing:
         return
     need_ray()
-    tell_what_is_held(ledger)
+    take_up(config.llm, ledger)
     done, refused = drafts.number - sum(map(drafts.size, missing)), 0
     parts = _dealt_out(orders, missing, drafts.rows_a_part)
     with (

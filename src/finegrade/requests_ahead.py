@@ -1,6 +1,6 @@
 """What a run asks of the LLM: how many requests of which kind, and their tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 
@@ -57,12 +57,14 @@ class Asked:
 
 
 def asked_of_llm(config: Config) -> tuple[Asked, ...]:
-    """All that a run asks the LLM, in the order of the stages."""
-    return (
+    """All that a run asks the LLM, in the order of the stages; a reasoning LLM is taken to think all that it may."""
+    asked = (
         *([_queries(config)] if config.source.has_documents else []),
         *([_tasks(config)] if config.source.is_tasks else []),
         *(_samples(config) if config.synthesis.llm_samples else []),
     )
+    thinking = config.llm.thinking_tokens
+    return tuple(replace(one, tokens_out=one.tokens_out + one.requests * thinking) for one in asked)
 
 
 def _queries(config: Config) -> Asked:

@@ -15,6 +15,7 @@ from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
 from finegrade.llm.accounts import Accounts, OwnAccounts
 from finegrade.llm.batch_files import MOST_REQUESTS
+from finegrade.llm.batch_rows import open_batches, unanswered
 from finegrade.llm.batch_server import BatchServer
 from finegrade.llm.batching import BatchClient
 from finegrade.llm.budget import Budget
@@ -41,12 +42,20 @@ def model_name(config: LLMConfig) -> str:
 def reply_settings(config: LLMConfig) -> dict[str, Any]:
     """What of the configuration decides what is asked and answered, for fingerprints."""
     server = {"base_url": config.base_url} if config.base_url else {"context": config.context}
-    return {"model": model_name(config)} | server
+    thinking = {"thinking_tokens": config.thinking_tokens, "parameters": config.parameters}
+    return {"model": model_name(config)} | server | {name: value for name, value in thinking.items() if value}
 
 
 def request_settings(config: LLMConfig, temperature: float, seed: int) -> RequestSettings:
     """What the requests of a stage have in common."""
-    return RequestSettings(model=model_name(config), server=config.base_url or "", temperature=temperature, seed=seed)
+    return RequestSettings(
+        model=model_name(config),
+        server=config.base_url or "",
+        temperature=temperature,
+        seed=seed,
+        thinking_tokens=config.thinking_tokens,
+        parameters=config.parameters,
+    )
 
 
 @asynccontextmanager
@@ -115,10 +124,25 @@ def _key(variable: str | None) -> str:
     return key
 
 
-def tell_what_is_held(ledger: Ledger) -> None:
-    """Says so where an earlier session has asked already."""
+def take_up(config: LLMConfig, ledger: Ledger) -> None:
+    """Says so where an earlier session has asked already.
+
+    Raises:
+        InputError: Its batch is still under way at the server that would be asked directly now, and paid twice.
+    """
+    if not config.batch:
+        _need_no_batch(config, ledger)
     if held := int(ledger.totals()["replies"]):
         say(f"{ledger.purpose}: continues, the ledger holds {held} replies; what it holds is not asked again")
+
+
+def _need_no_batch(config: LLMConfig, ledger: Ledger) -> None:
+    for row in open_batches(ledger):
+        requests = unanswered(ledger, row).values()
+        if number := sum(request.server == config.base_url for request in requests):
+            got = f"false, while a batch with {number:,} requests is under way there (finegrade = {row.name})"
+            remedy = "Set llm.batch = true; to give the batch up, cancel it at the server and run once with true."
+            raise InputError("llm.batch", got=got, wanted="true until it is over", remedy=remedy)
 
 
 async def ask_each(
@@ -138,9 +162,10 @@ async def ask_each(
         log: Where the embedded server's own log goes.
 
     Raises:
-        InputError: The LLM cannot be had, or it refused every single request.
+        InputError: The LLM cannot be had, or it refused every single request; or an earlier session's batch is still
+            under way there.
     """
-    tell_what_is_held(ledger)
+    take_up(config, ledger)
     ahead = MOST_REQUESTS if config.batch else AHEAD * config.concurrency
     async with (
         open_llm(config, ledger, log) as client,

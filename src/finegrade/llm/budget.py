@@ -33,12 +33,12 @@ class Budget:
         before = ledger.totals(every_purpose=True)
         lost = [(ChatRequest.model_validate(request), times) for request, times in ledger.lost()]
         self._tokens_in = before["prompt_tokens"] + sum(times * request.size() for request, times in lost)
-        self._tokens_out = before["completion_tokens"] + sum(times * request.max_tokens for request, times in lost)
+        self._tokens_out = before["completion_tokens"] + sum(times * request.most_tokens for request, times in lost)
 
     def refusal(self, request: ChatRequest) -> InputError | None:
         """Why a request may not be sent now: it could go beyond a cap."""
         config = self._config
-        tokens_in, tokens_out = self._tokens_in + request.size(), self._tokens_out + request.max_tokens
+        tokens_in, tokens_out = self._tokens_in + request.size(), self._tokens_out + request.most_tokens
         if config.max_tokens is not None and tokens_in + tokens_out > config.max_tokens:
             return _reached(
                 "llm.max_tokens", f"{self._tokens_in + self._tokens_out:,.0f} tokens", f"{config.max_tokens:,}"
@@ -61,7 +61,7 @@ class Budget:
             await self._changed.wait()
         self._under_way += 1
         self._tokens_in += request.size()
-        self._tokens_out += request.max_tokens
+        self._tokens_out += request.most_tokens
 
     def take_up(self) -> None:
         """A request of an earlier session is still under way: it was counted as lost, and may be settled now."""
@@ -69,11 +69,11 @@ class Budget:
 
     def release(self, request: ChatRequest) -> None:
         """Takes back what was set aside for an attempt that costs nothing."""
-        self._put(-request.size(), -request.max_tokens)
+        self._put(-request.size(), -request.most_tokens)
 
     def settle(self, request: ChatRequest, reply: Reply) -> None:
         """Puts what a request did cost in place of what it could."""
-        self._put(reply.prompt_tokens - request.size(), reply.completion_tokens - request.max_tokens)
+        self._put(reply.prompt_tokens - request.size(), reply.completion_tokens - request.most_tokens)
 
     def lose(self) -> None:
         """An attempt has failed that may have been paid for: what was set aside for it is spent."""

@@ -49,7 +49,7 @@ def read_completion(answer: object, request: ChatRequest, seconds: float, hide: 
         text=hide(choice.message.content or ""),
         finish_reason=hide(choice.finish_reason or "stop"),  # who does not say was not stopped by anything
         prompt_tokens=_counted(usage.get("prompt_tokens"), request.size()),
-        completion_tokens=_counted(usage.get("completion_tokens"), request.max_tokens),
+        completion_tokens=_counted(usage.get("completion_tokens"), request.most_tokens),
         seconds=round(seconds, 3),
     )
 

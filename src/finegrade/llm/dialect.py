@@ -31,17 +31,18 @@ class Way:
             "model": request.model,
             "messages": [message.model_dump() for message in request.messages],
         }
-        for name in _OTHER_NAMES:
+        values = {"max_tokens": request.most_tokens, "temperature": request.temperature, "seed": request.seed}
+        for name, value in values.items():
             known = _OTHER_NAMES[name] if name in self.unknown else name
             if known:
-                said[known] = getattr(request, name)
+                said[known] = value
         if self.form == "any JSON":
             said["response_format"] = {"type": "json_object"}
         elif self.form != "free text":
             schema = request.reply_schema if self.form == _FORMS[0] else _without_bounds(request.reply_schema)
             named = {"name": "reply", "strict": True, "schema": schema}
             said["response_format"] = {"type": "json_schema", "json_schema": named}
-        return said
+        return said | request.parameters
 
 
 class Dialect:

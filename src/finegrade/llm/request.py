@@ -25,12 +25,16 @@ class RequestSettings(Record):
             embedded LLM.
         temperature: 0 is greedy.
         seed: Of the server's sampling.
+        thinking_tokens: Tokens that a reasoning model may think, beside those of its reply.
+        parameters: What else is sent, as it is.
     """
 
     model: str
     server: str = ""
     temperature: float
     seed: int
+    thinking_tokens: int = 0
+    parameters: dict[str, Any] = {}
 
 
 class ChatRequest(RequestSettings):
@@ -46,10 +50,16 @@ class ChatRequest(RequestSettings):
     max_tokens: int
     reply_schema: dict[str, Any]
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that the server may write, thoughts included."""
+        return self.max_tokens + self.thinking_tokens
+
     def size(self) -> int:
         """Bytes of all messages: no tokenizer makes more tokens of them."""
         return sum(len(message.content.encode()) + _MESSAGE_TOKENS for message in self.messages)
 
     def key(self) -> str:
-        """sha256 of the request: its name in the ledger."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """sha256 of the request: its name in the ledger. A setting that is not used names nothing."""
+        said = self.model_dump(exclude_defaults=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,7 @@ Form = TypeVar("Form", bound=BaseModel)
 MAX_CHARS, MAX_BRACKETS = 200_000, 500
 """A reply that is longer, or opens more brackets outside of its texts, is not looked into."""
 
+_THOUGHT_BEGINS, _THOUGHT_ENDS = "<think>", "</think>"
 _TEXT, _OPENED = re.compile(r'"(?:[^"\\]|\\.)*"'), re.compile(r"[\[{]")
 
 AGAIN = 1
@@ -92,14 +93,25 @@ def read(reply: Reply, form: type[Form]) -> Form:
     """
     if len(reply.text) > MAX_CHARS:
         raise UnreadableError("too long to be what was asked for", "It is far too long.")
-    if len(_OPENED.findall(_TEXT.sub("", reply.text))) > MAX_BRACKETS:
+    text = _without_thought(reply.text)
+    if len(_OPENED.findall(_TEXT.sub("", text))) > MAX_BRACKETS:
         raise UnreadableError("nested too deep", "It opens too many brackets.")
     if reply.finish_reason != "length":
-        return _validated(_parsed(reply.text), form)
+        return _validated(_parsed(text), form)
     try:
-        return _validated(_without_cut_end(_parsed(reply.text)), form)
+        return _validated(_without_cut_end(_parsed(text)), form)
     except UnreadableError as error:
         raise UnreadableError(CUT, error.detail) from None
+
+
+def _without_thought(text: str) -> str:
+    """What a reasoning model says when it has thought, where the server leaves the thought in the reply."""
+    if text.lstrip().startswith("{"):
+        return text
+    _, ended, said = text.rpartition(_THOUGHT_ENDS)
+    if ended:
+        return said
+    return "" if text.lstrip().startswith(_THOUGHT_BEGINS) else text
 
 
 def _validated(value: Any, form: type[Form]) -> Form:
