@@ -31,6 +31,16 @@ def test_reply_is_found_after_reopening(path):
         assert ledger.find("other") is None
 
 
+def test_words_that_utf8_cannot_hold_cost_nobody_their_reply(path):
+    odd = Reply(**dict(REPLY) | {"text": "\ud800", "finish_reason": "\udfff"})
+    with Ledger(path, "test") as ledger, ledger.transaction():
+        for key in ("odd", "good"):
+            ledger.asked(key, {})
+        ledger.replied("odd", odd)
+        ledger.replied("good", REPLY)
+        assert ledger.find("good") == REPLY
+
+
 def test_request_is_written_before_the_reply(path):
     with Ledger(path, "test") as ledger:
         ledger.asked("key", {"question": "wörd"})

@@ -55,7 +55,7 @@ def test_broken_json_is_mended(text):
 
 @pytest.mark.parametrize(
     "thought",
-    ["<think>Maybe {a: 1}.</think>", "\n<think>\n[[[</think>\n\n", "without its beginning</think>"],
+    ["<think>Maybe {a: 1}.</think>It is ", "\n<think>\n[[[</think>\n\n", "its beginning is not {there}</think>\n"],
 )
 def test_what_a_reasoning_model_thought_is_no_part_of_its_reply(thought):
     assert read(reply(thought + json.dumps(GOOD)), Pair) == Pair(**GOOD)
@@ -64,6 +64,7 @@ def test_what_a_reasoning_model_thought_is_no_part_of_its_reply(thought):
 def test_a_text_may_speak_of_thoughts():
     spoken = Pair(query="what", text="It ends with </think> and goes on.")
     assert read(reply(spoken.model_dump_json()), Pair) == spoken
+    assert read(reply(f"Here it is:\n{spoken.model_dump_json()}"), Pair) == spoken
 
 
 def test_a_thought_that_is_cut_is_no_reply_whatever_it_holds():
@@ -162,7 +163,7 @@ def test_after_that_it_is_given_up_with_the_last_raw_reply():
     ("finish", "told"),
     [("length", CUT), ("content_filter", "held back by the server's filter"),
      (REFUSED, "request refused by the server"),
-     (FAILED, "the server failed again and again"), ("strange", "not finished")],
+     (FAILED, "the server failed again and again"), ("tool_calls", "calls a tool")],
 )  # fmt: skip
 def test_what_no_second_try_would_mend_is_not_asked_again(finish, told):
     answer, requests = asked(reply("", finish))

@@ -12,7 +12,10 @@ REFUSED, FAILED = "refused", "failed"
 """Finish reasons of replies that stand for a request that the server would not answer (too long, filtered), or could
 not, again and again, while it answered others. They are not kept: a run that was broken off asks again."""
 
-_SENSIBLE = 100_000_000  # tokens of one request
+_SENSIBLE = 10
+"""Times the most tokens that there can be: servers add to prompts; what goes beyond is no count."""
+
+_LONGEST_REASON = 100  # characters
 
 
 class _Message(BaseModel):
@@ -28,7 +31,7 @@ class _Completion(BaseModel):
     """What is read of a server's answer."""
 
     choices: list[_Choice] = Field(min_length=1)
-    usage: dict[str, Any] | None = None
+    usage: Any = None
 
 
 def read_completion(answer: object, request: ChatRequest, seconds: float, hide: Callable[[str], str]) -> Reply:
@@ -44,12 +47,14 @@ def read_completion(answer: object, request: ChatRequest, seconds: float, hide: 
         ValueError: It has not a completion's form.
     """
     completion = _Completion.model_validate(answer)
-    choice, usage = completion.choices[0], completion.usage or {}
+    choice, usage = completion.choices[0], completion.usage if isinstance(completion.usage, dict) else {}
+    text = choice.message.content or ""
     return Reply(
-        text=hide(choice.message.content or ""),
-        finish_reason=hide(choice.finish_reason or "stop"),  # who does not say was not stopped by anything
-        prompt_tokens=_counted(usage.get("prompt_tokens"), request.size()),
-        completion_tokens=_counted(usage.get("completion_tokens"), request.most_tokens),
+        text=hide(text),
+        # who does not say was not stopped by anything
+        finish_reason=hide(choice.finish_reason or "stop")[:_LONGEST_REASON],
+        prompt_tokens=_counted(usage.get("prompt_tokens"), 1, request.size()),
+        completion_tokens=_counted(usage.get("completion_tokens"), len(text) > 0, request.most_tokens),
         seconds=round(seconds, 3),
     )
 
@@ -59,6 +64,6 @@ def without_text(finish_reason: str) -> Reply:
     return Reply(text="", finish_reason=finish_reason, prompt_tokens=0, completion_tokens=0, seconds=0)
 
 
-def _counted(tokens: object, most: int) -> int:
+def _counted(tokens: object, least: int, most: int) -> int:
     """Tokens as the server counts them; the most that they can be where it does not, or not sensibly."""
-    return tokens if isinstance(tokens, int) and 0 <= tokens <= _SENSIBLE else most
+    return tokens if isinstance(tokens, int) and least <= tokens <= _SENSIBLE * most else most

@@ -19,7 +19,11 @@ MAX_CHARS, MAX_BRACKETS = 200_000, 500
 """A reply that is longer, or opens more brackets outside of its texts, is not looked into."""
 
 _THOUGHT_BEGINS, _THOUGHT_ENDS = "<think>", "</think>"
-_TEXT, _OPENED = re.compile(r'"(?:[^"\\]|\\.)*"'), re.compile(r"[\[{]")
+MAX_MENDED = 16_000
+"""Characters of a reply that is no JSON from which it is not mended: time for that grows with the square."""
+
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # possessive: what is not closed is not looked through again
+_OPENED = re.compile(r"[\[{]")
 
 AGAIN = 1
 """How often a reply that cannot be read is asked for again, with what is wrong about it."""
@@ -28,6 +32,7 @@ CUT, NOT_THE_JSON = "cut at the token limit", "not the JSON that was asked for"
 UNFINISHED = {
     "length": CUT,
     "content_filter": "held back by the server's filter",
+    "tool_calls": "calls a tool",
     REFUSED: "request refused by the server",
     FAILED: "the server failed again and again",
 }
@@ -74,8 +79,9 @@ async def ask_for(
     """
     for left in range(again, -1, -1):
         reply = await ask(request)
-        if reply.finish_reason not in (("stop", "length") if take_cut else ("stop",)):
-            return Answer(None, UNFINISHED.get(reply.finish_reason, "not finished"), reply)
+        reason = UNFINISHED.get(reply.finish_reason)  # servers have many words for the usual end
+        if reason and not (reason == CUT and take_cut):
+            return Answer(None, reason, reply)
         try:
             return Answer(read(reply, form), "", reply)
         except UnreadableError as error:
@@ -105,13 +111,17 @@ def read(reply: Reply, form: type[Form]) -> Form:
 
 
 def _without_thought(text: str) -> str:
-    """What a reasoning model says when it has thought, where the server leaves the thought in the reply."""
-    if text.lstrip().startswith("{"):
+    """What a reasoning model says when it has thought, where the server leaves the thought in the reply.
+
+    Some templates open the thought themselves, so that only its end is in the reply.
+    """
+    begin = text.lstrip()
+    if begin.startswith("{"):
         return text
     _, ended, said = text.rpartition(_THOUGHT_ENDS)
-    if ended:
-        return said
-    return "" if text.lstrip().startswith(_THOUGHT_BEGINS) else text
+    if begin.startswith(_THOUGHT_BEGINS):
+        return said if ended else ""
+    return said if ended and said.lstrip().startswith(("{", "```")) else text
 
 
 def _validated(value: Any, form: type[Form]) -> Form:
@@ -128,6 +138,8 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
+    if len(text) > MAX_MENDED:
+        raise UnreadableError(NOT_THE_JSON, "It is not one JSON object.")
     from json_repair import repair_json
 
     try:
