@@ -270,6 +270,14 @@ def test_a_reasoning_model_gets_room_to_think_and_what_else_the_user_says(fake_l
     assert (body["reasoning_effort"], body["top_p"], body["temperature"]) == ("low", 0.9, 0.5)
 
 
+def test_names_of_requests_stay_what_they_are():
+    """Or all that was ever answered would be asked, and paid, again."""
+    embedded = request("x").model_copy(update={"reply_schema": {}})
+    remote = embedded.model_copy(update={"server": "http://127.0.0.1:1/v1"})
+    assert embedded.key() == "b798d16a0958c5f65221f1def113951dbb5ad42ab84cb9e3615ae2cff6ce63bc"
+    assert remote.key() == "56ded61e2611dc9457b5cc31eecae7b33adaeb04a88c297efe739321e8c9579f"
+
+
 def test_settings_that_are_not_used_do_not_name_a_request():
     plain = request("x")
     assert plain.model_copy(update={"parameters": {}, "thinking_tokens": 0}).key() == plain.key()

@@ -51,24 +51,37 @@ def reply(tokens_in: int, tokens_out: int) -> Reply:
 @settings(max_examples=60, deadline=None)
 @given(
     cap=st.integers(50, 3000),
-    asked=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 100), st.booleans()), max_size=40),
+    in_money=st.booleans(),
+    asked=st.lists(
+        st.tuples(st.integers(0, 200), st.integers(1, 100), st.sampled_from(["", "settle", "less", "lose", "release"])),
+        max_size=40,
+    ),
 )
-def test_what_is_spent_never_passes_the_cap(tmp_path_factory, cap, asked):
+def test_what_is_spent_never_passes_the_cap(tmp_path_factory, cap, in_money, asked):
+    """Whatever becomes of each attempt: what it can have cost is never more than the cap, all attempts together."""
     path = tmp_path_factory.mktemp("budget") / "ledger.sqlite"
+    prices = {"max_cost": cap, "price_in": 1e6, "price_out": 2e6}
+    worth = 2 if in_money else 1  # of what is written
     with Ledger(path, "test") as ledger:
-        budget = Budget(LLMConfig(max_tokens=cap), ledger)
+        budget = Budget(LLMConfig(**(prices if in_money else {"max_tokens": cap})), ledger)
         spent, under_way = 0, []
-        for length, out, answered in asked:
+        for length, out, what_then in asked:
             one = request("x" * length, out)
             if budget.refusal(one):
                 continue
             reserve(budget, one)
             under_way.append(one)
-            if answered:
-                done = under_way.pop(0)
-                budget.settle(done, reply(done.size(), done.max_tokens))  # the most that it can be
-                spent += done.size() + done.max_tokens
-        assert spent + sum(one.size() + one.max_tokens for one in under_way) <= cap
+            if not what_then:
+                continue
+            done = under_way.pop(0)
+            part = 2 if what_then == "less" else 1
+            if what_then in ("settle", "less"):
+                budget.settle(done, reply(done.size(), done.max_tokens // part))
+            else:
+                getattr(budget, what_then)(*([done] if what_then == "release" else []))
+            if what_then != "release":
+                spent += done.size() + worth * (done.max_tokens // part)
+            assert spent + sum(one.size() + worth * one.max_tokens for one in under_way) <= cap
 
 
 def test_what_cannot_be_reserved_waits_for_what_is_under_way(tmp_path):
@@ -97,6 +110,16 @@ def test_money_is_capped_by_the_prices(tmp_path):
         assert "llm.max_cost" in str(budget.refusal(request("x" * 84, 50)))
         budget.settle(request("x" * 84, 50), reply(10, 5))
         reserve(budget, request("x" * 84, 50))
+
+
+def test_what_was_paid_stays_what_it_was_whatever_the_prices_are_now(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        for key, cost in (("priced", 9.5), ("not priced", None)):
+            ledger.asked(key, {})
+            ledger.replied(key, reply(1_000_000, 0).model_copy(update={"cost": cost}))
+        config = LLMConfig(max_cost=10, price_in=0.1, price_out=0.1)
+        assert Budget(config, ledger).refusal(request("x", 3_000_000)) is None  # 9.5 + 0.1 + 0.3
+        assert "9.6000 spent" in str(Budget(config, ledger).refusal(request("x", 5_000_000)))
 
 
 def test_what_was_spent_before_counts(tmp_path):

@@ -16,6 +16,7 @@ from finegrade.llm.accounts import OwnAccounts
 from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.completion import REFUSED
+from finegrade.llm.connecting import hiding
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
 
@@ -38,12 +39,15 @@ def path(tmp_path):
 def ask(fake_llm, path, no_retries):
     """Asks through a new client each time; gives the replies."""
 
-    def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY):
+    def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY, to_the_end=False):
         async def go():
             with Ledger(path, "test") as ledger, closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts:
                 client = LLMClient(base_url, key, accounts, timeout, LOST)
                 try:
-                    return [await client.complete(one) for one in requests]
+                    replies = [await client.complete(one) for one in requests]
+                    if to_the_end:
+                        client.check_some_were_answered()
+                    return replies
                 finally:
                     await client.close()
 
@@ -58,13 +62,13 @@ def ledger_bytes(path) -> bytes:
 
 def refused(ask, *parts, **options) -> str:
     with pytest.raises(InputError) as error:
-        ask(request(), **options)
+        ask(request(), to_the_end=True, **options)
     line = str(error.value)
     for part in (*parts, "the LLM at ", "wanted a reply", "Replies so far are kept."):
         assert part in line
     assert "\n" not in line
     assert KEY not in line
-    assert error.value.__suppress_context__
+    assert error.value.__suppress_context__ or error.value.__context__ is None
     return line
 
 
@@ -294,7 +298,24 @@ def test_answer_that_is_no_json_is_one_line(ask, monkeypatch, kind, body):
     assert "llm.base_url" in refused(ask)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": 0}])
+def test_a_body_without_end_is_not_read_to_its_end(ask, fake_llm, monkeypatch):
+    monkeypatch.setattr("finegrade.llm.connecting.LONGEST_BODY", 100_000)
+    fake_llm.answer = lambda _: fake_llm.reply("x" * 100_001)
+    refused(ask, "an answer of another form")
+
+
+@pytest.mark.parametrize("escaped", [r"\u0073k-secret-KEY-123", r"sk-secret-KEY\u002d123", r"sk\-secret-KEY-123"])
+def test_a_key_behind_escapes_is_taken_out_too(escaped):
+    hide = hiding("sk-secret-KEY-123")
+    assert hide(f'{{"text": "{escaped}"}}') == "[key]"
+    assert hide(r'{"text": "\u0073k-another"}') == r'{"text": "\u0073k-another"}'
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [None, {}, "many", [1], {"prompt_tokens": 0, "completion_tokens": None},
+     {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": 0}],
+)  # fmt: skip
 def test_without_a_sensible_count_a_reply_costs_the_most_that_it_can(ask, fake_llm, usage):
     status, body = fake_llm.reply("x")
     body["choices"][0]["message"]["content"] = None

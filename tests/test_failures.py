@@ -7,7 +7,7 @@ from email.utils import formatdate
 import openai
 import pytest
 
-from finegrade.llm.failures import ATTEMPTS, ATTEMPTS_OVERLOADED, LONGEST_ASKED_PAUSE, Patience, asked_pause
+from finegrade.llm.failures import ATTEMPTS, ATTEMPTS_OVERLOADED, LONGEST_ASKED_PAUSE, Patience, asked_pause, is_free
 
 httpx = sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]  # httpx or httpx2
 
@@ -37,6 +37,15 @@ def test_the_pause_until_a_date():
 
 def test_other_failures_ask_for_none():
     assert asked_pause(openai.APIConnectionError(request=httpx.Request("POST", "http://127.0.0.1"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "free"),
+    [(400, True), (429, True), (500, True), (503, True), (307, True), (408, False), (502, False), (504, False)],
+)
+def test_what_a_gateway_gave_up_waiting_for_may_be_paid_for(status, free):
+    answer = httpx.Response(status, request=httpx.Request("POST", "http://127.0.0.1"))
+    assert is_free(openai.APIStatusError("", response=answer, body=None)) == free
 
 
 def pauses(first: int, answered: int) -> list[float]:

@@ -182,9 +182,9 @@ class LLMConfig(Section):
         if taken := _OWN_PARAMETERS & set(value):
             raise ValueError(f"{', '.join(sorted(taken))}: finegrade says that itself, by settings of its own")
         try:
-            json.dumps(value)
-        except TypeError:
-            raise ValueError("must be what JSON can say: no dates or times") from None
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("must be what JSON can say: no dates, no times, no nan") from None
         return value
 
     @field_validator("api_key_env")

@@ -15,7 +15,7 @@ from finegrade.errors import InputError
 from finegrade.fetching import model_identity, model_path
 from finegrade.llm.accounts import Accounts, OwnAccounts
 from finegrade.llm.batch_files import MOST_REQUESTS
-from finegrade.llm.batch_rows import open_batches, unanswered
+from finegrade.llm.batch_rows import open_at
 from finegrade.llm.batch_server import BatchServer
 from finegrade.llm.batching import BatchClient
 from finegrade.llm.budget import Budget
@@ -120,7 +120,8 @@ def _key(variable: str | None) -> str:
     key = os.environ.get(variable, "")
     if not key:
         remedy = "Export it, or leave llm.api_key_env out for a server that asks for no key."
-        raise InputError("llm.api_key_env", got=f"{variable}, which is not set", wanted="a key in it", remedy=remedy)
+        named = variable if "_" in variable and variable.isupper() else "a name"  # else it may be the key itself
+        raise InputError("llm.api_key_env", got=f"{named}, which is not set", wanted="a key in it", remedy=remedy)
     return key
 
 
@@ -137,12 +138,10 @@ def take_up(config: LLMConfig, ledger: Ledger) -> None:
 
 
 def _need_no_batch(config: LLMConfig, ledger: Ledger) -> None:
-    for row in open_batches(ledger):
-        requests = unanswered(ledger, row).values()
-        if number := sum(request.server == config.base_url for request in requests):
-            got = f"false, while a batch with {number:,} requests is under way there (finegrade = {row.name})"
-            remedy = "Set llm.batch = true; to give the batch up, cancel it at the server and run once with true."
-            raise InputError("llm.batch", got=got, wanted="true until it is over", remedy=remedy)
+    for row in open_at(ledger, config.base_url or ""):
+        got = f"false, while a batch of {len(row.keys):,} requests is under way there (finegrade = {row.name})"
+        remedy = "Set llm.batch = true; to give the batch up, cancel it at the server and run once with true."
+        raise InputError("llm.batch", got=got, wanted="true until it is over", remedy=remedy)
 
 
 async def ask_each(

@@ -57,6 +57,12 @@ def open_batches(ledger: Ledger) -> list[BatchRow]:
     return found
 
 
+def open_at(ledger: Ledger, server: str) -> list[BatchRow]:
+    """Open batches that hold requests to a server, without a reply."""
+    rows = open_batches(ledger)
+    return [row for row in rows if any(one.server == server for one in unanswered(ledger, row).values())]
+
+
 def unanswered(ledger: Ledger, row: BatchRow) -> dict[str, ChatRequest]:
     """The requests of a batch that have no reply: one may have been asked again in another way meanwhile."""
     found = {}

@@ -9,11 +9,12 @@ import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from finegrade.console import clock, say
 from finegrade.errors import InputError
 from finegrade.llm.batch_files import MOST_BYTES, MOST_REQUESTS, Results, request_line, sort_out
-from finegrade.llm.batch_rows import BatchRow, end, intend, made, open_batches, unanswered
+from finegrade.llm.batch_rows import BatchRow, end, intend, made, open_at, open_batches, unanswered
 from finegrade.llm.batch_server import BatchServer, NotMadeError
 from finegrade.llm.batch_state import OVER, State
 from finegrade.llm.budget import Budget
@@ -59,12 +60,14 @@ class BatchRunner:
         self._commits.close()
 
     async def adopt(self, keys: Collection[str]) -> BatchRow | None:
-        """An open batch of an earlier session that holds some of these requests; None where there is none.
+        """An open batch of an earlier session that holds some of these requests, or any that this server was asked:
+        those are paid for, too. None where there is none.
 
         Raises:
             InputError: The server does not answer.
         """
-        row = next((row for row in open_batches(self._ledger) if not row.keys.isdisjoint(keys)), None)
+        ours = (row for row in open_batches(self._ledger) if not row.keys.isdisjoint(keys))
+        row = next(chain(ours, open_at(self._ledger, self._server.base_url)), None)
         if row is None:
             return None
         number = len(unanswered(self._ledger, row))

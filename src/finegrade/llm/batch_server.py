@@ -12,12 +12,15 @@ from finegrade.errors import InputError
 from finegrade.llm.batch_files import ENDPOINT, Line, read_line, split
 from finegrade.llm.batch_state import Named, State
 from finegrade.llm.connecting import connect, hiding, host_of
-from finegrade.llm.explaining import explain, strange
+from finegrade.llm.explaining import explain, strange, tell_pause
 from finegrade.llm.failures import Patience, passes
 
 T = TypeVar("T")
 
-_ATTEMPTS = 12  # of each call, with pauses that double up to a minute: a batch takes hours, and a network may be away
+_ATTEMPTS = 12
+"""Of each call to a server that has answered before, with pauses that double up to a minute: a batch takes hours, and a
+network may be away."""
+
 _LOOKED_AT = 10_000  # batches, when one is looked for: the list has the newest first
 _MOST_READ = 1_000_000_000  # bytes of one file
 _NO_SUCH_THING = (404, 405)
@@ -42,6 +45,7 @@ class BatchServer:
         lost: For the user: what to do when the server cannot be reached.
 
     Attributes:
+        base_url: As it was given.
         hide: Takes the key out of what the server says.
 
     Raises:
@@ -50,7 +54,8 @@ class BatchServer:
 
     def __init__(self, base_url: str, api_key: str, timeout: float, lost: str) -> None:
         self.host, self._lost, self.hide = host_of(base_url), lost, hiding(api_key)
-        self._client = connect(base_url, api_key, timeout)
+        self._answered = False
+        self.base_url, self._client = base_url, connect(base_url, api_key, timeout)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -158,14 +163,17 @@ class BatchServer:
         return found, useless
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        patience = Patience(0, _ATTEMPTS)
+        patience, told = Patience(0, _ATTEMPTS if self._answered else None), False
         while True:
             try:
-                return await call()
+                result = await call()
+                self._answered = True
+                return result
             except openai.OpenAIError as error:
                 pause = patience.after(error, 0) if passes(error) else None
                 if pause is None:
                     raise
+                told = tell_pause(self.host, pause, told)
                 await asyncio.sleep(pause)
 
     @contextmanager

@@ -32,21 +32,21 @@ class Budget:
         self._under_way, self._changed = 0, asyncio.Event()
         before = ledger.totals(every_purpose=True)
         lost = [(ChatRequest.model_validate(request), times) for request, times in ledger.lost()]
-        self._tokens_in = before["prompt_tokens"] + sum(times * request.size() for request, times in lost)
-        self._tokens_out = before["completion_tokens"] + sum(times * request.most_tokens for request, times in lost)
+        lost_in = sum(times * request.size() for request, times in lost)
+        lost_out = sum(times * request.most_tokens for request, times in lost)
+        unpriced_in, unpriced_out = ledger.unpriced()
+        self._tokens = before["prompt_tokens"] + before["completion_tokens"] + lost_in + lost_out
+        # what was paid stays what it was, whatever the prices are now
+        self._money = before["cost"] + self._price(unpriced_in + lost_in, unpriced_out + lost_out)
 
     def refusal(self, request: ChatRequest) -> InputError | None:
         """Why a request may not be sent now: it could go beyond a cap."""
         config = self._config
-        tokens_in, tokens_out = self._tokens_in + request.size(), self._tokens_out + request.most_tokens
-        if config.max_tokens is not None and tokens_in + tokens_out > config.max_tokens:
-            return _reached(
-                "llm.max_tokens", f"{self._tokens_in + self._tokens_out:,.0f} tokens", f"{config.max_tokens:,}"
-            )
-        money = cost(config, tokens_in, tokens_out)
-        if config.max_cost is not None and money is not None and money > config.max_cost:
-            spent = cost(config, self._tokens_in, self._tokens_out) or 0.0
-            return _reached("llm.max_cost", f"{spent:.4f}", f"{config.max_cost}")
+        tokens, money = self._most(request)
+        if config.max_tokens is not None and self._tokens + tokens > config.max_tokens:
+            return _reached("llm.max_tokens", f"{self._tokens:,.0f} tokens", f"{config.max_tokens:,}")
+        if config.max_cost is not None and self._money + money > config.max_cost:
+            return _reached("llm.max_cost", f"{self._money:.4f}", f"{config.max_cost}")
         return None
 
     async def reserve(self, request: ChatRequest) -> None:
@@ -60,8 +60,9 @@ class Budget:
                 raise reached
             await self._changed.wait()
         self._under_way += 1
-        self._tokens_in += request.size()
-        self._tokens_out += request.most_tokens
+        tokens, money = self._most(request)
+        self._tokens += tokens
+        self._money += money
 
     def take_up(self) -> None:
         """A request of an earlier session is still under way: it was counted as lost, and may be settled now."""
@@ -69,11 +70,16 @@ class Budget:
 
     def release(self, request: ChatRequest) -> None:
         """Takes back what was set aside for an attempt that costs nothing."""
-        self._put(-request.size(), -request.most_tokens)
+        tokens, money = self._most(request)
+        self._put(-tokens, -money)
 
     def settle(self, request: ChatRequest, reply: Reply) -> None:
         """Puts what a request did cost in place of what it could."""
-        self._put(reply.prompt_tokens - request.size(), reply.completion_tokens - request.most_tokens)
+        tokens, money = self._most(request)
+        self._put(
+            reply.prompt_tokens + reply.completion_tokens - tokens,
+            self._price(reply.prompt_tokens, reply.completion_tokens) - money,
+        )
 
     def lose(self) -> None:
         """An attempt has failed that may have been paid for: what was set aside for it is spent."""
@@ -83,10 +89,17 @@ class Budget:
         """What a reply cost; None without prices."""
         return cost(self._config, reply.prompt_tokens, reply.completion_tokens)
 
-    def _put(self, tokens_in: int, tokens_out: int) -> None:
+    def _most(self, request: ChatRequest) -> tuple[int, float]:
+        """Tokens and money that a request can cost at most."""
+        return request.size() + request.most_tokens, self._price(request.size(), request.most_tokens)
+
+    def _price(self, tokens_in: float, tokens_out: float) -> float:
+        return cost(self._config, tokens_in, tokens_out) or 0.0
+
+    def _put(self, tokens: int, money: float) -> None:
         self._under_way -= 1
-        self._tokens_in += tokens_in
-        self._tokens_out += tokens_out
+        self._tokens += tokens
+        self._money += money
         self._changed.set()  # wakes who waits now
         self._changed.clear()
 

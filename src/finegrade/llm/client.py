@@ -1,18 +1,20 @@
 """The one async client that all generation goes through, for any OpenAI-compatible server."""
 
 import asyncio
+import json
 import time
+from typing import Any
 from weakref import WeakValueDictionary
 
 import aiohttp
 import openai
 
-from finegrade.console import say
+from finegrade.errors import InputError
 from finegrade.llm.accounts import Accounts
 from finegrade.llm.completion import FAILED, REFUSED, read_completion, without_text
-from finegrade.llm.connecting import connect, hiding, host_of
+from finegrade.llm.connecting import NOT_READ_YET, connect, hiding, host_of, whole_body
 from finegrade.llm.dialect import Dialect, Way
-from finegrade.llm.explaining import all_refused, explain
+from finegrade.llm.explaining import all_refused, explain, tell_pause
 from finegrade.llm.failures import (
     REFUSALS,
     Patience,
@@ -28,12 +30,13 @@ from finegrade.llm.ledger import Reply
 from finegrade.llm.limiter import Limiter
 from finegrade.llm.request import ChatRequest
 
-_IN_A_ROW, _REFUSED_IN_A_ROW = 5, 200
-"""Requests without a reply, one after the other, from which it is not the requests that are at fault; of refused ones
-as many as were answered, within both bounds: a run that goes on finds all replies first, and has these in one row."""
+_IN_A_ROW, _UNANSWERED_IN_A_ROW = 5, 200
+"""Requests without a reply, one after the other, from which it is not the requests that are at fault; of those that
+are refused, or answered with what is no reply, as many as were answered, within both bounds: a run that goes on finds
+all replies first, and has these in one row."""
 
 _NOT_TAKEN = (openai.BadRequestError, openai.UnprocessableEntityError)
-_TOLD_FROM = 5.0  # seconds of a pause
+_Answer = openai.AsyncAPIResponse[Any]
 _AHEAD = 8
 """Beside the requests that may be under way, an eighth as many (and one) are written down already and wait for a place:
 no place stands empty while the disk is waited for. A kill loses these too, for the budget."""
@@ -60,6 +63,7 @@ class LLMClient:
         self.host, self._client = host_of(base_url), connect(base_url, api_key, timeout)
         self._hide, self._timeout = hiding(api_key), timeout
         self._answered = self._found = self._without_reply = 0  # by the server; in the ledger; in a row
+        self._strange: InputError | None = None
         self._accounts, self._lost, self._told = accounts, lost, False
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._next = asyncio.Semaphore(most + 1 + most // _AHEAD)
@@ -87,10 +91,10 @@ class LLMClient:
         """For the end.
 
         Raises:
-            InputError: Every single request was refused.
+            InputError: Not a single request was answered.
         """
         if self._without_reply and not self._answered + self._found:
-            raise all_refused(self.host, self._without_reply)
+            raise self._strange or all_refused(self.host, self._without_reply)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -110,14 +114,8 @@ class LLMClient:
                     return without_text(FAILED)
                 if pause is None:
                     return self._not_answered(error)
-                self._tell(pause)
+                self._told = tell_pause(self.host, pause, self._told)
                 await asyncio.sleep(pause)
-
-    def _tell(self, pause: float) -> None:
-        """Says once what a long pause is for."""
-        if pause > _TOLD_FROM and not self._told:
-            self._told = True
-            say(f"the LLM at {self.host} does not answer, or has too much to do: waits, a few minutes at most")
 
     async def _attempt(self, key: str, request: ChatRequest) -> Reply:
         async with self._next:
@@ -175,8 +173,11 @@ class LLMClient:
         try:
             # not chat.completions.create: building its typed parameters takes a fifth of a request's processor time
             async with asyncio.timeout(self._timeout):  # of all of it: the client's own is the pause between two bytes
-                answer = await self._client.post("/chat/completions", cast_to=object, body=way.parameters(request))
-            reply = read_completion(answer, request, time.monotonic() - began, self._hide)
+                answer = await self._client.post(
+                    "/chat/completions", cast_to=_Answer, body=way.parameters(request), options=NOT_READ_YET
+                )
+                body = await whole_body(answer)
+            reply = read_completion(json.loads(body), request, time.monotonic() - began, self._hide)
         except TimeoutError as error:
             raise TooSlowError from error
         except (ValueError, RecursionError, aiohttp.ClientResponseError):  # no JSON, no completion; no HTTP at all
@@ -192,9 +193,12 @@ class LLMClient:
         """
         self._without_reply += 1
         known = self._answered + self._found
-        refused = getattr(error, "status_code", 0) in REFUSALS
-        alone = refused or (known > 0 and is_about_one(error))
-        most = max(_IN_A_ROW, min(known, _REFUSED_IN_A_ROW)) if refused else _IN_A_ROW
+        refused, strange = getattr(error, "status_code", 0) in REFUSALS, isinstance(error, StrangeAnswerError)
+        told = explain(self.host, error, self._lost)
+        if strange:
+            self._strange = told
+        alone = refused or strange or (known > 0 and is_about_one(error))
+        most = max(_IN_A_ROW, min(known, _UNANSWERED_IN_A_ROW)) if refused or strange else _IN_A_ROW
         if not alone or self._without_reply >= most:
-            raise explain(self.host, error, self._lost) from None
+            raise told from None
         return without_text(REFUSED if refused else FAILED)

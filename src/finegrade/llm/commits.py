@@ -22,11 +22,15 @@ class Commits:
     Args:
         path: Of the ledger.
         purpose: Whose requests these are.
+
+    Raises:
+        InputError: The ledger cannot be opened.
     """
 
     def __init__(self, path: Path, purpose: str) -> None:
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, args=(path, purpose), name="ledger", daemon=True)
+        ledger = Ledger(path, purpose, own_thread=False)  # here, so that who cannot open it hears of it
+        self._thread = Thread(target=self._work, args=(ledger,), name="ledger", daemon=True)
         self._thread.start()
 
     async def write(self, write: Write) -> None:
@@ -44,8 +48,8 @@ class Commits:
         self._queue.put(None)
         self._thread.join()
 
-    def _work(self, path: Path, purpose: str) -> None:
-        with Ledger(path, purpose) as ledger:
+    def _work(self, ledger: Ledger) -> None:
+        with ledger:
             going_on = True
             while going_on:
                 came_in = [self._queue.get(), *self._rest()]

@@ -1,5 +1,6 @@
 """Connects to an OpenAI-compatible server: the key, no proxy on loopback, nothing taken from the environment."""
 
+import re
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -12,6 +13,15 @@ _NOT_SENT = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit
 """What the client would take from the environment and send to whatever server is named."""
 
 _SHORTEST_KEY = 8
+_KEY = "[key]"
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\.")
+
+LONGEST_BODY = 32_000_000
+"""Bytes of an answer, unpacked: more is not read."""
+
+NOT_READ_YET: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}
+"""The client library's own option for an answer whose body is still to be read."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -21,8 +31,44 @@ def host_of(base_url: str) -> str:
 
 
 def hiding(api_key: str) -> Callable[[str], str]:
-    """Takes a key out of what a server says: some echo it. What is shorter than eight signs is no secret."""
-    return lambda text: text.replace(api_key, "[key]") if len(api_key) >= _SHORTEST_KEY else text
+    """Takes a key out of what a server says: some echo it. What is shorter than eight signs is no secret.
+
+    A text that holds it behind JSON's escapes goes as a whole.
+    """
+    if len(api_key) < _SHORTEST_KEY:
+        return lambda text: text
+
+    def hide(text: str) -> str:
+        text = text.replace(api_key, _KEY)
+        return _KEY if "\\" in text and api_key in _ESCAPED.sub(_sign, text) else text
+
+    return hide
+
+
+def _sign(escaped: re.Match[str]) -> str:
+    return chr(int(escaped[1], 16)) if escaped[1] else escaped[0][-1]
+
+
+async def whole_body(answer: openai.AsyncAPIResponse[Any]) -> bytes:
+    """The body of an answer that was asked for with ``NOT_READ_YET``.
+
+    Raises:
+        ValueError: It is too long to be one.
+        openai.APIConnectionError: The connection broke off.
+    """
+    body = bytearray()
+    try:
+        async for part in answer.iter_bytes():
+            body += part
+            if len(body) > LONGEST_BODY:
+                break
+    except Exception as error:  # of the HTTP library, which is another one from version to version of the client
+        raise openai.APIConnectionError(request=answer.http_request) from error
+    finally:
+        await answer.close()
+    if len(body) > LONGEST_BODY:
+        raise ValueError("too long")
+    return bytes(body)
 
 
 def connect(base_url: str, api_key: str, timeout: float) -> openai.AsyncOpenAI:

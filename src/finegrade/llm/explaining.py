@@ -2,8 +2,11 @@
 
 import openai
 
+from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.llm.failures import StrangeAnswerError, timed_out
+
+_TOLD_FROM = 5.0  # seconds of a pause
 
 
 def explain(host: str, error: openai.OpenAIError, lost: str) -> InputError:
@@ -58,6 +61,23 @@ def all_refused(host: str, refused: int) -> InputError:
     remedy = "Check llm.model and the server's log: it may not take the requests' form."
     got = f"a refusal of all {refused} requests"
     return InputError(f"the LLM at {host}", got=got, wanted="replies", remedy=remedy)
+
+
+def tell_pause(host: str, pause: float, told: bool) -> bool:
+    """Says once what a long pause is for.
+
+    Args:
+        host: Of the server.
+        pause: Seconds.
+        told: Whether it was said.
+
+    Returns:
+        Whether it was said by now.
+    """
+    if pause > _TOLD_FROM and not told:
+        say(f"the LLM at {host} does not answer, or has too much to do: waits, a few minutes at most")
+        return True
+    return told
 
 
 def _no_reply(host: str, got: str, remedy: str) -> InputError:

@@ -79,15 +79,22 @@ def is_overload(error: openai.OpenAIError) -> bool:
 
 
 def is_free(error: BaseException) -> bool:
-    """Whether a request that failed cannot have been paid for: it was answered with an error, or never arrived."""
+    """Whether a request that failed cannot have been paid for: it was turned away, or never arrived."""
     never_arrived = isinstance(_below(error), aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    return isinstance(error, openai.APIStatusError) or never_arrived
+    return never_arrived or (isinstance(error, openai.APIStatusError) and status_is_free(error.status_code))
+
+
+def status_is_free(status: int) -> bool:
+    """Whether what was answered with an HTTP status, other than 200, is not paid for.
+
+    Where a gateway waits no longer, or lost the server, the server may go on, and be paid.
+    """
+    return 300 <= status <= 503 and status not in (408, 499, 502)
 
 
 def is_about_one(error: openai.OpenAIError) -> bool:
-    """Whether a failure may be one request's own: the server is there, and has not too much to do."""
-    of_server = isinstance(error, openai.APIStatusError) and error.status_code >= 500 and not is_overload(error)
-    return of_server or isinstance(error, StrangeAnswerError)
+    """Whether a server's error may be one request's own: it is there, and has not too much to do."""
+    return isinstance(error, openai.APIStatusError) and error.status_code >= 500 and not is_overload(error)
 
 
 def timed_out(error: openai.OpenAIError) -> bool:

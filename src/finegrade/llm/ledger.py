@@ -67,7 +67,7 @@ class Reply(Record):
     seconds: float
     cost: float | None = None
 
-    @field_validator("text")
+    @field_validator("text", "finish_reason")
     @classmethod
     def _as_utf8_can_hold_it(cls, value: str) -> str:
         return encodable(value)
@@ -79,13 +79,14 @@ class Ledger:
     Args:
         path: Of the database; made when it is not there.
         purpose: Whose requests these are: the stage's name.
+        own_thread: Whether only the thread that opens it uses it.
     """
 
-    def __init__(self, path: Path, purpose: str) -> None:
+    def __init__(self, path: Path, purpose: str, own_thread: bool = True) -> None:
         self.path, self.purpose = path, purpose
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=own_thread)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
@@ -186,6 +187,14 @@ class Ledger:
             "SELECT request, attempts - (reply IS NOT NULL) AS lost FROM requests WHERE lost > 0"
         ).fetchall()
         return [(json.loads(request), number) for request, number in rows]
+
+    def unpriced(self) -> tuple[int, int]:
+        """Tokens read and written, of all purposes, that were answered when no prices were named."""
+        read, written = self.execute(
+            "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM requests"
+            " WHERE reply IS NOT NULL AND cost IS NULL"
+        ).fetchone()
+        return read, written
 
     def totals(self, every_purpose: bool = False) -> dict[str, float]:
         """Requests, replies, tokens, seconds and cost over the ledger's whole life, for this purpose or for all."""

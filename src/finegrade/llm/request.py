@@ -6,6 +6,7 @@ from typing import Any
 
 from finegrade.records import Record
 
+_CAME_LATER = ("thinking_tokens", "parameters")
 _MESSAGE_TOKENS = 16  # what a chat template puts around a message
 
 
@@ -56,10 +57,11 @@ class ChatRequest(RequestSettings):
         return self.max_tokens + self.thinking_tokens
 
     def size(self) -> int:
-        """Bytes of all messages: no tokenizer makes more tokens of them."""
-        return sum(len(message.content.encode()) + _MESSAGE_TOKENS for message in self.messages)
+        """Bytes of all that the model may read: no tokenizer makes more tokens of them."""
+        beside = sum(len(json.dumps(said)) for said in (self.reply_schema, self.parameters) if said)
+        return beside + sum(len(message.content.encode()) + _MESSAGE_TOKENS for message in self.messages)
 
     def key(self) -> str:
-        """sha256 of the request: its name in the ledger. A setting that is not used names nothing."""
-        said = self.model_dump(exclude_defaults=True)
+        """sha256 of the request: its name in the ledger. What came later names nothing where it is not used."""
+        said = self.model_dump(exclude={name for name in _CAME_LATER if not getattr(self, name)})
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
