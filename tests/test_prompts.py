@@ -49,6 +49,19 @@ def test_inner_quotes_become_single_ones():
     assert "say 'yes' in C:dir" in ask(positive='say "yes" in C:\\dir').messages[-1].content
 
 
+def test_the_embedded_llm_cannot_say_what_it_is_to_change():
+    query, sibling = "Return the first keys of rows.", "Return the last keys of columns."
+    positive = "The first rows come before the others."
+    banned = ask(query, positive, sibling).parameters["logit_bias"]
+    assert [word for word, bias in banned if bias is False and word.startswith(" ")] == [
+        " first", " First", " rows", " Rows",
+    ]  # fmt: skip
+    elsewhere = SETTINGS.model_copy(update={"server": "http://127.0.0.1:1/v1"})
+    assert sibling_request(query, positive, sibling, elsewhere).parameters == {}
+    own = SETTINGS.model_copy(update={"parameters": {"top_k": 1, "logit_bias": []}})
+    assert sibling_request(query, positive, sibling, own).parameters == own.parameters
+
+
 def test_schema_bounds_the_length_of_the_passage():
     schema = passage_schema(100)
     assert schema["required"] == ["passage"]

@@ -30,6 +30,11 @@ def test_nothing_of_the_sibling():
     assert sibling_refusal(POSITIVE, SIBLING, text) == "brings in nothing of the sibling query"
 
 
+def test_one_and_many_are_the_same_word():
+    text = GOOD.replace("counted", "printed").replace("count is returned", "total of the keys is returned")
+    assert sibling_refusal(POSITIVE, "Return a key.", text) is None
+
+
 @pytest.mark.parametrize("example", [example[3] for example in SIBLING_EXAMPLES])
 def test_copied_example(example):
     run = " ".join(example.split()[3:9])

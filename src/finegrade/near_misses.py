@@ -4,8 +4,7 @@ import random
 from collections.abc import Sequence
 
 from finegrade.records import Seed
-from finegrade.siblings import Siblings
-from finegrade.text import content_words
+from finegrade.siblings import Siblings, to_change
 
 
 def find_siblings(
@@ -30,8 +29,8 @@ def find_siblings(
         positive = one.positives[0]
         sibling = siblings.nearest(one) if len(positive) <= max_chars else None
         if sibling is not None:
-            to_change = (content_words(one.query) & content_words(positive)) - content_words(sibling)
-            if to_change:
-                found.append((len(to_change), one, sibling))
+            words = to_change(one.query, positive, sibling)
+            if words:
+                found.append((len(words), one, sibling))
     found.sort(key=lambda entry: -entry[0])
     return [(one, sibling) for _, one, sibling in found]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
+from finegrade.siblings import to_change
 from finegrade.text import folded
 
 SIBLING_SYSTEM = (
@@ -49,8 +50,13 @@ OneLine = Annotated[str, AfterValidator(folded), StringConstraints(min_length=1)
 def sibling_request(query: str, positive: str, sibling: str, settings: RequestSettings) -> ChatRequest:
     """Asks for the positive rewritten so that it answers the sibling query.
 
-    The fixed part comes first, so that a server's prompt cache takes it.
+    The fixed part comes first, so that a server's prompt cache takes it. The embedded LLM cannot say the words that it
+    is to change: left to itself it copies one text in four. Other servers know no such parameter, or name tokens by
+    numbers of their own.
     """
+    if not settings.server:
+        banned = [[form, False] for word in sorted(to_change(query, positive, sibling)) for form in _forms(word)]
+        settings = settings.model_copy(update={"parameters": {"logit_bias": banned} | settings.parameters})
     messages = [Message(role="system", content=SIBLING_SYSTEM)]
     for example_query, passage, example_sibling, rewritten in SIBLING_EXAMPLES:
         messages.append(Message(role="user", content=_sibling_turn(example_query, passage, example_sibling)))
@@ -59,9 +65,14 @@ def sibling_request(query: str, positive: str, sibling: str, settings: RequestSe
     return ChatRequest(
         **dict(settings),
         messages=tuple(messages),
-        max_tokens=int(len(positive) / 2.2) + 40,
+        max_tokens=int(len(positive.encode()) / 2.2) + 40,
         reply_schema=passage_schema(len(positive)),
     )
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """As a word stands in a text, with the space before it or at its very beginning."""
+    return (f" {word}", f" {word.capitalize()}", word, word.capitalize())
 
 
 def passage_schema(length: int) -> dict[str, Any]:

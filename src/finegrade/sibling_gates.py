@@ -20,11 +20,16 @@ def sibling_refusal(positive: str, sibling: str, text: str) -> str | None:
         sibling: The query that it shall answer.
         text: What was written.
     """
-    if not (content_words(sibling) & content_words(text)) - content_words(positive):
+    if not (_alike(sibling) & _alike(text)) - _alike(positive):
         return "brings in nothing of the sibling query"
     if (shingles(text, _COPIED_WORDS) & _EXAMPLES) - shingles(positive, _COPIED_WORDS):
         return "copies the prompt's example"
     return None
+
+
+def _alike(text: str) -> frozenset[str]:
+    """Content words, one and many of a thing as one word."""
+    return frozenset(word.removesuffix("s") for word in content_words(text))
 
 
 def is_near_miss(positive: str, text: str) -> bool:

@@ -10,6 +10,11 @@ MIN_JACCARD, MAX_JACCARD, MIN_DIFFERENT = 0.25, 0.8, 2
 """Of content words. Nearer ones are the same question in other words, farther ones another topic."""
 
 
+def to_change(query: str, positive: str, sibling: str) -> frozenset[str]:
+    """Words of a positive that belong to its query and not to the sibling: what a rewritten text must not say."""
+    return (content_words(query) & content_words(positive)) - content_words(sibling)
+
+
 class Siblings:
     """Finds the nearest sibling of a seed's query.
 
