@@ -85,7 +85,7 @@ def test_of_two_samples_with_nearly_the_same_query_or_positive_the_first_stays(t
     second = draft(2, **{field: getattr(first, field).upper() + "!"})
     left, late = without([first, other, second], tmp_path)
     assert left == [first, other]
-    assert [(row.sample, row.level, row.reason, row.text) for row in late] == [
+    assert [(row.order, row.level, row.reason, row.text) for row in late] == [
         (second.id, None, f"nearly the {field} of another sample", second.query)
     ]
 
@@ -95,7 +95,7 @@ def test_of_a_negative_that_repeats_only_its_level_goes(tmp_path):
     second = draft(1, negatives=(negative(4, first.negatives[2].text + "."), *draft(1).negatives[1:]))
     left, late = without([first, second], tmp_path)
     assert left == [first, second.model_copy(update={"negatives": second.negatives[1:]})]
-    assert [(row.sample, row.level, row.reason) for row in late] == [
+    assert [(row.order, row.level, row.reason) for row in late] == [
         (second.id, 4, "nearly the negative of another sample")
     ]
 
@@ -106,7 +106,7 @@ def test_the_test_side_wins_wherever_it_stands(tmp_path):
         assert without(drafts, tmp_path, "test") == ([test], [])
         left, late = without(drafts, tmp_path, "train")
         assert left == []
-        assert [row.sample for row in late] == [train.id]
+        assert [row.order for row in late] == [train.id]
 
 
 def test_a_label_is_right_for_many_queries(tmp_path):
@@ -136,6 +136,17 @@ def test_nothing_of_what_tests_is_in_what_trains(tmp_path, of, as_):
     assert without([train, test], tmp_path, "test") == ([test], [])
 
 
+def test_a_held_out_label_is_no_text_of_what_trains(tmp_path):
+    label = "how to reset a bike derailleur"
+    test = draft(1, levels=(), side="test", query=label)
+    as_positive, as_negative = draft(0, positive=label), draft(2, negatives=(negative(4, label.title()),))
+    left, late = without([as_positive, as_negative, test], tmp_path)
+    assert left == [as_negative.model_copy(update={"negatives": ()})]
+    assert [(row.order, row.level) for row in late] == [(as_positive.id, None), (as_negative.id, 4)]
+    answer = test.model_copy(update={"query": draft(1).query, "positive": label})
+    assert without([as_positive, answer], tmp_path) == ([as_positive], [])  # a label may answer another query, too
+
+
 def test_query_and_positive_of_one_sample_may_be_nearly_the_same(tmp_path):
     for side in ("train", "test"):
         one = draft(1, levels=(), side=side, kind="sts", positive=draft(1).query.replace("?", " now"))
@@ -146,7 +157,7 @@ def test_what_goes_as_a_whole_leaves_room_for_others(tmp_path):
     first, gone, last = draft(0), draft(1, query=draft(0).query), draft(2, negatives=draft(1).negatives)
     left, late = without([first, gone, last], tmp_path)
     assert left == [first, last]
-    assert [row.sample for row in late] == [gone.id]
+    assert [row.order for row in late] == [gone.id]
 
 
 def test_what_repeats_in_the_user_s_own_data_stays(tmp_path):
@@ -173,8 +184,18 @@ def test_each_query_is_left_once_and_nothing_is_lost_without_a_word(tmp_path_fac
     tested = {n for n, side in given_numbers if side == "test"}
     assert {one.query for one in test} == {draft(n).query for n in tested}
     kept = {one.id for one in (*test, *train)}
-    assert {row.sample for row in (*late_test, *late_train)} == {one.id for one in drafts} - kept
+    assert {row.order for row in (*late_test, *late_train)} == {one.id for one in drafts} - kept
     assert list(folder.iterdir()) == []  # the signatures are gone
+
+
+def test_negatives_from_the_corpus_are_of_the_sample_s_language():
+    drafts = [draft(i, levels=(), language=("en", "de")[i % 2]) for i in range(40)]
+    settings = config("tasks", sources={str(level): {"mined": 1, "random": 1} for level in range(1, 5)})
+    made = list(samples_of_tasks(drafts, settings, Counter()))
+    language = {one.positive: one.language for one in drafts}
+    assert len(made) == 40
+    assert sum(len(sample.negatives) for sample in made) > 80
+    assert all(language[one.text] == language[sample.positive] for sample in made for one in sample.negatives)
 
 
 # samples of seeds
@@ -321,18 +342,12 @@ def test_many_samples_are_mined_in_parts_and_none_is_lost(monkeypatch):
 
 
 def test_counts_count_what_goes_by():
-    class Meter:
-        units = 0
-
-        def advance(self, units=1):
-            self.units += units
-
-    meter, counts = Meter(), Counts()
+    counts = Counts()
     samples = of_tasks([draft(i, levels=LEVELS[:i]) for i in range(5)])
-    assert list(counts.passing(samples, meter)) == samples
-    assert (counts.samples, counts.written, meter.units) == (5, 4, 5)
+    assert list(counts.passing(samples)) == samples
+    assert (counts.samples, counts.written) == (5, 4)
     assert counts.kinds == {"short-long": 5}
     assert counts.negatives == {"level 4 llm": 4, "level 3 llm": 3, "level 2 llm": 2, "level 1 llm": 1}
-    rows = [SetAside(sample="1", query="q", level=None, reason="so", text="t")] * 3
+    rows = [SetAside(order="1", query="q", level=None, reason="so", text="t")] * 3
     assert list(counts.set_aside(rows)) == rows
     assert counts.reasons == {"llm: so": 3}

@@ -12,7 +12,7 @@ from finegrade.drawing import chosen, draw, topics
 from finegrade.errors import InputError
 from finegrade.levels import MAX_LEVELS
 from finegrade.llm.structured import MAX_CHARS
-from finegrade.sample_gates import MAX_QUERY_CHARS
+from finegrade.sample_gates import MAX_TEXT_CHARS
 from finegrade.sample_prompts import MOST_CHARS_A_WORD
 from finegrade.writing_config import MAX_TEXT_WORDS, DrawsConfig
 
@@ -105,5 +105,5 @@ def test_the_order_in_which_names_are_written_does_not_count(weights, seed):
 def test_what_may_be_drawn_may_be_written():
     """The longest texts, in as many levels as there can be, are neither too long for a gate nor for a reply."""
     longest = MAX_TEXT_WORDS * MOST_CHARS_A_WORD
-    assert longest <= MAX_QUERY_CHARS
+    assert longest <= MAX_TEXT_CHARS
     assert longest * (MAX_LEVELS + 2) <= MAX_CHARS  # with query and positive

@@ -114,7 +114,7 @@ def make_run(folder: Path) -> RunFolder:
 
 
 def write_set_aside(run: RunFolder, reply: str) -> None:
-    row = SetAside(sample="s", query=hostile("asked"), level=4, reason=hostile("refused"), text=reply)
+    row = SetAside(order="s", query=hostile("asked"), level=4, reason=hostile("refused"), text=reply)
     run.path(SET_ASIDE).write_text(row.model_dump_json() + "\n", encoding="utf-8")
 
 

@@ -1,5 +1,7 @@
 """Why a written query, positive or negative is set aside: each reason fires, and a near neighbour passes."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from finegrade.prompts import SIBLING_SYSTEM
 from finegrade.sample_gates import (
     LEAKED_WORDS,
     LONGEST,
-    MAX_QUERY_CHARS,
+    MAX_TEXT_CHARS,
     NegativeGates,
     pair_refusal,
     rephrasing_refusal,
@@ -18,7 +20,7 @@ from finegrade.sample_gates import (
 from finegrade.sample_prompts import PROMPTS
 from finegrade.sources.languages import certain_language
 from finegrade.task_prompts import WHAT
-from finegrade.text import content_words, normalised, words
+from finegrade.text import content_words, normalised, telling_words, words
 
 QUERY = "At which pressure does the relief valve of the boiler open?"
 POSITIVE = (
@@ -49,7 +51,7 @@ def test_good_texts_pass():
 PAIRS = (
     ((QUERY, "— … !?"), (QUERY, "— 3 …"), "no words"),
     (("???", POSITIVE), ("C?", POSITIVE), "no words"),
-    (("w " * (MAX_QUERY_CHARS // 2) + "w", POSITIVE), ("w " * (MAX_QUERY_CHARS // 2), POSITIVE), "query too long"),
+    (("w " * (MAX_TEXT_CHARS // 2) + "w", POSITIVE), ("w " * (MAX_TEXT_CHARS // 2), POSITIVE), "query too long"),
     ((POSITIVE, POSITIVE.upper() + "!!"), (POSITIVE, POSITIVE + " So."), "positive is the query"),
     ((QUERY, "Sure! " + POSITIVE), (QUERY, "Surely " + POSITIVE), "boilerplate opening"),
     (("Query: " + QUERY, POSITIVE), ("Query the valve. " + QUERY, POSITIVE), "boilerplate opening"),
@@ -79,6 +81,18 @@ def test_a_task_about_negatives_has_texts_that_speak_of_them():
     assert pair_refusal(query, POSITIVE, "en", [about]) is None
     assert NegativeGates(query, [POSITIVE], 2, task=about).refusal(NEGATIVE + " So much for hard negatives.") is None
     assert fault("Which embedding model is small? Its positive examples and negative samples are few.") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("on", "off"), ("before", "until"), ("Press the lever, then open the lid", "Open the lid, then press the lever")],
+)
+def test_small_words_and_the_order_of_steps_are_a_difference(before, after):
+    text = "{}: do this with the valve of the pump, for as long as the red lamp is lit."
+    gates = NegativeGates("valve?", [text.format(before)], 2)
+    assert gates.refusal(text.format(before) + " The.") == "keeps the whole positive"
+    assert gates.refusal(text.format(before).replace("of the pump", "of a pump")) == "near-copy of the positive"
+    assert gates.refusal(text.format(after)) is None
 
 
 def test_the_task_said_again_is_no_query():
@@ -246,7 +260,10 @@ def test_any_text_gets_a_verdict_and_none_that_is_an_answer_passes(query, positi
     pair_refusal(query, positive, "en")
     if reason(text, query, positive) is None:
         assert normalised(text) not in (normalised(query), normalised(positive))
-        assert len(content_words(text) ^ content_words(positive)) >= 2
+        own, other = telling_words(positive), telling_words(text)
+        assert own != other
+        gone, new = Counter(own) - Counter(other), Counter(other) - Counter(own)
+        assert sorted(own) == sorted(other) or (gone + new).total() >= 2
         assert len(words(query)) < LEAKED_WORDS or normalised(query) not in normalised(text)
         assert len(positive) < 60 or 1 / LONGEST <= len(text) / len(positive) <= LONGEST
         assert any(map(str.isalnum, text)) or not any(map(str.isalnum, positive))

@@ -47,7 +47,7 @@ RECORDS = {
         negatives=st.lists(negatives, max_size=3).map(tuple), instruction=texts,
     ),
     Task: st.builds(Task, id=texts, kind=kinds, description=texts, instruction=texts, side=sides),
-    SetAside: st.builds(SetAside, sample=texts, query=texts, level=st.none() | levels, reason=texts, text=texts),
+    SetAside: st.builds(SetAside, order=texts, query=texts, level=st.none() | levels, reason=texts, text=texts),
     Verdict: st.builds(
         Verdict, sample=texts, text=texts, source=sources, level_before=levels, level_after=st.none() | levels,
         decision=decisions, reason=texts, positive_score=scores, score=scores, sibling_score=st.none() | scores,

@@ -13,6 +13,7 @@ from finegrade import drafting, synthesis
 from finegrade.config_file import parse_config
 from finegrade.drafting import Drafts
 from finegrade.errors import InputError
+from finegrade.llm.asking import AHEAD
 from finegrade.orders import orders_for_tasks
 from finegrade.records import KINDS, Sample, Seed, Task
 from finegrade.row_files import about, part_path, part_paths, read_rows, write_rows
@@ -82,6 +83,25 @@ def whole(tmp_path_factory):
     synthesize(made_config(llm), run)
     llm.close()
     return run.record("synthesize")["outputs"], [json.dumps(body) for body in llm.requests]
+
+
+def test_an_llm_that_writes_nothing_of_use_is_asked_for_no_more(config, new_run, fake_llm, monkeypatch):
+    monkeypatch.setattr(drafting, "USELESS_FROM_THE_START", 5)
+    fake_llm.answer = lambda body: fake_llm.reply("Sure!")
+    with pytest.raises(InputError, match="nothing of use in its first 5 samples, most often: not the JSON"):
+        synthesize(config(), new_run())
+    assert len(fake_llm.requests) <= 2 * (5 + AHEAD)  # so many are talked about at once
+
+
+def test_without_a_single_sample_the_stage_says_why(config, new_run, fake_llm):
+    fake_llm.answer = lambda body: fake_llm.reply("Sure!")
+    run = new_run()
+    with pytest.raises(InputError, match="17 texts that were set aside, most often: llm: not the JSON"):
+        synthesize(config(), run)
+    asked = len(fake_llm.requests)
+    with pytest.raises(InputError, match="wanted a sample to train on"):
+        synthesize(config(), run)
+    assert len(fake_llm.requests) == asked
 
 
 def outputs(run):

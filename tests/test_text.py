@@ -1,9 +1,20 @@
 """Words, shingles, overlaps and hashes."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.text import content_hash, content_words, jaccard, normalised, shingles, word_count, words
+from finegrade.text import (
+    content_hash,
+    content_words,
+    ends_a_sentence,
+    jaccard,
+    normalised,
+    shingles,
+    whole_sentences,
+    word_count,
+    words,
+)
 
 texts = st.text(max_size=60)
 sets = st.frozensets(st.integers(0, 9))
@@ -60,6 +71,23 @@ def test_ascii_is_read_as_all_else_is(text):
 def test_shingles_are_the_runs_of_words(tokens, size):
     runs = {tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)} or {tuple(tokens)}
     assert shingles(" ".join(tokens), size) == runs
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("It is so. Use small units, e.g. tea", "It is so."),
+        ("It is so. Steps: 1. Open the lid 2.", "It is so."),
+        ("It is so. According to Dr. Who", "It is so."),
+        ("It ends (here.) And then", "It ends (here.)"),
+        ("ऐसा है। और फिर", "ऐसा है।"),
+        ("هل هذا صحيح؟ ثم", "هل هذا صحيح؟"),
+        ("No end e.g.", ""),
+    ],
+)
+def test_the_whole_sentences_of_a_cut_text(text, whole):
+    assert whole_sentences(text) == whole
+    assert not whole or ends_a_sentence(whole)
 
 
 @settings(deadline=None)

@@ -82,8 +82,8 @@ def test_the_same_samples_and_seed_give_the_same_number():
 @pytest.mark.parametrize("text", ["a b c", "C", "漢字 かな", "² ³"])
 def test_texts_of_no_longer_words_do_no_harm(text):
     def same():
-        while True:
-            yield text
+        for i in range(FEWEST):
+            yield text + " " * i  # a text of the corpus counts once
 
     assert probe(samples(FEWEST, same(), same(), same()), 0) == {CORPUS: 0.5, PAIR: 0.5}
 

@@ -135,7 +135,7 @@ def test_a_level_that_is_refused_is_set_aside_with_its_reason_and_the_others_sta
     assert len(llm.requests) == 1
     assert reasons(written) == [(4, "copy of the positive"), (2, "boilerplate opening")]
     assert [row.text for row in written.set_aside] == [told["level_4"], told["level_2"]]
-    assert {(row.sample, row.query) for row in written.set_aside} == {("id", QUERY)}
+    assert {(row.order, row.query) for row in written.set_aside} == {("id", QUERY)}
     assert list(by_level(written.draft)) == [3, 1]
 
 
@@ -369,7 +369,7 @@ def test_a_reply_that_was_cut_ends_with_its_last_whole_sentence_or_is_set_aside(
         ("refused", "request refused by the server"),
         ("failed", "the server failed again and again"),
         ("content_filter", "held back by the server's filter"),
-        ("tool_calls", "not finished"),
+        ("tool_calls", "calls a tool"),
     ],
 )
 def test_what_was_not_finished_is_set_aside(finish_reason, told):

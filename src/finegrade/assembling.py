@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 
 from finegrade.config import Config
-from finegrade.console import Meter
 from finegrade.mining import Miner
 from finegrade.orders import sources_of
 from finegrade.records import Negative, Sample, Seed, SetAside, Source
@@ -46,7 +45,7 @@ def samples_of_seeds(
 def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Counter[str]) -> Iterator[Sample]:
     """Samples of tasks: their corpus is what the LLM wrote for the samples beside them.
 
-    A level that the LLM did not write stays empty.
+    A level that the LLM did not write stays empty, and one that those of the same language do not give.
 
     Args:
         drafts: What the LLM wrote.
@@ -55,13 +54,19 @@ def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Count
     """
     left = iter(drafts)
     while some := list(islice(left, MINED_TOGETHER)):
-        seeds = [Seed(id=d.id, query=d.query, positives=(d.positive,), group=d.group) for d in some]
-        miner = Miner(seeds, config.seed, config.synthesis.levels)
-        for draft, seed in zip(some, seeds, strict=True):
-            sources = sources_of(draft.id, config)
-            mined = miner.negatives(seed, _from_corpus(sources))
-            yield _sample(draft, [one for one in mined if sources[one.level] != "llm"], mined)
-        passed_over.update(miner.set_aside)
+        by_language = sorted(some, key=lambda draft: draft.language)  # a negative in another language is told by that
+        for _, alike in groupby(by_language, key=lambda draft: draft.language):
+            yield from _samples_of_each_other(list(alike), config, passed_over)
+
+
+def _samples_of_each_other(drafts: Sequence[Draft], config: Config, passed_over: Counter[str]) -> Iterator[Sample]:
+    seeds = [Seed(id=d.id, query=d.query, positives=(d.positive,), group=d.group) for d in drafts]
+    miner = Miner(seeds, config.seed, config.synthesis.levels)
+    for draft, seed in zip(drafts, seeds, strict=True):
+        sources = sources_of(draft.id, config)
+        mined = miner.negatives(seed, _from_corpus(sources))
+        yield _sample(draft, [one for one in mined if sources[one.level] != "llm"], mined)
+    passed_over.update(miner.set_aside)
 
 
 def _sample(draft: Draft, fill: Iterable[Negative], mined: Sequence[Negative]) -> Sample:
@@ -121,14 +126,13 @@ class Counts:
         self.kinds: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
 
-    def passing(self, samples: Iterable[Sample], meter: Meter) -> Iterator[Sample]:
+    def passing(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """The same samples."""
         for sample in samples:
             self.samples += 1
             self.written += any(negative.source == "llm" for negative in sample.negatives)
             self.negatives.update(f"level {negative.level} {negative.source}" for negative in sample.negatives)
             self.kinds[sample.kind or "pair"] += 1
-            meter.advance()
             yield sample
 
     def set_aside(self, rows: Iterable[SetAside]) -> Iterator[SetAside]:

@@ -1,6 +1,7 @@
 """Orders become drafts on the disk: in parts; one that is finished is not made again."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -17,6 +18,9 @@ from finegrade.records import SetAside
 from finegrade.row_files import Row, about, iterate_rows, part_path, write_rows
 from finegrade.store import DRAFTS, LLM_LOG, RunFolder
 from finegrade.writing import Draft, Writer, Written
+
+USELESS_FROM_THE_START = 100
+"""Samples without anything of use from which the LLM is asked for no more."""
 
 _MADE_FOR, _UNANSWERED = "finegrade", "unanswered"
 _NO_ANSWER = (UNFINISHED[REFUSED], UNFINISHED[FAILED])
@@ -83,6 +87,12 @@ class Drafts:
         return self._folder / "set_aside"
 
 
+def _of_no_use(reasons: Counter[str]) -> InputError:
+    got = f"nothing of use in its first {USELESS_FROM_THE_START} samples, most often: {reasons.most_common(1)[0][0]}"
+    remedy = "Name another llm.model or synthesis.mode; what it wrote is in the ledger, and is not asked again."
+    return InputError("the LLM's samples", got=got, wanted="texts that pass the gates", remedy=remedy)
+
+
 def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger) -> None:
     """Writes the parts that are not there yet.
 
@@ -108,14 +118,18 @@ async def _write(
         return await writer.write(ask, item[1])
 
     part: list[Written] = []
-    refused = 0
+    reasons: Counter[str] = Counter()
+    useless = 0
     with progress("the LLM writes samples", drafts.number, done) as meter:
         async with aclosing(ask_each(todo, talk, config.llm, ledger, run.path(LLM_LOG))) as results:
             async for (place, _), written in results:
                 part.append(written)
-                refused += len(written.set_aside)
+                reasons.update(row.reason for row in written.set_aside)
+                useless += useless == place and not written.is_of_use
+                if useless == USELESS_FROM_THE_START:
+                    raise _of_no_use(reasons)
                 meter.advance()
-                meter.note(f"{refused:,} set aside")
+                meter.note(f"{reasons.total():,} set aside")
                 if len(part) == drafts.size(place // rows):
                     drafts.write(place // rows, part)
                     part = []

@@ -3,12 +3,11 @@
 A text is the set of its runs of five signs; the share of equal places in two signatures estimates the Jaccard
 similarity of two sets (Broder, 1997). Texts that agree in all places of one band are compared (locality-sensitive
 hashing: pairs of similarity 0.8 share one of eight bands of four places with probability 0.98; then the estimate
-decides, which at 0.8 is a toss, and at 0.9 nearly always right). Memory does not grow with the
-texts: signatures lie in a file, and the bands are sorted in parts.
+decides, which at 0.8 is a toss, and at 0.9 nearly always right). Memory grows by two bytes
+a text: signatures lie in a file, and the bands are sorted in parts.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +27,7 @@ _AT_ONCE = 1 << 19
 """Signatures of a band that are sorted together: about a hundred bytes each, while it lasts."""
 
 _COMPARED_AT_ONCE = 1 << 14
-_SIGNED_AT_ONCE = 1_000  # texts
+_SIGNED_AT_ONCE = 500_000  # signs: about fifty bytes each, while it lasts
 _READ_AT_ONCE = 1 << 16  # signatures
 
 _Hashes = NDArray[np.uint64]
@@ -66,6 +65,20 @@ def signatures(texts: Sequence[str]) -> _Signatures:
     return found
 
 
+def _together(texts: Iterable[str]) -> Iterator[list[str]]:
+    """A few at a time: as many as have so many signs."""
+    some: list[str] = []
+    signs = 0
+    for text in texts:
+        some.append(text)
+        signs += len(text)
+        if signs >= _SIGNED_AT_ONCE:
+            yield some
+            some, signs = [], 0
+    if some:
+        yield some
+
+
 class NearDuplicates:
     """Texts, and which of them are nearly the same as an earlier one.
 
@@ -95,8 +108,7 @@ class NearDuplicates:
             texts: They count as earlier than what comes after them.
             watched: Whether it matters which of them are nearly the same as an earlier one.
         """
-        left = iter(texts)
-        while some := list(islice(left, _SIGNED_AT_ONCE)):
+        for some in _together(texts):
             self._file.write(signatures(some).tobytes())
             self._number += len(some)
             self._watched += bytes([watched]) * len(some)

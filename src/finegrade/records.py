@@ -154,14 +154,15 @@ class SetAside(Record):
     """Something that an LLM wrote and that is not used, and why.
 
     Args:
-        sample: The sample's id.
+        order: Id of what was to be written: of pairs and documents, what their sample is called where the LLM writes
+            negatives only.
         query: The sample's query, as far as there is one.
         level: That the text was to be of; None where it is no negative.
         reason: In a few words that can be counted.
         text: What was written, or the reply where it could not be read: its beginning, the ledger has the whole.
     """
 
-    sample: str
+    order: str
     query: str
     level: int | None
     reason: str

@@ -16,10 +16,11 @@ _AT_ONCE = 1_000  # drafts
 
 
 class Repeats:
-    """Which texts of the drafts are nearly the same as one of an earlier draft that stays.
+    """Which texts of the drafts are nearly the same as one of an earlier draft.
 
-    Queries and positives count only where the LLM wrote them: what repeats in the user's own data was there before. No
-    text of a draft that trains is nearly the query or the positive of one that tests.
+    Queries and positives count only where the LLM wrote them: what repeats in the user's own data was there before. An
+    earlier one counts whether or not it stays itself; negatives are compared among those that stay. No text of a draft
+    that trains is nearly the query or the positive of one that tests; a label may be another query's held-out positive.
 
     Args:
         drafts: Called for each pass over all of them.
@@ -28,6 +29,11 @@ class Repeats:
 
     def __init__(self, drafts: Callable[[], Iterator[Draft]], folder: Path) -> None:
         self._drafts = drafts
+        self._tested_labels = {
+            content_hash(normalised(draft.query))
+            for draft in self._ordered()
+            if draft.side == "test" and _is_label(draft.query)
+        }
         with NearDuplicates(folder / "queries") as queries, NearDuplicates(folder / "positives") as positives:
             for some in _parts(draft for draft in self._ordered() if draft.kind):
                 queries.add(draft.query for draft in some)
@@ -59,11 +65,15 @@ class Repeats:
             if reason:
                 set_aside(_aside(draft, None, reason, draft.query))
                 continue
+            kept = []
             for one, flagged in zip(draft.negatives, flags, strict=True):
                 if flagged:
                     set_aside(_aside(draft, one.level, "nearly the negative of another sample", one.text))
-            kept = tuple(one for one, flagged in zip(draft.negatives, flags, strict=True) if not flagged)
-            yield draft.model_copy(update={"negatives": kept})
+                elif self._is_tested(one.text):
+                    set_aside(_aside(draft, one.level, "a held-out query", one.text))
+                else:
+                    kept.append(one)
+            yield draft.model_copy(update={"negatives": tuple(kept)})
 
     def _judged(self) -> Iterator[tuple[Draft, str]]:
         """All drafts, with the reason of those that go as a whole."""
@@ -72,9 +82,13 @@ class Repeats:
             reason = ""
             if draft.kind:
                 of_query, of_positive = self._queries[place], self._positives[place]
+                of_positive = of_positive or (draft.side == "train" and self._is_tested(draft.positive))
                 reason = "query" if of_query else "positive" if of_positive else ""
                 place += 1
             yield draft, f"nearly the {reason} of another sample" if reason else ""
+
+    def _is_tested(self, text: str) -> bool:
+        return _is_label(text) and content_hash(normalised(text)) in self._tested_labels
 
     def _ordered(self) -> Iterator[Draft]:
         for side in ("test", "train"):
@@ -83,7 +97,11 @@ class Repeats:
 
 def _as_answer(draft: Draft, text: str) -> str:
     """What a text is compared as: a label as nothing but itself, for this query."""
-    return text if word_count(text) >= LABEL_WORDS else content_hash(normalised(draft.query), normalised(text))
+    return content_hash(normalised(draft.query), normalised(text)) if _is_label(text) else text
+
+
+def _is_label(text: str) -> bool:
+    return word_count(text) < LABEL_WORDS
 
 
 def _parts(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
@@ -94,4 +112,4 @@ def _parts(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
 
 
 def _aside(draft: Draft, level: int | None, reason: str, text: str) -> SetAside:
-    return SetAside(sample=draft.id, query=draft.query, level=level, reason=reason, text=text)
+    return SetAside(order=draft.id, query=draft.query, level=level, reason=reason, text=text)

@@ -1,16 +1,18 @@
 """What written queries, positives and negatives must pass before a model looks at them: it needs no second model."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from difflib import Match, SequenceMatcher
 
 from finegrade.faults import COPIED_WORDS, fault, query_fault, wrong_language
 from finegrade.sources.languages import certain_language
-from finegrade.text import content_words, ends_a_sentence, jaccard, normalised, shingles, word_count, words
+from finegrade.text import ends_a_sentence, jaccard, normalised, shingles, telling_words, word_count, words
 
-GATES = 1
+GATES = 2
 """Raised when what passes the gates changes, or how a reply is read: samples are then made again, out of the ledger."""
 
-MAX_QUERY_CHARS = 16_000
+MAX_TEXT_CHARS = 16_000
 
 LEAKED_WORDS = 4
 """A query of fewer words stands in most texts about its subject."""
@@ -36,8 +38,9 @@ def pair_refusal(query: str, positive: str, language: str, task: Sequence[str] =
         language: That both are to be in, ISO 639-1.
         task: What they are an example of, as the LLM was told: description and instruction.
     """
-    if len(query) > MAX_QUERY_CHARS:
-        return "query too long"
+    for name, text in (("query", query), ("positive", positive)):
+        if len(text) > MAX_TEXT_CHARS:
+            return f"{name} too long"
     if normalised(query) == normalised(positive):
         return "positive is the query"
     about = " ".join(task)
@@ -75,7 +78,7 @@ class NegativeGates:
     Args:
         query: The sample's.
         positives: All that is known to answer the query; first the one that the negatives were written for.
-        min_changed: Content words that a negative must differ in from each positive.
+        min_changed: Words that a negative must differ in from each positive, gone and new together.
         language: That the texts are to be in; None: the first positive's, where that is certain.
         task: What the sample is an example of.
     """
@@ -89,7 +92,7 @@ class NegativeGates:
         self._is_faulty = fault(self._positive, task) is not None
         self._words = frozenset(words(self._positive)) if language in (None, found) else frozenset()
         self._query, self._has_many_words = normalised(query), word_count(query) >= LEAKED_WORDS
-        self._answers = [(normalised(text), content_words(text), word_count(text)) for text in positives]
+        self._answers = [(normalised(text), telling_words(text), word_count(text)) for text in positives]
         self._taken: list[str] = []
 
     def refusal(self, text: str) -> str | None:
@@ -103,14 +106,14 @@ class NegativeGates:
         return None
 
     def _against_the_pair(self, text: str) -> str | None:
-        own, content = normalised(text), content_words(text)
+        own, telling = normalised(text), telling_words(text)
         if any(own == answer for answer, _, _ in self._answers):
             return "copy of the positive"
         if own == self._query:
             return "copy of the query"
         if any(number > LEAKED_WORDS and answer in own for answer, _, number in self._answers):
             return "keeps the whole positive"
-        if any(len(content ^ of_answer) < self._min_changed for _, of_answer, _ in self._answers):
+        if any(_changed(of_answer, telling) < self._min_changed for _, of_answer, _ in self._answers):
             return "near-copy of the positive"
         if self._has_many_words and self._query in own:
             return "holds the query verbatim"
@@ -129,6 +132,20 @@ class NegativeGates:
     def _sounds_like_it(self, text: str) -> bool:
         """Single signs do not count: Chinese and Japanese share them."""
         return sum(len(word) > 1 for word in self._words.intersection(words(text))) >= SHARED_WORDS
+
+
+def _changed(before: Sequence[str], after: Sequence[str]) -> int:
+    """How many words are gone or new; of equal words in another order, those that have moved count twice."""
+    gone_or_new = Counter(before)
+    gone_or_new.subtract(after)
+    changed = sum(map(abs, gone_or_new.values()))
+    if changed or before == after:
+        return changed
+    return len(before) + len(after) - 2 * sum(block.size for block in _matching(before, after))
+
+
+def _matching(before: Sequence[str], after: Sequence[str]) -> list[Match]:
+    return SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
 
 
 def _numbers(text: str) -> list[str]:

@@ -6,13 +6,14 @@ configuration gives the same samples, however often the work was broken off.
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from finegrade.assembling import Counts, samples_of_seeds, samples_of_tasks
 from finegrade.config import Config
-from finegrade.console import progress, say
+from finegrade.console import Meter, progress, say
 from finegrade.drafting import Drafts, write_drafts
+from finegrade.errors import InputError
 from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
@@ -34,7 +35,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
     What fails a gate goes to ``set_aside.jsonl`` with the reason.
 
     Raises:
-        InputError: The stage before it has not run, or the LLM cannot be had.
+        InputError: The stage before it has not run, the LLM cannot be had, or nothing that it wrote is of use.
     """
     settings = {
         "llm": reply_settings(config.llm),
@@ -67,14 +68,16 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
 
         if config.source.is_tasks:
             tested = samples_of_tasks(repeats.without("test", aside), config, passed_over)
-            outputs += write_parts(run.path(TEST_SAMPLES), tested, Sample, rows)
+            outputs += write_parts(run.path(TEST_SAMPLES), _advancing(tested, meter), Sample, rows)
             samples = samples_of_tasks(repeats.without("train", aside), config, passed_over)
         else:
             samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over)
-        outputs += write_parts(run.path(SAMPLES), counts.passing(samples, meter), Sample, rows)
+        outputs += write_parts(run.path(SAMPLES), counts.passing(_advancing(samples, meter)), Sample, rows)
     set_aside = chain(drafts.set_aside(), iterate_lines(run.path(DRAFTS, _LATE), SetAside))
     write_lines(run.path(SET_ASIDE), counts.set_aside(set_aside))
     reasons = counts.reasons + passed_over
+    if number and not counts.samples:
+        raise _no_samples(reasons, run)
     details = {
         "model": config.llm.model,
         "mode": config.writing_mode,
@@ -93,6 +96,19 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
         f"synthesize: {counts.samples:,} samples, {counts.written:,} of them with a negative that the LLM wrote "
         f"({number:,} asked for, {counts.reasons.total():,} texts set aside)"
     )
+
+
+def _advancing(samples: Iterable[Sample], meter: Meter) -> Iterator[Sample]:
+    for sample in samples:
+        meter.advance()
+        yield sample
+
+
+def _no_samples(reasons: Counter[str], run: RunFolder) -> InputError:
+    often = "".join(f", most often: {reason}" for reason, _ in reasons.most_common(1))
+    got = f"{reasons.total():,} texts that were set aside{often}"
+    remedy = f"See {run.path(SET_ASIDE)}; then name another llm.model or synthesis.mode. Replies are kept."
+    return InputError("synthesize", got=got, wanted="a sample to train on", remedy=remedy)
 
 
 def _orders(seeds: Sequence[Seed], config: Config, run: RunFolder) -> tuple[Iterable[Order], int]:

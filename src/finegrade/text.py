@@ -17,7 +17,11 @@ _ASCII_WORD = re.compile(r"\w+(?:\+\+|#)?")  # of all ASCII: twice as fast. C, C
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
 _REMEMBERED = 256  # texts: gates look at the same few of a sample again and again
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_SENTENCE_END = re.compile(r"""[.!?…](?:["'`”’»)\]*]*)(?=\s|$)|[。！？][”’」』）]*""")
+_SENTENCE_END = re.compile(r"""[.!?…।؟۔](?:["'`”’»)\]*]*)(?=\s|$)|[。！？][”’」』）]*""")
+_NO_END = re.compile(r"(?:^|[\s(])(?:\d+|[^\W\d_]|[eE]\.g|[iI]\.e|etc|vs|cf|[Nn]o|[Ff]ig|approx|[MD]rs?|Ms|Prof|St)\.$")
+"""A stop that does not end a sentence, or not for certain: after a number, a letter, an abbreviation."""
+
+_ENDS = (".", "!", "?", "。", "！", "？", "।", "؟", "۔")
 _STOPWORDS = frozenset(
     word
     for line in (
@@ -28,6 +32,16 @@ _STOPWORDS = frozenset(
     )
     for word in line.split()
 )
+
+_TURNING = frozenset(
+    word
+    for line in (
+        "all any before each every from if in more most must no nor not off",
+        "on only or out over to too under until up",
+    )
+    for word in line.split()
+)
+"""Small words that a text may turn on."""
 
 
 @lru_cache(_REMEMBERED)
@@ -45,6 +59,11 @@ def word_count(text: str) -> int:
 def content_words(text: str) -> frozenset[str]:
     """The words that carry meaning: no stop words, no single letters, but digits, and signs that are words."""
     return frozenset(word for word in words(text) if word not in _STOPWORDS and (len(word) > 1 or _is_word(word)))
+
+
+def telling_words(text: str) -> list[str]:
+    """The words that carry meaning, in order, and those small ones that turn it round: not, off, before."""
+    return [word for word in words(text) if word in _TURNING or word in content_words(word)]
 
 
 def _is_word(sign: str) -> bool:
@@ -77,7 +96,7 @@ def normalised(text: str) -> str:
 def ends_a_sentence(text: str) -> bool:
     """Whether a text comes to an end; three dots are what a text that was given up ends in."""
     last = text.rstrip("`'\")]*”’»」』")
-    return last.endswith((".", "!", "?", "。", "！", "？")) and not last.endswith("...")
+    return last.endswith(_ENDS) and not last.endswith("...")
 
 
 def folded(text: str) -> str:
@@ -89,8 +108,8 @@ def folded(text: str) -> str:
 
 def whole_sentences(text: str) -> str:
     """The text up to the end of its last whole sentence; empty where none ends."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    return text[: ends[-1]] if ends else ""
+    ends = (match.end() for match in _SENTENCE_END.finditer(text) if not _NO_END.search(text[: match.start() + 1]))
+    return text[: max(ends, default=0)]
 
 
 def for_markdown(text: str) -> str:

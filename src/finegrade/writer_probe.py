@@ -23,15 +23,21 @@ def probe(samples: Iterable[Sample], seed: int) -> dict[str, float | None]:
 
     Returns:
         "llm or corpus negative" and "llm negative or positive" -> area under the ROC curve, or None with too few texts.
+        Of tasks the first is None: there the LLM wrote the corpus, too.
     """
     written: list[tuple[str, str]] = []
     corpus: list[tuple[str, str]] = []
     positives: list[tuple[str, str]] = []
+    seen: set[str] = set()
     for number, sample in enumerate(samples):
         if number == _LOOKED_AT or min(len(written), len(corpus)) >= TEXTS:
             break
         for negative in sample.negatives:
-            _take(written if negative.source == "llm" else corpus, sample.id, negative.text)
+            if negative.source == "llm":
+                _take(written, sample.id, negative.text)
+            elif not sample.kind and negative.text not in seen and len(corpus) < TEXTS:  # of tasks it is the LLM's, too
+                seen.add(negative.text)
+                corpus.append((sample.id, negative.text))
         if any(negative.source == "llm" for negative in sample.negatives):
             _take(positives, sample.id, sample.positive)
     return {

@@ -42,6 +42,7 @@ class Draft(Record):
         side: Whether it trains or tests.
         kind: Of its task.
         instruction: Of its task.
+        language: Of its task's texts, ISO 639-1.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Draft(Record):
     side: Side
     kind: str = ""
     instruction: str = ""
+    language: str = ""
 
 
 class Written(NamedTuple):
@@ -65,6 +67,11 @@ class Written(NamedTuple):
 
     draft: Draft | None
     set_aside: list[SetAside]
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether there is anything that passed, or nothing that did not."""
+        return not self.set_aside or (self.draft is not None and bool(self.draft.negatives))
 
 
 class _Level(NamedTuple):
@@ -239,7 +246,7 @@ class _Page:
         )
 
     def refuse(self, level: int | None, reason: str, text: str) -> None:
-        self.set_aside.append(SetAside(sample=self.order.id, query=self.query, level=level, reason=reason, text=text))
+        self.set_aside.append(SetAside(order=self.order.id, query=self.query, level=level, reason=reason, text=text))
 
     def draft(self) -> Draft | None:
         if not self.query:
@@ -255,6 +262,7 @@ class _Page:
             side=task.side if task else "train",
             kind=task.kind if task else "",
             instruction=task.instruction if task else "",
+            language=self.order.draw.language if task else "",
         )
 
 

@@ -36,7 +36,7 @@ class TasksConfig(Section):
 
     domain: str = ""
     """What they are about, in a sentence or two. Empty: the open domain."""
-    number: int = Field(100, ge=2)
+    number: int = Field(100, ge=2, le=1_000_000)
     """How many, over all kinds: one to train on and one to test with, at least."""
     kinds: Weights = _evenly(*KINDS)
     """short-long, long-short, short-short, long-long (query and text), sts: how many of each."""
