@@ -133,6 +133,11 @@ def test_a_torn_last_write_of_the_ledger_loses_nothing_before_it(new_run, whole,
         if wal.is_file() and (size := wal.stat().st_size):
             with wal.open("rb+") as file:
                 file.truncate(size - dice.randint(1, min(4096, size)))
+            left = acknowledged(run)
+            assert left, "all that was whole is still there"
+            llm.asked_since()
+            server.do("synthesize", run, config, kill_after=seconds / 8)
+            assert not left & set(llm.asked_since()), "asked again, although its reply survived"
     assert server.do("synthesize", run, config)["end"] == 0
     assert outputs(run) == expected
 

@@ -14,7 +14,7 @@ REFUSALS = (400, 413, 422)
 ATTEMPTS, ATTEMPTS_OVERLOADED = 5, 9
 """Failures of one request after which it is set aside; or everything stops, where nobody else was answered meanwhile.
 Those of a server that has too much to do, or has answered and does so no more, come with longer and longer pauses,
-about three minutes in all."""
+two minutes and more in all."""
 
 
 class TooSlowError(openai.OpenAIError):
