@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/finegrade demo
 
 test: setup-dev lint
-	$(BIN)/finegrade models fetch qwen2.5-coder-0.5b all-minilm-l6-v2 reranker-en sts-b
+	$(BIN)/finegrade models fetch qwen2.5-coder-0.5b all-minilm-l6-v2 reranker-en bge-small-en sts-b
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup-dev

@@ -15,8 +15,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from finegrade.cross_encoders import OnnxCrossEncoder
 from finegrade.fetching import fetch
-from finegrade.scoring import OnnxCrossEncoder
+from finegrade.onnx_model import OnnxModel
 from finegrade.sources.python_docs import read_python_docs
 
 REPEATS, MAX_LENGTH, THREADS = 5, 192, 2
@@ -59,7 +60,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     docs = list(read_python_docs(["numpy"]))
     pairs = [(docs[i].query, docs[(i * 7) % len(docs)].positive) for i in range(count)]
-    ours = OnnxCrossEncoder(FOLDER, MAX_LENGTH, THREADS)
+    ours = OnnxCrossEncoder(OnnxModel(FOLDER, MAX_LENGTH, THREADS))
     variants: dict[str, Callable[[list[tuple[str, str]]], NDArray[np.float64]]] = {
         "one pair, one session": batched(1),
         **{f"batches of {size}": batched(size) for size in (8, 32)},

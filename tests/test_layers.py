@@ -26,7 +26,7 @@ RANKS: dict[str, int] = {
             # words of the configuration, formats, the run folder
             "writing_config durable llm.limiter llm.failures llm.connecting llm.batch_state",
             "config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts curriculum "
-            "siblings "
+            "siblings onnx_model "
             "portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
@@ -35,14 +35,14 @@ RANKS: dict[str, int] = {
             "sources.splitting",
             "fetching summary distil_texts llm.accounts llm.batch_files llm.batch_rows sources.documents "
             "sources.document_seeds sources.working_set evaluation.test_set",
-            "gguf weights llm.client llm.batch_server prompts",
+            "gguf weights llm.client llm.batch_server prompts cross_encoders bi_encoders",
             "llm.batch_runner",
             "llm.batching",
             # what stages are made of
             "cards data_card student_card encoder packing task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
-            "trained finding sibling_gates query_prompts sample_prompts orders writer_probe score_book "
+            "trained finding sibling_gates query_prompts sample_prompts orders writer_probe score_book calibration "
             "sources.chunking evaluation.intervals",
             "anchors requests_ahead query_gates faults sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",

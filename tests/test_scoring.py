@@ -1,11 +1,12 @@
 """Cross-encoders: what is one is loaded and scores, what is none is refused in one line."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from finegrade.errors import InputError
-from finegrade.scoring import load_scorer
+from finegrade.scoring import load_cross_encoder, load_scorer
 
 PAIRS = [
     ("how tall is the eiffel tower", "The Eiffel Tower is 330 metres tall, about the height of an 81-storey building."),
@@ -37,9 +38,28 @@ def test_a_classifier_with_more_labels_is_no_scorer(tiny_encoder: Path, tmp_path
         load_scorer(str(classifier(tmp_path / "three", tiny_encoder, 3)), 64)
 
 
-def test_an_encoder_is_no_scorer(tiny_encoder: Path) -> None:
+def test_a_bare_encoder_is_no_scorer(tiny_encoder: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_encoder / "config.json", tmp_path)
     with pytest.raises(InputError, match="got BertModel; wanted a cross-encoder"):
-        load_scorer(str(tiny_encoder), 64)
+        load_scorer(str(tmp_path), 64)
+
+
+def test_a_bi_encoder_gives_the_cosine_of_each_pair(tiny_encoder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    scorer = load_scorer(str(tiny_encoder), 64)
+    model = SentenceTransformer(str(tiny_encoder))
+    vectors = [model.encode(list(side), normalize_embeddings=True) for side in zip(*PAIRS, strict=True)]
+    expected = (vectors[0] * vectors[1]).sum(axis=1).tolist()
+    assert list(scorer.scores(PAIRS * 200)) == pytest.approx(expected * 200, abs=1e-5)
+    assert list(scorer.scores([("same", "same")])) == pytest.approx([1.0], abs=1e-5)
+    assert list(scorer.scores([])) == []
+
+
+def test_own_queries_are_judged_by_a_cross_encoder_only(tiny_encoder: Path, tmp_path: Path) -> None:
+    load_cross_encoder(str(classifier(tmp_path / "one", tiny_encoder, 1)), 64)
+    with pytest.raises(InputError, match="got a bi-encoder; wanted a cross-encoder"):
+        load_cross_encoder(str(tiny_encoder), 64)
 
 
 def test_a_folder_without_a_model_is_no_scorer(tmp_path: Path) -> None:
@@ -65,6 +85,14 @@ def test_the_default_scorer_reads_512_tokens_and_no_more() -> None:
     load_scorer("reranker-en", 512)
     with pytest.raises(InputError, match=r"verification.max_length: got 5000"):
         load_scorer("reranker-en", 5000)
+
+
+@pytest.mark.slow
+def test_the_embedded_bi_encoder_tells_an_answer_from_another_text_alone_and_among_others() -> None:
+    scorer = load_scorer("bge-small-en", 128)
+    answer, other = scorer.scores(PAIRS)
+    assert 1 > answer > other + 0.2
+    assert list(scorer.scores(PAIRS * 200)) == [answer, other] * 200
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from finegrade.evaluation.intervals import mean_interval
 from finegrade.evaluation.judging import judged_ndcg, pool, relevance
 from finegrade.evaluation.test_set import load_test_set, unlabelled_queries
 from finegrade.fetching import model_identity
-from finegrade.scoring import load_scorer
+from finegrade.scoring import load_cross_encoder
 from finegrade.store import RunFolder
 
 JUDGED = "judged nDCG@10"
@@ -32,7 +32,7 @@ def judge_own(titles: dict[str, str], config: Config, run: RunFolder) -> dict[st
             pairs = [
                 (query, texts[number]) for query, numbers in zip(queries, pooled, strict=True) for number in numbers
             ]
-            judge = load_scorer(scorer.scorer, scorer.max_length)
+            judge = load_cross_encoder(scorer.scorer, scorer.max_length)
             with progress("judging your own queries", len(pairs)) as meter:
                 logits = []
                 for logit in judge.scores(pairs):

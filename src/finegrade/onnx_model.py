@@ -1,0 +1,76 @@
+"""A transformer as two files, model.onnx and tokenizer.json, in ONNX Runtime: needs no torch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finegrade.errors import InputError
+from finegrade.machine import usable_cores
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_REMEDY = "`finegrade models fetch reranker-en` gives one."
+
+
+class OnnxModel:
+    """Runs one text, or one pair of texts, at a time, several at once.
+
+    int8 models quantise their activations over the whole batch, so that batching changes what comes out (by up to 0.9
+    logits for the default cross-encoder) and brings no speed on a CPU (LOG.md).
+
+    Args:
+        folder: Holds ``model.onnx`` and ``tokenizer.json``.
+        max_length: Tokens; longer texts are cut.
+        threads: Texts under way at once; None: one a core.
+
+    Attributes:
+        shape: Of the first output; names stand for what is open.
+
+    Raises:
+        InputError: The folder holds no such model.
+    """
+
+    def __init__(self, folder: Path, max_length: int, threads: int | None = None) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        self._threads = threads or usable_cores()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._session = onnxruntime.InferenceSession(
+                str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # both libraries raise bare Exception subclasses of their own
+            got, wanted = str(error).splitlines()[0], "a folder with tokenizer.json and model.onnx"
+            raise InputError(f"scorer {folder}", got=got, wanted=wanted, remedy=_REMEDY) from None
+        self.shape: list[int | str] = self._session.get_outputs()[0].shape
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length)
+        self._inputs = {value.name for value in self._session.get_inputs()}
+
+    def run(self, text: str, other: str | None = None) -> NDArray[np.float32]:
+        """The first output for one text or one pair: [1, ...]."""
+        encoding = self._tokenizer.encode(text, other)
+        given = {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "token_type_ids": encoding.type_ids,
+        }
+        feed = {name: np.array([given[name]], dtype=np.int64) for name in self._inputs}
+        found: NDArray[np.float32] = self._session.run(None, feed)[0]
+        return found
+
+    def each(self, do: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """What comes of each item, in order, several under way at once."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            try:
+                yield from pool.map(do, items)
+            finally:
+                pool.shutdown(cancel_futures=True)

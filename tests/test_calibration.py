@@ -1,0 +1,82 @@
+"""One scale for all scorers: 0 as a random text, 1 as a query's own positive, and the order kept."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from finegrade.calibration import FEWEST, calibrate, calibration_pairs, fit
+from finegrade.errors import InputError
+from finegrade.records import Sample
+
+scores = st.floats(-20, 20)
+
+
+def samples(number, groups=2):
+    return [
+        Sample(id=str(i), query=f"q{i}", positive=f"p{i}", negatives=(), group=str(i % groups)) for i in range(number)
+    ]
+
+
+class Answers:
+    """Gives a positive its number, a random text less; counts what it is asked."""
+
+    def __init__(self, scale=1.0, offset=0.0):
+        self.scale, self.offset, self.asked = scale, offset, []
+
+    def scores(self, pairs):
+        self.asked += pairs
+        return iter([self.scale * (10 + int(q[1:]) % 5 if q[1:] == p[1:] else int(p[1:]) % 3) + self.offset
+                     for q, p in pairs])  # fmt: skip
+
+
+def test_typical_texts_are_at_0_and_1():
+    scale = fit([8.0] * 4 + [10.0] * 5 + [30.0], [-4.0] * 5 + [-2.0] * 5)
+    assert scale.of(10.0) == 1
+    assert scale.of(-3.0) == 0
+    assert scale.told_apart == 1
+
+
+@given(st.lists(st.tuples(scores, scores), min_size=FEWEST, max_size=30), scores, scores, st.floats(0.1, 5), scores)
+def test_the_order_stays_and_the_scorer_s_own_units_go(pairs, left, right, factor, offset):
+    positives, randoms = map(list, zip(*pairs, strict=True))
+    moved = [[factor * score + offset for score in side] for side in (positives, randoms)]
+    try:
+        scale, other = fit(positives, randoms), fit(*moved)
+    except InputError:
+        assume(False)
+    assume(scale.one - scale.zero > 1e-3)
+    assert (scale.of(left) < scale.of(right)) == (left < right) or left == pytest.approx(right)
+    assert other.of(factor * left + offset) == pytest.approx(scale.of(left), rel=1e-4, abs=1e-4)
+
+
+def test_a_scorer_of_other_units_gives_the_same_scale():
+    made = samples(60)
+    plain, other = calibrate(made, Answers(), 0), calibrate(made, Answers(scale=0.01, offset=0.5), 0)
+    assert other.of(0.01 * 7 + 0.5) == pytest.approx(plain.of(7))
+    assert plain.told_apart == 1
+
+
+def test_random_texts_are_of_another_group_and_the_same_for_the_same_seed():
+    made = samples(60)
+    pairs, others = calibration_pairs(made, 3)
+    assert len(pairs) == len(others) == 60
+    assert all(q[1:] == p[1:] for q, p in pairs)
+    assert all((int(q[1:]) - int(p[1:])) % 2 for q, p in others)
+    assert calibration_pairs(made, 3) == (pairs, others) != calibration_pairs(made, 4)
+
+
+def test_where_there_is_one_group_only_another_positive_is_taken():
+    _, others = calibration_pairs(samples(20, groups=1), 0)
+    assert all(q[1:] != p[1:] for q, p in others)
+
+
+@pytest.mark.parametrize("number", [0, FEWEST - 1])
+def test_too_few_samples_are_told(number):
+    with pytest.raises(InputError, match=f"got {number} samples; wanted at least {FEWEST}"):
+        calibrate(samples(number), Answers(), 0)
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.0])
+def test_a_scorer_that_tells_nothing_apart_is_refused(scale):
+    with pytest.raises(InputError, match="wanted a scorer that tells them apart"):
+        calibrate(samples(60), Answers(scale=scale), 0)
