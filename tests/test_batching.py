@@ -16,6 +16,7 @@ from finegrade.durable import read_json
 from finegrade.errors import InputError
 from finegrade.llm.asking import ask_each
 from finegrade.llm.batch_files import request_line
+from finegrade.llm.batch_rows import BatchRow, intend
 from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.dialect import Way
 from finegrade.llm.ledger import Ledger
@@ -202,6 +203,19 @@ def test_what_is_in_a_batch_is_not_asked_directly_beside_it(ask_all, fake, tmp_p
     assert len(ask_all(server, range(5, 8), ask_here)) == 3  # takes the other batch up, too: it is paid for
     assert len(ask_all(server, range(5), ask_here, batch=False)) == 5
     assert set(server.asked().values()) == {1}
+
+
+def test_a_batch_that_was_never_made_and_that_nobody_wants_is_not_made(ask_all, fake, tmp_path):
+    """A kill before the upload; then the prompt was changed."""
+    server = fake()
+    old = request("old").model_copy(update={"server": server.base_url})
+    with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
+        ledger.asked(old.key(), old.model_dump(mode="json"))
+        intend(ledger, BatchRow("a" * 32, frozenset([old.key()]), Way()))
+    assert reasons(ask_all(server, ["new"])) == {"stop": 1}
+    assert list(server.asked().values()) == [1]
+    assert states(tmp_path) == ["not made", "completed"]
+    assert totals(tmp_path)["lost"] == 0
 
 
 def test_the_same_request_at_the_same_time_is_asked_once(ask_all, fake):

@@ -171,6 +171,14 @@ def test_what_no_second_try_would_mend_is_not_asked_again(finish, told):
     assert len(requests) == 1
 
 
+def test_servers_have_words_of_their_own_for_an_end_and_for_a_cut():
+    for word in ("eos_token", "END_TURN"):
+        assert asked(reply(json.dumps(GOOD), word))[0].value == Pair(**GOOD)
+    cut = json.dumps(GOOD)[:-8]
+    assert asked(reply(cut, "max_tokens"))[0].value == Pair(query="what", text="It is so.")
+    assert asked(reply(cut, "abort"))[0].reason == "not finished"
+
+
 def test_a_giant_reply_is_not_sent_back():
     _, requests = asked(reply("x" * 1_000_000), reply("x"))
     assert requests[1].size() < 1_000

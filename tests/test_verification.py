@@ -194,7 +194,7 @@ def config(**verification):
 
 
 def test_stage_writes_samples_verdicts_and_counts(run, monkeypatch, capsys):
-    monkeypatch.setattr("finegrade.verification.load_scorer", lambda name, length: TableScorer(TABLE))
+    monkeypatch.setattr("finegrade.verification.load_cross_encoder", lambda name, length: TableScorer(TABLE))
     verify(config(), run)
     (left,) = read_rows(run.path(VERIFIED), Sample)
     assert [(n.text, n.level) for n in left.negatives] == [("b", 1), ("a", 2)]
@@ -208,7 +208,7 @@ def test_stage_writes_samples_verdicts_and_counts(run, monkeypatch, capsys):
 def test_second_run_loads_no_scorer_and_another_margin_does(run, monkeypatch):
     loaded = []
     monkeypatch.setattr(
-        "finegrade.verification.load_scorer", lambda *given: (loaded.append(given), TableScorer(TABLE))[1]
+        "finegrade.verification.load_cross_encoder", lambda *given: (loaded.append(given), TableScorer(TABLE))[1]
     )
     verify(config(), run)
     verify(config(), run)
@@ -218,7 +218,9 @@ def test_second_run_loads_no_scorer_and_another_margin_does(run, monkeypatch):
 
 
 def test_sample_may_lose_all_its_negatives(run, monkeypatch):
-    monkeypatch.setattr("finegrade.verification.load_scorer", lambda *given: TableScorer(dict.fromkeys(TABLE, 1.0)))
+    monkeypatch.setattr(
+        "finegrade.verification.load_cross_encoder", lambda *given: TableScorer(dict.fromkeys(TABLE, 1.0))
+    )
     verify(config(), run)
     assert [s.negatives for s in read_rows(run.path(VERIFIED), Sample)] == [()]
 
@@ -246,7 +248,7 @@ def test_needs_the_synthesize_stage(tmp_path):
 
 
 def test_what_the_llm_said_of_a_negative_stays_with_it(run, monkeypatch):
-    monkeypatch.setattr("finegrade.verification.load_scorer", lambda *given: TableScorer(TABLE))
+    monkeypatch.setattr("finegrade.verification.load_cross_encoder", lambda *given: TableScorer(TABLE))
     told = Negative(text="a", level=3, source="llm", flaw="another year")
     with run.stage("synthesize", {}) as stage:
         write_rows(run.path(SAMPLES), [sample().model_copy(update={"negatives": (told,)})], Sample)

@@ -1,5 +1,6 @@
 """Bi-encoders: query and text are embedded apart, and the cosine of their vectors says how near they are."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,19 +9,21 @@ from numpy.typing import NDArray
 
 from finegrade.onnx_model import OnnxModel
 
+_MEAN = "pooling_mode_mean_tokens"
 _TOGETHER = 256
 """Pairs whose texts are embedded together: each text of theirs once."""
 
 
 class OnnxBiEncoder:
-    """A bi-encoder in ONNX Runtime whose vector is the state of the first token (bge, and most BERTs of that kind).
+    """A bi-encoder in ONNX Runtime.
 
     Args:
         model: Gives the last hidden states of a text: [1, tokens, dimension].
+        mean: Whether the vector is the mean of the states; else the first token's (bge).
     """
 
-    def __init__(self, model: OnnxModel) -> None:
-        self._model = model
+    def __init__(self, model: OnnxModel, mean: bool = False) -> None:
+        self._model, self._mean = model, mean
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the cosine of each (query, text), in order."""
@@ -31,8 +34,17 @@ class OnnxBiEncoder:
             yield from (float(vectors[query] @ vectors[text]) for query, text in chunk)
 
     def _vector(self, text: str) -> NDArray[np.float32]:
-        state = self._model.run(text)[0, 0]
+        states = self._model.run(text)[0]
+        state = states.mean(axis=0) if self._mean else states[0]
         return np.asarray(state / max(float(np.linalg.norm(state)), 1e-12), dtype=np.float32)
+
+
+def pools_by_mean(folder: Path) -> bool:
+    """Whether a sentence-transformers folder says that a text's vector is the mean of its states."""
+    try:
+        return bool(json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))[_MEAN])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 class TorchBiEncoder:

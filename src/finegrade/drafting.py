@@ -119,13 +119,14 @@ async def _write(
 
     part: list[Written] = []
     reasons: Counter[str] = Counter()
-    useless = 0
+    looked_at = useless = 0
     with progress("the LLM writes samples", drafts.number, done) as meter:
         async with aclosing(ask_each(todo, talk, config.llm, ledger, run.path(LLM_LOG))) as results:
             async for (place, _), written in results:
                 part.append(written)
                 reasons.update(row.reason for row in written.set_aside)
-                useless += useless == place and not written.is_of_use
+                useless += useless == looked_at and not written.is_of_use
+                looked_at += 1
                 if useless == USELESS_FROM_THE_START:
                     raise _of_no_use(reasons)
                 meter.advance()

@@ -138,7 +138,7 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: a missing or wrong model shows before hours of work, not after."""
     from finegrade.fetching import model_path
-    from finegrade.scoring import load_cross_encoder, load_scorer
+    from finegrade.scoring import load_cross_encoder
 
     if config.synthesis.engine == "ray":
         from finegrade.ray_engine import need_ray
@@ -150,9 +150,7 @@ def fetch_models(config: Config) -> None:
         names.insert(0, config.llm.model)
     for name in names:
         model_path(name)
-    judges = config.source.queries is not None  # the user's own queries are judged by logits
-    load = load_cross_encoder if judges else load_scorer
-    load(config.verification.scorer, config.verification.max_length)
+    load_cross_encoder(config.verification.scorer, config.verification.max_length)
     _need_backbone(config.training.backbone)
     if config.evaluation.sts:
         from finegrade.evaluation.sts import load_stsb

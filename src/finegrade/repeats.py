@@ -69,7 +69,7 @@ class Repeats:
             for one, flagged in zip(draft.negatives, flags, strict=True):
                 if flagged:
                     set_aside(_aside(draft, one.level, "nearly the negative of another sample", one.text))
-                elif self._is_tested(one.text):
+                elif side == "train" and self._is_tested(one.text):
                     set_aside(_aside(draft, one.level, "a held-out query", one.text))
                 else:
                     kept.append(one)
@@ -82,10 +82,12 @@ class Repeats:
             reason = ""
             if draft.kind:
                 of_query, of_positive = self._queries[place], self._positives[place]
-                of_positive = of_positive or (draft.side == "train" and self._is_tested(draft.positive))
-                reason = "query" if of_query else "positive" if of_positive else ""
                 place += 1
-            yield draft, f"nearly the {reason} of another sample" if reason else ""
+                if of_query or of_positive:
+                    reason = f"nearly the {'query' if of_query else 'positive'} of another sample"
+                elif draft.side == "train" and self._is_tested(draft.positive):
+                    reason = "a held-out query"
+            yield draft, reason
 
     def _is_tested(self, text: str) -> bool:
         return _is_label(text) and content_hash(normalised(text)) in self._tested_labels

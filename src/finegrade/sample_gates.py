@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from difflib import Match, SequenceMatcher
 
 from finegrade.faults import COPIED_WORDS, fault, query_fault, wrong_language
 from finegrade.sources.languages import certain_language
@@ -135,17 +134,13 @@ class NegativeGates:
 
 
 def _changed(before: Sequence[str], after: Sequence[str]) -> int:
-    """How many words are gone or new; of equal words in another order, those that have moved count twice."""
+    """How many words are gone or new; where all are there in another order, how many places have another one."""
     gone_or_new = Counter(before)
     gone_or_new.subtract(after)
     changed = sum(map(abs, gone_or_new.values()))
     if changed or before == after:
         return changed
-    return len(before) + len(after) - 2 * sum(block.size for block in _matching(before, after))
-
-
-def _matching(before: Sequence[str], after: Sequence[str]) -> list[Match]:
-    return SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    return sum(one != other for one, other in zip(before, after, strict=True))
 
 
 def _numbers(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean
 from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, architectures
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
@@ -51,7 +51,7 @@ def _scorer(name: str, max_length: int) -> Scorer:
     if (folder / "model.onnx").is_file():
         model = OnnxModel(folder, max_length)
         if len(model.shape) == 3:
-            return OnnxBiEncoder(model)
+            return OnnxBiEncoder(model, pools_by_mean(folder))
         if len(model.shape) == 2 and model.shape[-1] == 1:
             return OnnxCrossEncoder(model)
         raise _no_scorer(name, f"an output of shape {model.shape}")

@@ -21,6 +21,7 @@ _SENTENCE_END = re.compile(r"""[.!?…।؟۔](?:["'`”’»)\]*]*)(?=\s|$)|[�
 _NO_END = re.compile(r"(?:^|[\s(])(?:\d+|[^\W\d_]|[eE]\.g|[iI]\.e|etc|vs|cf|[Nn]o|[Ff]ig|approx|[MD]rs?|Ms|Prof|St)\.$")
 """A stop that does not end a sentence, or not for certain: after a number, a letter, an abbreviation."""
 
+_LOOKED_BACK = 20  # characters: more than any abbreviation has
 _ENDS = (".", "!", "?", "。", "！", "？", "।", "؟", "۔")
 _STOPWORDS = frozenset(
     word
@@ -63,7 +64,8 @@ def content_words(text: str) -> frozenset[str]:
 
 def telling_words(text: str) -> list[str]:
     """The words that carry meaning, in order, and those small ones that turn it round: not, off, before."""
-    return [word for word in words(text) if word in _TURNING or word in content_words(word)]
+    content = content_words(text)
+    return [word for word in words(text) if word in _TURNING or word in content]
 
 
 def _is_word(sign: str) -> bool:
@@ -108,8 +110,11 @@ def folded(text: str) -> str:
 
 def whole_sentences(text: str) -> str:
     """The text up to the end of its last whole sentence; empty where none ends."""
-    ends = (match.end() for match in _SENTENCE_END.finditer(text) if not _NO_END.search(text[: match.start() + 1]))
-    return text[: max(ends, default=0)]
+    for match in reversed(list(_SENTENCE_END.finditer(text))):
+        stop = match.start() + 1
+        if not _NO_END.search(text[max(0, stop - _LOOKED_BACK) : stop]):
+            return text[: match.end()]
+    return ""
 
 
 def for_markdown(text: str) -> str:

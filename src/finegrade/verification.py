@@ -16,7 +16,7 @@ from finegrade.fetching import model_identity
 from finegrade.records import Sample, Verdict
 from finegrade.row_files import read_rows, write_rows
 from finegrade.score_book import ScoreBook
-from finegrade.scoring import Scorer, load_scorer
+from finegrade.scoring import Scorer, load_cross_encoder
 from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import accepted
 
@@ -40,7 +40,7 @@ def verify(config: Config, run: RunFolder) -> None:
             return
         samples = read_rows(run.path(SAMPLES), Sample)
         identity = f"{settings['scorer']} {config.verification.max_length}"
-        scorer = load_scorer(config.verification.scorer, config.verification.max_length)
+        scorer = load_cross_encoder(config.verification.scorer, config.verification.max_length)
         book = ScoreBook(scorer, identity, run.path("relevance.jsonl"))
         verdicts = judge(samples, book, config.verification.margin)
         write_rows(run.path(VERIFIED), apply_verdicts(samples, verdicts), Sample)

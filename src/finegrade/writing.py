@@ -71,7 +71,7 @@ class Written(NamedTuple):
     @property
     def is_of_use(self) -> bool:
         """Whether there is anything that passed, or nothing that did not."""
-        return not self.set_aside or (self.draft is not None and bool(self.draft.negatives))
+        return not self.set_aside or (self.draft is not None and bool(self.draft.negatives or self.draft.kind))
 
 
 class _Level(NamedTuple):

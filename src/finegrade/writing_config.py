@@ -106,7 +106,7 @@ class SynthesisConfig(Section):
     max_passage_chars: int = Field(600, ge=120)
     """Longer positives are not rewritten (mode sibling): the time an LLM takes grows with them."""
     min_changed: int = Field(2, ge=1)
-    """A negative that differs from the positive in fewer content words (gone and new together) is a near-copy."""
+    """A negative that differs from the positive in fewer words that tell (gone and new together) is a near-copy."""
     engine: Literal["plain", "ray"] = "plain"
     """ray: the LLM is asked from all machines of a Ray cluster (docs/scaling.md). The samples are the same."""
     shard_rows: int = Field(1_000, ge=1, le=100_000)

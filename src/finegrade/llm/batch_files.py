@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from finegrade.llm.completion import read_completion
 from finegrade.llm.dialect import Way
-from finegrade.llm.failures import REFUSALS, status_passes
+from finegrade.llm.failures import REFUSALS, status_is_free, status_passes
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest
 
@@ -119,6 +119,8 @@ def sort_out(requests: Mapping[str, ChatRequest], lines: Mapping[str, Line], hid
                 results.lost.append(key)
         elif status in REFUSALS:
             results.refused[key] = str(line.said().param)
+        elif status and not status_is_free(status):
+            results.lost.append(key)
         else:
             results.unasked.append(key)
             if status and not status_passes(status, line.said().code):

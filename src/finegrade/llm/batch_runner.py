@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 
 from finegrade.console import clock, say
 from finegrade.errors import InputError
@@ -66,18 +66,20 @@ class BatchRunner:
         Raises:
             InputError: The server does not answer.
         """
-        ours = (row for row in open_batches(self._ledger) if not row.keys.isdisjoint(keys))
-        row = next(chain(ours, open_at(self._ledger, self._server.base_url)), None)
-        if row is None:
-            return None
-        number = len(unanswered(self._ledger, row))
-        self._say(f"goes on with a batch of {number:,} requests of an earlier session")
-        for _ in range(number):
-            self._budget.take_up()
-        if row.id is None and (id := await self._server.find(row.name)):
-            await self._commits.write(lambda ledger: made(ledger, row.name, id))
-            return replace(row, id=id)
-        return row
+        ours = [row for row in open_batches(self._ledger) if not row.keys.isdisjoint(keys)]
+        for row in [*ours, *open_at(self._ledger, self._server.base_url)]:
+            requests = unanswered(self._ledger, row)
+            for _ in requests:
+                self._budget.take_up()
+            if row.id is None and (id := await self._server.find(row.name)):
+                await self._commits.write(partial(made, name=row.name, id=id))
+                row = replace(row, id=id)
+            if row.id is None and row.keys.isdisjoint(keys):  # never made, and nobody wants it any more
+                await self._keep(row, requests, Results(unasked=list(requests)), "not made")
+                continue
+            self._say(f"goes on with a batch of {len(requests):,} requests of an earlier session")
+            return row
+        return None
 
     async def fill(self, requests: Mapping[str, ChatRequest], way: Way) -> BatchRow:
         """A new batch of as many requests as it may hold, written down.

@@ -12,8 +12,8 @@ REFUSED, FAILED = "refused", "failed"
 """Finish reasons of replies that stand for a request that the server would not answer (too long, filtered), or could
 not, again and again, while it answered others. They are not kept: a run that was broken off asks again."""
 
-_SENSIBLE = 10
-"""Times the most tokens that there can be: servers add to prompts; what goes beyond is no count."""
+_SENSIBLE = 1_000_000
+"""Tokens of one request: what goes beyond is no count."""
 
 _LONGEST_REASON = 100  # characters
 
@@ -66,4 +66,4 @@ def without_text(finish_reason: str) -> Reply:
 
 def _counted(tokens: object, least: int, most: int) -> int:
     """Tokens as the server counts them; the most that they can be where it does not, or not sensibly."""
-    return tokens if isinstance(tokens, int) and least <= tokens <= _SENSIBLE * most else most
+    return tokens if isinstance(tokens, int) and least <= tokens <= _SENSIBLE else most

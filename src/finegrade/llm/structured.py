@@ -18,6 +18,8 @@ Form = TypeVar("Form", bound=BaseModel)
 MAX_CHARS, MAX_BRACKETS = 200_000, 500
 """A reply that is longer, or opens more brackets outside of its texts, is not looked into."""
 
+_ENDS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
+_CUTS = ("length", "max_tokens", "model_length")
 _THOUGHT_BEGINS, _THOUGHT_ENDS = "<think>", "</think>"
 MAX_MENDED = 16_000
 """Characters of a reply that is no JSON from which it is not mended: time for that grows with the square."""
@@ -78,10 +80,9 @@ async def ask_for(
         take_cut: Whether a reply that was cut at the token limit is of use, as far as it goes.
     """
     for left in range(again, -1, -1):
-        reply = await ask(request)
-        reason = UNFINISHED.get(reply.finish_reason)  # servers have many words for the usual end
-        if reason and not (reason == CUT and take_cut):
-            return Answer(None, reason, reply)
+        reply = _in_usual_words(await ask(request))
+        if reply.finish_reason not in (("stop", "length") if take_cut else ("stop",)):
+            return Answer(None, UNFINISHED.get(reply.finish_reason, "not finished"), reply)
         try:
             return Answer(read(reply, form), "", reply)
         except UnreadableError as error:
@@ -89,6 +90,13 @@ async def ask_for(
                 return Answer(None, error.reason, reply)
             request = _corrected(request, reply, error)
     raise AssertionError("the last round returns")
+
+
+def _in_usual_words(reply: Reply) -> Reply:
+    """The reply, whose server may have words of its own for how it ended."""
+    word = reply.finish_reason.lower()
+    usual = "stop" if word in _ENDS else "length" if word in _CUTS else reply.finish_reason
+    return reply.model_copy(update={"finish_reason": usual})
 
 
 def read(reply: Reply, form: type[Form]) -> Form:
