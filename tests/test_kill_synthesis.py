@@ -127,7 +127,7 @@ def test_kills_change_nothing(new_run, whole, config, llm, server):
 def test_a_torn_last_write_of_the_ledger_loses_nothing_before_it(new_run, whole, config, llm, server):
     expected, seconds = whole
     run, dice = new_run(), random.Random(6)
-    for _ in range(6):
+    for _ in range(3):
         server.do("synthesize", run, config, kill_after=seconds / 8)
         wal = run / f"{LEDGER}-wal"
         if wal.is_file() and (size := wal.stat().st_size):
