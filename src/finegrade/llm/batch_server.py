@@ -11,7 +11,7 @@ import openai
 from finegrade.errors import InputError
 from finegrade.llm.batch_files import ENDPOINT, Line, read_line, split
 from finegrade.llm.batch_state import Named, State
-from finegrade.llm.connecting import connect, hiding, host_of
+from finegrade.llm.connecting import connect, hiding, host_of, parts_of
 from finegrade.llm.explaining import explain, strange, tell_pause
 from finegrade.llm.failures import Patience, passes
 
@@ -194,12 +194,10 @@ class BatchServer:
 
 
 async def _parts(answer: openai.AsyncAPIResponse[Any]) -> AsyncIterator[bytes]:
+    """As far as a file is read."""
     read = 0
-    try:
-        async for part in answer.iter_bytes():
-            read += len(part)
-            if read > _MOST_READ:
-                return
-            yield part
-    except Exception as error:  # of the HTTP library, which is another one from version to version of the client
-        raise openai.APIConnectionError(request=answer.http_request) from error
+    async for part in parts_of(answer):
+        read += len(part)
+        if read > _MOST_READ:
+            return
+        yield part

@@ -1,7 +1,7 @@
 """Connects to an OpenAI-compatible server: the key, no proxy on loopback, nothing taken from the environment."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -58,17 +58,26 @@ async def whole_body(answer: openai.AsyncAPIResponse[Any]) -> bytes:
     """
     body = bytearray()
     try:
-        async for part in answer.iter_bytes():
+        async for part in parts_of(answer):
             body += part
             if len(body) > LONGEST_BODY:
-                break
-    except Exception as error:  # of the HTTP library, which is another one from version to version of the client
-        raise openai.APIConnectionError(request=answer.http_request) from error
+                raise ValueError("too long")
     finally:
         await answer.close()
-    if len(body) > LONGEST_BODY:
-        raise ValueError("too long")
     return bytes(body)
+
+
+async def parts_of(answer: openai.AsyncAPIResponse[Any]) -> AsyncIterator[bytes]:
+    """The body of an answer, as it comes.
+
+    Raises:
+        openai.APIConnectionError: The connection broke off.
+    """
+    try:
+        async for part in answer.iter_bytes():
+            yield part
+    except Exception as error:  # of the HTTP library, which is another one from version to version of the client
+        raise openai.APIConnectionError(request=answer.http_request) from error
 
 
 def connect(base_url: str, api_key: str, timeout: float) -> openai.AsyncOpenAI:
