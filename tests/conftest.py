@@ -84,6 +84,16 @@ class FakeLLM:
         self._thread.join()
 
 
+def grade(body: dict[str, Any]) -> Answer | None:
+    """What a judge answers that goes by shared words; None where it is not asked for a grade."""
+    _, asked, texts = body["messages"][-1]["content"].partition("\nA: ")
+    if not asked or "\nB: " not in texts:
+        return None
+    known, graded = (set(text.split()) for text in texts.split("\nB: "))
+    shared = len(known & graded) / len(known | graded)
+    return FakeLLM.reply(json.dumps({"grade": 3 if shared > 0.9 else int(shared > 0.3), "reason": f"{shared:.2f}"}))
+
+
 @pytest.fixture
 def fake_llm() -> Iterator[FakeLLM]:
     """A fake LLM server, alive for one test."""

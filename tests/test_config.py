@@ -175,6 +175,18 @@ def test_relative_source_path_is_taken_from_the_file_s_folder(tmp_path, monkeypa
     assert load_config(Path("conf/my.toml")).source.path == Path("conf/data/pairs.jsonl")
 
 
+def test_relative_names_of_benchmarks_and_scorers_are_taken_from_the_file_s_folder_where_they_lead_somewhere(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "finegrade.toml").write_text(
+        '[source]\nkind = "python-docs"\n[verification]\nbenchmarks = ["set", "mteb:NFCorpus"]\n'
+        'committee = ["models/../models", "set", "owner/name"]\n'
+    )
+    rules = load_config(tmp_path / "finegrade.toml").verification
+    assert rules.benchmarks == (str(tmp_path / "set"), "mteb:NFCorpus")
+    assert rules.committee == (str(tmp_path / "models/../models"), "set", "owner/name")
+
+
 def test_a_model_s_relative_path_is_taken_from_the_file_s_folder_where_it_leads_somewhere(tmp_path):
     (tmp_path / "conf" / "models" / "mine").mkdir(parents=True)
     path = tmp_path / "conf" / "finegrade.toml"

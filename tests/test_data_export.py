@@ -14,9 +14,9 @@ from finegrade import cli
 from finegrade.config_file import parse_config
 from finegrade.data_export import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
 from finegrade.errors import InputError
-from finegrade.records import Negative, Sample
+from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample
 from finegrade.row_files import part_paths, read_rows, write_rows
-from finegrade.store import SAMPLES, VERIFIED, RunFolder
+from finegrade.store import LEFT_OUT, SAMPLES, VERIFIED, RunFolder
 from finegrade.synthesis import synthesize
 from finegrade.tasking import write_tasks
 
@@ -47,15 +47,25 @@ DETAILS = {
 }  # fmt: skip
 
 
-def finish(run, name, path, samples, after=(), **settings):
+def finish(run, name, path, samples, after=(), details=DETAILS, **settings):
     with run.stage(name, settings, after) as stage:
         if not stage.done:
             write_rows(run.path(path), samples, Sample)
-            stage.finish([run.path(path)], DETAILS)
+            stage.finish([run.path(path)], details)
 
 
 synthesized = partial(finish, name="synthesize", path=f"{SAMPLES}/part-000000.parquet")
-verified = partial(finish, name="verify", path=VERIFIED, after=["synthesize"])
+VERIFICATION = {"decisions": {"kept": 7, "promoted": 2}, "left_out": {f"{IN_BENCHMARK} some|set\x1b[31m": 1}}
+LEAK = LeftOut(
+    sample="9", query="q", positive="p", reason=f"{IN_BENCHMARK} some|set", evidence=f"its query is {HOSTILE}"
+)
+
+
+def verified(run, samples):
+    write_rows(run.path(LEFT_OUT), [LEAK], LeftOut)
+    finish(run, "verify", VERIFIED, samples, after=["synthesize"], details=VERIFICATION)
+
+
 
 
 @pytest.fixture
@@ -145,6 +155,17 @@ def test_verified_samples_go_before_unverified_ones(run):
     export_data(run.root, None)
     assert len(lines(run.path("data", EXCHANGE))) == 1
     assert "negatives verified" in run.path("data", "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_shows_what_was_left_out_and_why(run):
+    verified(run, SAMPLES_MADE[:1])
+    export_data(run.root, None)
+    card = (run.root / "data" / "README.md").read_text(encoding="utf-8")
+    assert "| promoted | 2 |" in card
+    assert "| in benchmark some\\|set" in card
+    assert "\x1b" not in card
+    assert "- in benchmark some\\|set: its query is" in card
+    assert HOSTILE not in card
 
 
 def test_samples_that_were_verified_before_they_were_made_again_are_not_taken(run):

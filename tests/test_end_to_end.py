@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import WORDS, FakeLLM
+from conftest import FakeLLM, grade
 from finegrade.sources.pairs import Pair
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,9 @@ STAGES = ("seeds", "synthesize", "verify", "train-finegrade", "score-bm25", "sco
 
 
 def rewrite(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """What a good LLM answers: the passage with the words of query A exchanged for those of query B."""
+    """What a good LLM answers: a grade, or the passage with the words of query A exchanged for those of query B."""
+    if graded := grade(request):
+        return graded
     turn = request["messages"][-1]["content"]
     found = re.fullmatch(r"query A: (.*)\npassage: (.*)\nquery B: (.*)", turn)
     assert found
@@ -34,24 +36,6 @@ def rewrite(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     exchange = {a: b for a, b in zip(re.findall(r"\w+", own), re.findall(r"\w+", sibling), strict=True) if a != b}
     text = re.sub(r"\w+", lambda word: exchange.get(word[0], word[0]), passage)
     return FakeLLM.reply(json.dumps({"passage": text}))
-
-
-@pytest.fixture(scope="session")
-def tiny_scorer(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-encoder with random weights."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    folder = tmp_path_factory.mktemp("scorer")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=5 + len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64, num_labels=1,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    for file in tiny_encoder.glob("tokenizer*"):
-        shutil.copy(file, folder)
-    return folder
 
 
 class Workplace:
@@ -109,7 +93,7 @@ class Workplace:
 
 @pytest.fixture
 def place(
-    tmp_path: Path, pairs_file: Path, tiny_encoder: Path, tiny_scorer: Path, fake_llm: FakeLLM,
+    tmp_path: Path, pairs_file: Path, tiny_encoder: Path, fake_llm: FakeLLM,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:  # fmt: skip
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -126,7 +110,7 @@ def place(
         llm_samples = 6
         mode = "sibling"
         [verification]
-        scorer = "{tiny_scorer}"
+        scorer = "{tiny_encoder}"
         margin = 0
         max_length = 64
         [training]

@@ -206,9 +206,10 @@ def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config,
 @pytest.mark.parametrize(
     ("changes", "mute"),
     [
-        ({}, ["training.backbone", "verification.scorer"]),  # the LLM speaks German
-        ({"training": {"backbone": "owner/name"}}, ["verification.scorer"]),
-        ({"training": {"backbone": "owner/name"}, "verification": {"scorer": "owner/name"}}, []),
+        ({}, ["training.backbone", "verification.scorer", "verification.committee"]),  # the LLM speaks German
+        ({"training": {"backbone": "owner/name"}}, ["verification.scorer", "verification.committee"]),
+        ({"training": {"backbone": "owner/name"}, "verification": {"scorer": "owner/name"}}, ["verification.committee"]),
+        ({"training": {"backbone": "owner/name"}, "verification": {"scorer": "owner/name", "committee": []}}, []),
         ({"source": {"kind": "python-docs", "language": "any"}}, []),
     ],
 )
@@ -220,7 +221,7 @@ def test_the_settings_to_change_are_named(changes, mute):
     with pytest.raises(InputError) as error:
         check_language({"de": 0.7, "en": 0.3}, config)
     assert "de in 70%" in str(error.value)
-    for setting in ("training.backbone", "verification.scorer", "llm.model"):
+    for setting in ("training.backbone", "verification.scorer", "verification.committee", "llm.model"):
         assert (setting in str(error.value)) == (setting in mute)
     assert "--force" in str(error.value)
 

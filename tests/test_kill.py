@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from conftest import FakeLLM
+from conftest import FakeLLM, grade
 from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.durable import read_json
 from test_importing import write_documents
 from test_querying import answer as queries_of
-from test_scoring import classifier
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +28,12 @@ RECORDS = {"train": ["train-finegrade"], "evaluate": ["score-bm25", "score-base"
 
 
 def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Searches for a passage; a changed passage for a rewrite, good enough for the gates now and then."""
+    """Searches for a passage; a grade; a changed passage for a rewrite, good enough for the gates now and then."""
     asked = body["messages"][-1]["content"]
     if asked.startswith("passage: "):
         return queries_of(body)
+    if graded := grade(body):
+        return graded
     _, passage, sibling = asked.split("\n")
     words = passage.removeprefix("passage: ").split()
     words[3:3] = sibling.removeprefix("query B: ").split()
@@ -116,9 +117,7 @@ def whole(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory, llm: Fak
         "llm": {"base_url": llm.base_url, "model": "m"},
         "queries": {"chunks": 40},
         "synthesis": {"mode": "sibling", "llm_samples": 8, "shard_rows": 3, "max_passage_chars": 900},
-        "verification": {
-            "scorer": str(classifier(folder / "scorer", tiny_encoder, 1)), "margin": 0.0, "max_length": 64
-        },
+        "verification": {"scorer": str(tiny_encoder), "margin": 0.0, "doubt": 0.3, "max_length": 64},
         "training": {
             "backbone": str(tiny_encoder), "steps": 8, "batch_size": 4, "checkpoint_every": 2, "bf16": False,
             "controls": False, "max_length": 32,

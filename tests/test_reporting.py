@@ -12,11 +12,21 @@ import finegrade.reporting
 from finegrade.cards import CARD
 from finegrade.config import Config
 from finegrade.durable import write_json
-from finegrade.records import Negative, Sample, SetAside, Verdict
+from finegrade.records import LeftOut, Negative, Opinion, Sample, SetAside, Verdict
 from finegrade.reporting import write_report
 from finegrade.row_files import write_rows
 from finegrade.rows import TRAINED_ROWS
-from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
+from finegrade.store import (
+    LEFT_OUT,
+    MODEL,
+    REPORT,
+    SAMPLES,
+    SCORES,
+    SET_ASIDE,
+    VERDICTS,
+    VERIFIED,
+    RunFolder,
+)
 from finegrade.summary import TEST_QUERIES, load_snippet, print_summary
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
@@ -50,6 +60,17 @@ def made_sample() -> tuple[Sample, list[Verdict]]:
             positive_score=2.0,
             score=level / 4,
             sibling_score=1.5 if source == "llm" else None,
+            opinions=tuple(
+                Opinion(
+                    scorer=hostile("scorer"),
+                    positive=2.0,
+                    score=score,
+                    sibling=None,
+                    raw=score,
+                    reason=hostile("opinion"),
+                )
+                for score in (level / 4, level / 2)
+            ),
         )
         for level, source, decision in negatives
     ]
@@ -97,7 +118,8 @@ def make_run(folder: Path) -> RunFolder:
             "decisions": {"kept": 6, "regraded": 2, "dropped": 2},
             "reasons": {hostile("reasoncount"): 2},
             "by_source": {"llm": {"kept": 1, "regraded": 1, "dropped": 2}, "mined": {"kept": 5, "regraded": 1}},
-            "by_level": {},
+            "left_out": {hostile("leftoutcount"): 1},
+            "scorers": {hostile("scale"): {"zero": -11.0, "one": 4.0, "told_apart": 0.99}},
         },
         **{row.stage: trained for row in TRAINED_ROWS},
         **{f"score-{name}": {} for name in ("bm25", "base", *(row.name for row in TRAINED_ROWS))},
@@ -105,6 +127,9 @@ def make_run(folder: Path) -> RunFolder:
     }
     write_rows(run.path(VERIFIED), [sample], Sample)
     write_rows(run.path(VERDICTS), verdicts, Verdict)
+    write_rows(run.path(SAMPLES), [sample], Sample)
+    left_out = {name: hostile(f"left{name}") for name in ("query", "positive", "reason", "evidence")}
+    write_rows(run.path(LEFT_OUT), [LeftOut(sample="other", **left_out)], LeftOut)
     write_json(run.path(SCORES), made_scores())
     write_set_aside(run, hostile("reply"))
     for name, value in details.items():
@@ -171,6 +196,7 @@ def test_hostile_text_stays_text_wherever_it_stands(html: str) -> None:
     for name in (
         "query", "positive", "group", "negative1", "negative2", "negative3", "negative4", "reason4", "reason3", "reply",
         "asked", "refused", "finegrade", "inbatchmean", "otherbm", "testgroup", "count", "why", "reasoncount", "model",
+        "scorer", "opinion", "leftoutcount", "scale", "leftquery", "leftpositive", "leftreason", "leftevidence",
     ):  # fmt: skip
         shown = page.text[page.text.index(f"zz{name} ") :]
         if name == "model":  # JSON in the configuration
@@ -185,6 +211,7 @@ def test_every_place_of_hostile_text_is_checked(html: str) -> None:
     listed = {
         "query", "positive", "group", "negative1", "negative2", "negative3", "negative4", "reason4", "reason3", "reply",
         "asked", "refused", "finegrade", "inbatchmean", "otherbm", "testgroup", "count", "why", "reasoncount", "model",
+        "scorer", "opinion", "leftoutcount", "scale", "leftquery", "leftpositive", "leftreason", "leftevidence",
     }  # fmt: skip
     assert {name.removeprefix("zz") for name in MARK.findall(Page(html).text)} == listed | known
 

@@ -12,7 +12,9 @@ from finegrade.records import (
     Chunk,
     Decision,
     Kind,
+    LeftOut,
     Negative,
+    Opinion,
     Sample,
     Seed,
     SetAside,
@@ -33,6 +35,9 @@ scores = st.floats(allow_nan=False)
 negatives = st.builds(
     Negative, text=texts, level=levels, source=sources, sibling=st.none() | texts, flaw=st.none() | texts
 )
+opinions = st.builds(
+    Opinion, scorer=texts, positive=scores, score=scores, sibling=st.none() | scores, raw=scores, reason=texts
+)
 RECORDS = {
     Seed: st.builds(
         Seed, id=texts, query=texts, positives=st.lists(texts, min_size=1, max_size=3).map(tuple), group=texts,
@@ -49,9 +54,12 @@ RECORDS = {
     Task: st.builds(Task, id=texts, kind=kinds, description=texts, instruction=texts, side=sides),
     SetAside: st.builds(SetAside, order=texts, query=texts, level=st.none() | levels, reason=texts, text=texts),
     Verdict: st.builds(
-        Verdict, sample=texts, text=texts, source=sources, level_before=levels, level_after=st.none() | levels,
+        Verdict, sample=texts, text=texts, source=sources, level_before=st.none() | levels,
+        level_after=st.none() | levels,
         decision=decisions, reason=texts, positive_score=scores, score=scores, sibling_score=st.none() | scores,
+        opinions=st.lists(opinions, max_size=2).map(tuple),
     ),
+    LeftOut: st.builds(LeftOut, sample=texts, query=texts, positive=texts, reason=texts, evidence=texts),
     Chunk: st.builds(
         Chunk, id=texts, text=texts, path=texts, offset=st.integers(0, 2**62), heading=texts, group=texts, side=sides
     ),
@@ -84,7 +92,7 @@ def test_files_agree_in_their_columns_whatever_is_in_them(kind, data, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "may"), [
-    (SetAside, {"level"}), (Verdict, {"level_after", "sibling_score"}), (Seed, set()), (Sample, set()),
+    (SetAside, {"level"}), (Verdict, {"level_before", "level_after", "sibling_score"}), (Seed, set()), (Sample, set()),
 ])  # fmt: skip
 def test_only_what_may_be_none_may_be_null(kind, may):
     schema = schema_of(kind)

@@ -1,10 +1,12 @@
 """Scores are asked for once, whatever happens in between."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from finegrade.errors import InputError
 from finegrade.score_book import ScoreBook
 
 PAIRS = [(f"query {i}", f"text {i % 7}") for i in range(30)]
@@ -30,30 +32,57 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finegrade.score_book._CHUNK", 5)
 
 
+def kept(scorer: Counting, path: Path, identity: str = "a", pairs: Sequence[tuple[str, str]] = PAIRS) -> list[float]:
+    """The scores, through the book."""
+    with ScoreBook(path) as book:
+        return list(book.keeping(scorer, identity).scores(pairs))
+
+
 def test_an_interrupted_scoring_continues_and_gives_the_same(tmp_path: Path) -> None:
     whole = list(Counting().scores(PAIRS))
     first, second = Counting(until=11), Counting()
     with pytest.raises(KeyboardInterrupt):
-        list(ScoreBook(first, "a", tmp_path / "book").scores(PAIRS))
-    assert list(ScoreBook(second, "a", tmp_path / "book").scores(PAIRS)) == whole
+        kept(first, tmp_path / "book")
+    assert kept(second, tmp_path / "book") == whole
     assert second.asked == PAIRS[10:]  # of the chunk that was interrupted every pair, in the same company
 
 
 def test_another_scorer_is_asked_anew(tmp_path: Path) -> None:
     for identity in ("a", "b"):
         scorer = Counting()
-        list(ScoreBook(scorer, identity, tmp_path / "book").scores(PAIRS))
+        kept(scorer, tmp_path / "book", identity)
         assert scorer.asked == PAIRS
+    with ScoreBook(tmp_path / "book") as book:
+        assert len(book) == 2 * len(PAIRS)
 
 
-@pytest.mark.parametrize("torn", [b'["abc', b'["abc", ', b"\xff\xfe", b'{"a": 1}', b'["abc", "x"]'])
-def test_a_torn_last_line_costs_one_chunk_at_most(tmp_path: Path, torn: bytes) -> None:
-    book = tmp_path / "book"
-    list(ScoreBook(Counting(), "a", book).scores(PAIRS[:20]))
-    book.write_bytes(book.read_bytes().rstrip(b"\n")[:-5] + b"\n" + torn)
+def test_what_is_known_is_found_in_any_order_and_company(tmp_path: Path) -> None:
+    kept(Counting(), tmp_path / "book")
+    scorer, some = Counting(), [*PAIRS[17:3:-2], PAIRS[0], PAIRS[0]]
+    assert kept(scorer, tmp_path / "book", pairs=some) == list(Counting().scores(some))
+    assert scorer.asked == []
+
+
+def test_the_borders_between_query_text_and_scorer_count(tmp_path: Path) -> None:
+    kept(Counting(), tmp_path / "book", "a", [("ab", "c1")])
+    for identity, pair in (("a", ("a", "bc1")), ("aa", ("b", "c1"))):
+        scorer = Counting()
+        kept(scorer, tmp_path / "book", identity, [pair])
+        assert scorer.asked == [pair]
+
+
+def test_a_score_that_is_no_number_stays_one(tmp_path: Path) -> None:
+    class Broken(Counting):
+        def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
+            yield from (math.nan for _ in pairs)
+
+    assert all(map(math.isnan, kept(Broken(), tmp_path / "book")))
     scorer = Counting()
-    assert list(ScoreBook(scorer, "a", book).scores(PAIRS)) == list(Counting().scores(PAIRS))
-    assert len(scorer.asked) <= 15
-    again = Counting()
-    list(ScoreBook(again, "a", book).scores(PAIRS))
-    assert again.asked == []
+    assert all(map(math.isnan, kept(scorer, tmp_path / "book")))
+    assert scorer.asked == []
+
+
+def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "book").write_bytes(b"no database " * 100)
+    with pytest.raises(InputError, match=r"wanted a book of scores\. Delete it"):
+        ScoreBook(tmp_path / "book")

@@ -1,5 +1,6 @@
-"""The verify stage: negatives that are negative, levels in order, and a verdict for each."""
+"""The verify stage: files, counts, who is asked, resuming, and one line for what is wrong."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -8,238 +9,227 @@ from hypothesis import strategies as st
 
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
-from finegrade.records import Negative, Sample, Verdict
-from finegrade.row_files import read_rows, write_rows
-from finegrade.store import SAMPLES, VERDICTS, VERIFIED, RunFolder
-from finegrade.verification import (
-    FALSE_NEGATIVE,
-    NOT_FOR_SIBLING,
-    OUT_OF_ORDER,
-    accepted,
-    apply_verdicts,
-    count_verdicts,
-    judge,
-    verify,
-)
+from finegrade.records import LeftOut, Negative, Sample, Verdict
+from finegrade.row_files import part_paths, read_rows, write_parts
+from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
+from finegrade.summary import accepted
+from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
+from finegrade.verification import count_verdicts, verify
+from finegrade.verifier import Verifier
+
+OWN = {"answer": 10.0, "far": 1.0, "near": 5.0, "nearer": 6.0, "same": 9.9, "weak": 0.0, "better": 12.0}
+"""A text's score for its own query, by what it begins with; 0 for other queries, and 1 for a sibling query."""
 
 
-class TableScorer:
-    """Scores from a table; counts what it is asked."""
+class Words:
+    """A scorer that goes by the first word and the number behind it; counts what it is asked."""
 
-    def __init__(self, table):
-        self.table, self.asked = table, []
+    def __init__(self):
+        self.asked = []
 
     def scores(self, pairs):
-        for pair in pairs:
-            self.asked.append(pair)
-            yield self.table[pair]
+        for query, text in pairs:
+            self.asked.append((query, text))
+            kind, number = text.split()[:2]
+            yield OWN[kind] if query == f"query {number}" else 11.0 if query.startswith("sibling") else 0.0
 
 
-def sample(*negatives, name="1"):
-    """A sample from (text, level) or (text, level, sibling)."""
+def sample(number, *negatives, positive="answer"):
+    """A sample from (kind, level) or (kind, level, source) or (kind, level, source, sibling)."""
     made = tuple(
-        Negative(text=text, level=level, source="llm" if sibling else "mined", sibling=sibling[0] if sibling else None)
-        for text, level, *sibling in negatives
-    )
-    return Sample(id=name, query="q", positive="p", negatives=made, group="g")
-
-
-def judged(one, margin=1.0, **scores):
-    """Verdicts by text; scores by text, those for the sibling query as text_s."""
-    table = {("q", text): score for text, score in scores.items()}
-    table |= {("s", text.removesuffix("_s")): score for text, score in scores.items() if text.endswith("_s")}
-    return {verdict.text: verdict for verdict in judge([one], TableScorer(table), margin)}
-
-
-def test_clear_negatives_in_order_are_kept():
-    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), p=9, a=1, b=2, c=3)
-    assert [(v.decision, v.level_after, v.reason) for v in verdicts.values()] == [
-        ("kept", 1, ""), ("kept", 2, ""), ("kept", 3, ""),
-    ]  # fmt: skip
-    assert verdicts["b"].positive_score == 9
-    assert verdicts["b"].score == 2
-
-
-@pytest.mark.parametrize(("score", "dropped"), [(9.0, True), (8.01, True), (8.0, False), (7.9, False), (12.0, True)])
-def test_negative_must_score_the_margin_below_the_positive(score, dropped):
-    verdict = judged(sample(("a", 1)), margin=1.0, p=9.0, a=score)["a"]
-    assert (verdict.decision == "dropped") == dropped
-    assert verdict.reason == (FALSE_NEGATIVE if dropped else "")
-    assert verdict.level_after == (None if dropped else 1)
-
-
-@pytest.mark.parametrize(("for_sibling", "dropped"), [(2.0, True), (3.0, True), (3.1, False)])
-def test_rewrite_must_answer_its_sibling_better_than_the_query(for_sibling, dropped):
-    verdict = judged(sample(("a", 4, "s")), p=9.0, a=3.0, a_s=for_sibling)["a"]
-    assert (verdict.decision == "dropped") == dropped
-    assert verdict.reason == (NOT_FOR_SIBLING if dropped else "")
-    assert verdict.sibling_score == for_sibling
-
-
-def test_false_negative_comes_before_the_sibling_test():
-    assert judged(sample(("a", 4, "s")), p=3.0, a=3.0, a_s=1.0)["a"].reason == FALSE_NEGATIVE
-
-
-def test_mined_negatives_have_no_sibling_test():
-    assert judged(sample(("a", 1)), p=9, a=3)["a"].sibling_score is None
-
-
-def test_levels_out_of_order_are_dealt_out_again():
-    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 4)), p=9, a=3, b=2, c=1)
-    assert [(v.level_before, v.level_after, v.decision) for v in verdicts.values()] == [
-        (1, 4, "regraded"), (2, 2, "kept"), (4, 1, "regraded"),
-    ]  # fmt: skip
-    assert verdicts["a"].reason == verdicts["c"].reason == OUT_OF_ORDER
-
-
-def test_dropped_negatives_take_no_part_in_the_order():
-    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), p=5, a=1, b=9, c=2)
-    assert [v.decision for v in verdicts.values()] == ["kept", "dropped", "kept"]
-
-
-def test_equal_scores_change_no_level():
-    assert {v.decision for v in judged(sample(("a", 1), ("b", 2)), p=9, a=1, b=1).values()} == {"kept"}
-
-
-def test_each_pair_is_scored_once():
-    samples = [sample(("a", 1), ("b", 2, "s")), sample(("a", 1), ("b", 2, "s"), name="2")]
-    scorer = TableScorer({("q", "p"): 9, ("q", "a"): 1, ("q", "b"): 2, ("s", "b"): 5})
-    assert len(judge(samples, scorer, 1.0)) == 4
-    assert len(scorer.asked) == len(set(scorer.asked)) == 4
-
-
-levels_and_scores = st.lists(st.tuples(st.floats(-10, 10), st.none() | st.floats(-10, 10)), max_size=4)
-cases = st.lists(st.tuples(st.floats(-10, 10), levels_and_scores), max_size=5)
-
-
-def build(cases):
-    samples, table = [], {}
-    for number, (positive, negatives) in enumerate(cases):
-        table[f"q{number}", f"p{number}"] = positive
-        made = []
-        for i, (score, sibling) in enumerate(negatives):
-            text = f"n{number}.{i}"
-            table[f"q{number}", text] = score
-            if sibling is not None:
-                table[f"s{number}", text] = sibling
-            name = None if sibling is None else f"s{number}"
-            made.append(Negative(text=text, level=i + 1, source="mined", sibling=name))
-        samples.append(
-            Sample(id=str(number), query=f"q{number}", positive=f"p{number}", negatives=tuple(made), group="g")
+        Negative(
+            text=f"{kind} {number} text", level=level, source=(*source, "mined")[0], sibling=(*source, None, None)[1]
         )
-    return samples, TableScorer(table)
+        for kind, level, *source in negatives
+    )
+    return Sample(
+        id=str(number), query=f"query {number}", positive=f"{positive} {number}", negatives=made, group=str(number)
+    )
 
 
-@settings(deadline=None)
-@given(cases, st.floats(0, 5))
-def test_every_negative_has_exactly_one_verdict(cases, margin):
-    samples, scorer = build(cases)
-    verdicts = judge(samples, scorer, margin)
-    assert [(v.sample, v.text) for v in verdicts] == [(s.id, n.text) for s in samples for n in s.negatives]
-    for verdict in verdicts:
-        assert (verdict.decision == "dropped") == (verdict.level_after is None)
-        assert (verdict.decision == "kept") == (verdict.reason == "")
-        assert (verdict.decision == "kept") == (verdict.level_after == verdict.level_before)
+PLAIN = [sample(number, ("far", 1), ("near", 2)) for number in range(10, 22)]
+"""Enough to calibrate on: random texts are at 0, positives at 10."""
 
 
-@settings(deadline=None)
-@given(cases, st.floats(0, 5))
-def test_what_stays_rises_with_the_score_and_has_the_levels_it_had(cases, margin):
-    samples, scorer = build(cases)
-    verdicts = judge(samples, scorer, margin)
-    result = apply_verdicts(samples, verdicts)
-    assert [s.id for s in result] == [s.id for s in samples]
-    for before, after in zip(samples, result, strict=True):
-        scores = [scorer.table[before.query, n.text] for n in after.negatives]
-        assert scores == sorted(scores)
-        stayed = {n.text for n in after.negatives}
-        assert [n.level for n in after.negatives] == sorted(n.level for n in before.negatives if n.text in stayed)
-        assert all(score <= scorer.table[before.query, before.positive] - margin for score in scores)
-        others = {"negatives": ()}
-        assert after.model_copy(update=others) == before.model_copy(update=others)
-        siblings = {n.text: (n.source, n.sibling) for n in before.negatives}
-        assert all((n.source, n.sibling) == siblings[n.text] for n in after.negatives)
-
-
-@settings(deadline=None)
-@given(cases, st.floats(0, 5))
-def test_counts_count_every_verdict(cases, margin):
-    samples, scorer = build(cases)
-    verdicts = judge(samples, scorer, margin)
-    counts = count_verdicts(verdicts)
-    assert sum(counts["decisions"].values()) == len(verdicts)
-    assert sum(counts["reasons"].values()) == sum(v.decision != "kept" for v in verdicts)
-    by_source = Counter()
-    for decisions in counts["by_source"].values():
-        by_source.update(decisions)
-    assert dict(by_source) == counts["decisions"]
-    assert accepted(counts["decisions"]) == sum(v.level_after is not None for v in verdicts)
-
-
-@pytest.fixture
-def run(tmp_path):
+def make_run(folder, *samples):
     """A run folder whose synthesize stage is done."""
-    run = RunFolder(tmp_path / "run")
+    run = RunFolder(folder)
     with run.stage("synthesize", {}) as stage:
-        write_rows(run.path(SAMPLES), [sample(("a", 1), ("b", 2), ("c", 4, "s"))], Sample)
-        stage.finish([run.path(SAMPLES)], {})
+        stage.finish(write_parts(run.path(SAMPLES), [*samples, *PLAIN], Sample, 7), {})
     return run
 
 
-TABLE = {("q", "p"): 9.0, ("q", "a"): 2.0, ("q", "b"): 1.0, ("q", "c"): 8.9, ("s", "c"): 9.0}
+@pytest.fixture
+def scorers(monkeypatch):
+    """Name -> the scorer that is loaded for it; loaded anew each time."""
+    loaded = {}
+    monkeypatch.setattr("finegrade.panel.load_scorer", lambda name, length: loaded.setdefault((name, length), Words()))
+    return loaded
 
 
 def config(**verification):
     return parse_config({"source": {"kind": "python-docs"}, "verification": verification}, "test")
 
 
-def test_stage_writes_samples_verdicts_and_counts(run, monkeypatch, capsys):
-    monkeypatch.setattr("finegrade.verification.load_cross_encoder", lambda name, length: TableScorer(TABLE))
+def verdicts_of(run, number):
+    return [v for v in read_rows(run.path(VERDICTS), Verdict) if v.sample == str(number)]
+
+
+def test_stage_writes_samples_verdicts_and_counts(tmp_path, scorers, capsys):
+    run = make_run(tmp_path, sample(1, ("near", 1), ("far", 2), ("same", 4)))
     verify(config(), run)
-    (left,) = read_rows(run.path(VERIFIED), Sample)
-    assert [(n.text, n.level) for n in left.negatives] == [("b", 1), ("a", 2)]
-    assert [v.decision for v in read_rows(run.path(VERDICTS), Verdict)] == ["regraded", "regraded", "dropped"]
+    left, *others = read_rows(run.path(VERIFIED), Sample)
+    assert [(n.text, n.level) for n in left.negatives] == [("far 1 text", 1), ("near 1 text", 2)]
+    assert others == PLAIN
+    assert [(v.decision, v.reason) for v in verdicts_of(run, 1)] == [
+        ("regraded", OUT_OF_ORDER), ("regraded", OUT_OF_ORDER), ("dropped", FALSE_NEGATIVE),
+    ]  # fmt: skip
     details = run.record("verify")["details"]
-    assert details["decisions"] == {"regraded": 2, "dropped": 1}
-    assert details["by_source"]["llm"] == {"dropped": 1}
-    assert "of 3 negatives 2 regraded, 1 dropped; written by the LLM and accepted: 0" in capsys.readouterr().err
+    assert details["decisions"] == {"kept": 24, "regraded": 2, "dropped": 1}
+    assert details["by_source"] == {"mined": {"kept": 24, "regraded": 2, "dropped": 1}}
+    assert details["scorers"]["reranker-en"] == {"zero": 0.0, "one": 10.0, "told_apart": 1.0}
+    told = capsys.readouterr().err
+    assert "reranker-en tells positives from random texts in 100% of 13 queries" in told
+    assert "of 27 negatives 24 kept, 2 regraded, 1 dropped" in told
 
 
-def test_second_run_loads_no_scorer_and_another_margin_does(run, monkeypatch):
-    loaded = []
+def test_a_verdict_holds_every_score(tmp_path, scorers):
+    run = make_run(tmp_path, sample(1, ("near", 4, "mined", "sibling")))
+    verify(config(committee=["another"]), run)
+    (verdict,) = verdicts_of(run, 1)
+    assert (verdict.positive_score, verdict.score, verdict.sibling_score) == (1.0, 0.5, 1.1)
+    assert [(o.scorer, o.positive, o.score, o.sibling, o.raw) for o in verdict.opinions] == [
+        ("reranker-en", 1.0, 0.5, 1.1, 5.0), ("another", 1.0, 0.5, 1.1, 5.0),
+    ]  # fmt: skip
+
+
+def test_a_rewrite_that_does_not_answer_its_sibling_goes(tmp_path, scorers):
+    run = make_run(tmp_path, sample(1, ("near", 4, "mined", "query 99")))
+    verify(config(), run)
+    assert [v.reason for v in verdicts_of(run, 1)] == [NOT_FOR_SIBLING]
+
+
+def test_a_text_that_answers_becomes_a_positive(tmp_path, scorers):
+    run = make_run(tmp_path, sample(1, ("far", 1), ("better", 3)))
+    verify(config(), run)
+    assert [(v.decision, v.reason) for v in verdicts_of(run, 1)] == [("kept", ""), ("promoted", ANSWERS)]
+    own, new = read_rows(run.path(VERIFIED), Sample)[:2]
+    assert (own.positive, new.positive, new.query) == ("answer 1", "better 1 text", own.query)
+    assert own.negatives == new.negatives
+
+
+def test_a_weak_positive_takes_its_sample_along(tmp_path, scorers):
+    weak = sample(1, ("far", 1), positive="weak")
+    run = make_run(tmp_path, weak)
+    verify(config(weakest_positive=0.1), run)
+    (row,) = read_rows(run.path(LEFT_OUT), LeftOut)
+    assert (row.sample, row.query, row.positive, row.reason) == ("1", weak.query, weak.positive, WEAK_POSITIVE)
+    assert "0.00" in row.evidence
+    assert read_rows(run.path(VERIFIED), Sample) == PLAIN
+    assert verdicts_of(run, 1) == []
+    assert run.record("verify")["details"]["left_out"] == {WEAK_POSITIVE: 1}
+
+
+def test_what_a_benchmark_holds_leaves_with_the_evidence(tmp_path, scorers):
+    told = "which of the two wires has to be cut first before the clock comes to its end"
+    leaking = sample(1, ("far", 1)).model_copy(update={"query": told})
+    (tmp_path / "benchmark.jsonl").write_text(json.dumps({"query": told.upper()}) + "\n")
+    run = make_run(tmp_path / "run", leaking)
+    verify(config(benchmarks=[str(tmp_path / "benchmark.jsonl")]), run)
+    (row,) = read_rows(run.path(LEFT_OUT), LeftOut)
+    assert (row.sample, row.query) == ("1", told)
+    assert "benchmark.jsonl" in row.reason
+    assert told.upper() in row.evidence
+    assert read_rows(run.path(VERIFIED), Sample) == PLAIN
+
+
+def test_the_second_are_asked_where_the_first_are_in_doubt(tmp_path, scorers):
+    run = make_run(tmp_path, sample(1, ("far", 1), ("same", 3)))
+    verify(config(second_opinion=["other"], doubt=0.2), run)
+    asked = set(scorers["other", 192].asked)
+    assert {("query 1", "answer 1"), ("query 1", "same 1 text")} <= asked
+    assert ("query 1", "far 1 text") not in asked
+    opinions = {v.text: [one.scorer for one in v.opinions] for v in verdicts_of(run, 1)}
+    assert opinions == {"far 1 text": ["reranker-en"], "same 1 text": ["reranker-en", "other"]}
+
+
+def test_nobody_loads_the_second_where_there_is_no_doubt(tmp_path, scorers):
+    verify(config(second_opinion=["other", "llm"]), make_run(tmp_path))
+    assert list(scorers) == [("reranker-en", 192)]
+
+
+def test_second_run_loads_no_scorer_and_another_margin_scores_nothing_again(tmp_path, scorers):
+    run = make_run(tmp_path)
+    verify(config(), run)
+    (asked,) = (len(scorer.asked) for scorer in scorers.values())
+    scorers.clear()
+    verify(config(), run)
+    assert not scorers
+    verify(config(margin=0.3), run)
+    assert scorers["reranker-en", 192].asked == []
+    verify(config(max_length=64), run)
+    assert len(scorers["reranker-en", 64].asked) == asked
+
+
+def test_each_pair_is_scored_once(tmp_path, scorers):
+    run = make_run(tmp_path, *PLAIN)
+    verify(config(), run)
+    asked = scorers["reranker-en", 192].asked
+    assert len(asked) == len(set(asked))
+
+
+def test_a_finished_part_is_not_made_again(tmp_path, scorers, monkeypatch):
+    monkeypatch.setattr("finegrade.verification.SAMPLES_A_PART", 5)
+    run = make_run(tmp_path)
+    verify(config(), run)
+    whole = {path: path.read_bytes() for folder in (VERIFIED, VERDICTS) for path in part_paths(run.path(folder))}
+    assert len(whole) == 2 * 3
+    run.path("stages", "verify.json").unlink()
+    lost = part_paths(run.path(VERDICTS))[1]
+    lost.unlink()
+    seen, judge = [], Verifier.judge
     monkeypatch.setattr(
-        "finegrade.verification.load_cross_encoder", lambda *given: (loaded.append(given), TableScorer(TABLE))[1]
+        Verifier, "judge", lambda self, some, advance: (seen.append(len(some)), judge(self, some, advance))[1]
     )
     verify(config(), run)
+    assert seen == [5]
+    assert {path: path.read_bytes() for path in whole} == whole
+
+
+def test_parts_of_an_earlier_longer_run_go(tmp_path, scorers, monkeypatch):
+    monkeypatch.setattr("finegrade.verification.SAMPLES_A_PART", 5)
+    verify(config(), make_run(tmp_path, *(sample(number, ("far", 1)) for number in range(30, 42))))
+    run = make_run(tmp_path)
     verify(config(), run)
-    assert loaded == [("reranker-en", 192)]
-    verify(config(margin=0.05), run)
-    assert len(loaded) == 2
+    assert read_rows(run.path(VERIFIED), Sample) == PLAIN
+    assert len(read_rows(run.path(VERDICTS), Verdict)) == 24
 
 
-def test_sample_may_lose_all_its_negatives(run, monkeypatch):
-    monkeypatch.setattr(
-        "finegrade.verification.load_cross_encoder", lambda *given: TableScorer(dict.fromkeys(TABLE, 1.0))
-    )
+def test_sample_may_lose_all_its_negatives(tmp_path, scorers):
+    run = make_run(tmp_path, sample(1, ("same", 4)))
     verify(config(), run)
-    assert [s.negatives for s in read_rows(run.path(VERIFIED), Sample)] == [()]
+    assert read_rows(run.path(VERIFIED), Sample)[0].negatives == ()
 
 
-def test_scorer_that_is_none_is_one_line(run, tmp_path):
-    (tmp_path / "bert").mkdir()
-    (tmp_path / "bert" / "config.json").write_text('{"architectures": ["BertModel"]}')
-    with pytest.raises(InputError, match="got BertModel; wanted a cross-encoder") as error:
-        verify(config(scorer=str(tmp_path / "bert")), run)
+@pytest.mark.parametrize("name", ["bert", "onnx"])
+def test_a_folder_that_is_no_scorer_is_one_line(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    if name == "bert":
+        (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
+    else:
+        (folder / "model.onnx").write_bytes(b"broken")
+        (folder / "tokenizer.json").write_text("{}")
+    wanted = {"bert": "got BertModel; wanted a cross-encoder", "onnx": r"wanted a folder with tokenizer\.json"}[name]
+    with pytest.raises(InputError, match=wanted) as error:
+        verify(config(scorer=str(folder)), make_run(tmp_path / "run"))
     assert "\n" not in str(error.value)
 
 
-def test_broken_onnx_scorer_is_one_line(run, tmp_path):
-    (tmp_path / "onnx").mkdir()
-    (tmp_path / "onnx" / "model.onnx").write_bytes(b"broken")
-    (tmp_path / "onnx" / "tokenizer.json").write_text("{}")
-    with pytest.raises(InputError, match=r"wanted a folder with tokenizer\.json and model\.onnx") as error:
-        verify(config(scorer=str(tmp_path / "onnx")), run)
-    assert "\n" not in str(error.value)
+def test_too_few_samples_to_calibrate_on_are_one_line(tmp_path, scorers, monkeypatch):
+    monkeypatch.setattr("test_verification.PLAIN", PLAIN[:3])
+    with pytest.raises(InputError, match="calibration of reranker-en: got 3 samples; wanted at least 8"):
+        verify(config(), make_run(tmp_path))
 
 
 def test_needs_the_synthesize_stage(tmp_path):
@@ -247,11 +237,31 @@ def test_needs_the_synthesize_stage(tmp_path):
         verify(config(), RunFolder(tmp_path))
 
 
-def test_what_the_llm_said_of_a_negative_stays_with_it(run, monkeypatch):
-    monkeypatch.setattr("finegrade.verification.load_cross_encoder", lambda *given: TableScorer(TABLE))
-    told = Negative(text="a", level=3, source="llm", flaw="another year")
-    with run.stage("synthesize", {}) as stage:
-        write_rows(run.path(SAMPLES), [sample().model_copy(update={"negatives": (told,)})], Sample)
-        stage.finish([run.path(SAMPLES)], {})
+def test_what_the_llm_said_of_a_negative_stays_with_it(tmp_path, scorers):
+    told = Negative(text="far 1 text", level=3, source="mined", flaw="another year")
+    run = make_run(tmp_path, sample(1).model_copy(update={"negatives": (told,)}))
     verify(config(), run)
-    assert [s.negatives for s in read_rows(run.path(VERIFIED), Sample)] == [(told,)]
+    assert read_rows(run.path(VERIFIED), Sample)[0].negatives == (told,)
+
+
+some_verdicts = st.lists(
+    st.builds(
+        Verdict, sample=st.text(), text=st.text(), source=st.sampled_from(["llm", "mined"]),
+        level_before=st.integers(1, 4), level_after=st.none() | st.integers(1, 4),
+        decision=st.sampled_from(["kept", "regraded", "promoted", "dropped"]), reason=st.sampled_from(["", "a", "b"]),
+        positive_score=st.just(1.0), score=st.just(0.0), sibling_score=st.none(), opinions=st.just(()),
+    )
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(some_verdicts)
+def test_counts_count_every_verdict(verdicts):
+    counts = count_verdicts(verdicts, [])
+    assert sum(counts["decisions"].values()) == len(verdicts)
+    assert sum(counts["reasons"].values()) == sum(v.reason != "" for v in verdicts)
+    by_source = Counter()
+    for decisions in counts["by_source"].values():
+        by_source.update(decisions)
+    assert dict(by_source) == counts["decisions"]
+    assert accepted(counts["decisions"]) == sum(v.decision in ("kept", "regraded") for v in verdicts)

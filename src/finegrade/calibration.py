@@ -36,27 +36,45 @@ class Calibration:
         return (score - self.zero) / (self.one - self.zero)
 
 
-def calibrate(samples: Sequence[Sample], scorer: Scorer, seed: int) -> Calibration:
-    """Scores positives and random texts of some of the samples.
+def calibrate(drawn: Sequence[Sample], scorer: Scorer, seed: int, name: str = "scorer") -> Calibration:
+    """Scores positives and random texts of samples.
 
     Args:
-        samples: Of the run.
+        drawn: Samples of the run.
         scorer: To be calibrated.
-        seed: Of the draw of samples and of random texts.
+        seed: Of the draw of random texts.
+        name: The scorer's, for the error.
 
     Raises:
         InputError: There are too few samples, or the scorer does not tell positives from random texts.
     """
-    pairs, random_pairs = calibration_pairs(samples, seed)
+    pairs, random_pairs = calibration_pairs(drawn, seed)
     scores = list(scorer.scores([*pairs, *random_pairs]))
-    return fit(scores[: len(pairs)], scores[len(pairs) :])
+    return fit(scores[: len(pairs)], scores[len(pairs) :], name)
 
 
-def calibration_pairs(samples: Sequence[Sample], seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[Sample]:
+    """Some of many samples, each with the same chance, in one pass (Vitter's algorithm R).
+
+    Args:
+        samples: Of the run; they are read once and not held.
+        seed: Of the draw.
+        number: How many, if there are as many.
+    """
+    dice = random.Random(f"{seed}/calibration samples")
+    drawn: list[Sample] = []
+    for place, sample in enumerate(samples):
+        if place < number:
+            drawn.append(sample)
+        elif (taken := dice.randrange(place + 1)) < number:
+            drawn[taken] = sample
+    return drawn
+
+
+def calibration_pairs(drawn: Sequence[Sample], seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(query, positive), and for each (query, positive of a sample of another group, where there is one)."""
     dice = random.Random(f"{seed}/calibration")
-    drawn = dice.sample(samples, min(len(samples), LOOKED_AT))
-    others = [_another(sample, samples, dice) for sample in drawn]
+    others = [_another(sample, drawn, dice) for sample in drawn]
     return (
         [(sample.query, sample.positive) for sample in drawn],
         [(sample.query, other.positive) for sample, other in zip(drawn, others, strict=True)],
@@ -69,26 +87,29 @@ def _another(sample: Sample, samples: Sequence[Sample], dice: random.Random, tri
     return next(iter(far or [one for one in drawn if one.positive != sample.positive]), drawn[0])
 
 
-def fit(positives: Sequence[float], randoms: Sequence[float]) -> Calibration:
+def fit(positives: Sequence[float], randoms: Sequence[float], name: str = "scorer") -> Calibration:
     """The scale of a scorer that gave these scores.
 
     Args:
         positives: Of each query's own positive.
         randoms: Of a random text for the same query, in the same order.
+        name: The scorer's, for the error.
 
     Raises:
         InputError: There are too few, or the scorer does not tell one from the other.
     """
     if len(positives) < FEWEST:
         remedy = "Give it more samples, or verify them together with others."
-        raise InputError("calibration", got=f"{len(positives)} samples", wanted=f"at least {FEWEST}", remedy=remedy)
+        raise InputError(
+            f"calibration of {name}", got=f"{len(positives)} samples", wanted=f"at least {FEWEST}", remedy=remedy
+        )
     found = Calibration(median(randoms), median(positives), _share(zip(positives, randoms, strict=True)))
     if not found.one > found.zero:
         got = f"positives at {found.one:.3g} and random texts at {found.zero:.3g}"
         remedy = (
             "Name another verification.scorer: this one does not speak the texts' language, or is no judge of them."
         )
-        raise InputError("calibration", got=got, wanted="a scorer that tells them apart", remedy=remedy)
+        raise InputError(f"calibration of {name}", got=got, wanted="a scorer that tells them apart", remedy=remedy)
     return found
 
 

@@ -42,7 +42,7 @@ def levels_chart(before: dict[int, list[float]], after: dict[int, list[float]], 
         _boxes(panel, [before.get(level, []) for level in levels], -0.18, _BEFORE, "before")
         _boxes(panel, [after.get(level, []) for level in levels], 0.18, _AFTER, "after")
         panel.set_xticks(range(len(levels)), [level_name(level, highest) for level in levels])
-        panel.set_ylabel("score minus the positive's (logits)")
+        panel.set_ylabel("score minus the positive's")
         panel.axhline(0, color=_INK, linewidth=0.8)
         panel.legend(loc="lower right", frameon=False)
         return _svg(figure)

@@ -10,7 +10,7 @@ import typer
 
 from finegrade import __version__
 from finegrade.config import Config
-from finegrade.config_file import load_config
+from finegrade.config_file import load_config, plain_config
 from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.pipeline import demo_config, run_all, run_stage
@@ -187,7 +187,7 @@ def _stage_command(name: str, does: str) -> None:
 
 def _run_stage(name: str, config: Config, run: Path, yes: bool) -> None:
     folder = RunFolder(run, only=name)
-    if name in ("tasks", "queries", "synthesize"):
+    if name in ("tasks", "queries", "synthesize") or (name == "verify" and config.verification.asks_llm):
         _need_consent(config, folder, yes)
     run_stage(name, config, folder)
     if name == "report":
@@ -213,7 +213,42 @@ def synthesize_command(
     _run_stage("synthesize", load_config(config, _overrides(settings, force, engine)), run, yes)
 
 
-_stage_command("verify", "Checks that negatives are negative and levels in order.")
+@app.command(name="verify")
+def verify_command(
+    config: ConfigOption = DEFAULT_CONFIG,
+    run: RunOption = DEFAULT_RUN,
+    settings: SetOption = None,
+    yes: YesOption = False,
+    force: ForceOption = False,
+    given: Annotated[
+        Path | None, typer.Option("--input", help="Training data of others, in place of a run's samples.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="With --input: the result; NAME.verified beside it.")] = None,
+) -> None:
+    """Checks that negatives are negative and levels in order: of a run, or of any training data (--input).
+
+    Data: columns as sentence-transformers has them (.parquet .jsonl .csv .tsv), FlagEmbedding's JSONL, or a run over a
+    BEIR folder. It is written back in the same format. A finegrade.toml is used if there is one.
+    """
+    if given is None:
+        if output is not None:
+            remedy = "Leave it out, or name the data with --input."
+            raise InputError("--output", got=output, wanted="--input beside it", remedy=remedy)
+        _run_stage("verify", load_config(config, _overrides(settings, force)), run, yes)
+    else:
+        _verify_given(given, output, config, run, settings or [], yes)
+
+
+def _verify_given(given: Path, output: Path | None, config: Path, run: Path, settings: list[str], yes: bool) -> None:
+    from finegrade.given_data import default_output, default_run, verify_given
+
+    checked = load_config(config, settings) if config.exists() or config != DEFAULT_CONFIG else plain_config(settings)
+    folder = RunFolder(run if run != DEFAULT_RUN else default_run(given))
+    if checked.verification.asks_llm:
+        _need_consent(checked, folder, yes)
+    verify_given(given, output or default_output(given), checked, folder)
+
+
 _stage_command("train", "Trains the model, coarse to fine, and its controls.")
 _stage_command("evaluate", "Scores every row on the held-out groups.")
 _stage_command("report", "Writes report.html.")

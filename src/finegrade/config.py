@@ -13,6 +13,9 @@ from finegrade.section import Section
 from finegrade.writing_config import DrawsConfig, Mode, SynthesisConfig, TasksConfig
 
 CHUNK_TOKENS = 150
+LLM_JUDGE = "llm"
+"""The name that stands for the LLM of [llm] among scorers."""
+
 _ENOUGH_PARAMETERS = 7  # billions
 _OWN_PARAMETERS = frozenset(
     (
@@ -209,14 +212,60 @@ class QueriesConfig(Section):
 
 
 class VerificationConfig(Section):
-    """How negatives are checked."""
+    """How negatives are checked. Scores are on a common scale: 0 is what a random text gets, 1 what a query's own
+    positive gets (docs/verification.md)."""
 
     scorer: str = Field("reranker-en", min_length=1)
-    """Catalogue name, local ONNX folder, or Hugging Face id of a cross-encoder."""
-    margin: float = Field(0.5, ge=0)
-    """A negative is false unless it scores at least this much (logits) below the positive."""
+    """Catalogue name, local folder or Hugging Face id of a cross-encoder or bi-encoder (ONNX or sentence-transformers);
+    or "llm", the LLM of [llm], which grades from 0 to 3."""
+    committee: tuple[str, ...] = ("bge-small-en",)
+    """More scorers: what counts is the mean of all."""
+    second_opinion: tuple[str, ...] = (LLM_JUDGE,)
+    """Scorers that are asked, and decide, where the first ones are in doubt. Empty: the first ones decide all."""
+    doubt: float = Field(0.0, ge=0)
+    """The first ones are in doubt about a text of the corpus that is less than this away from the border."""
+    doubt_written: float = Field(0.5, ge=0)
+    """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
+    margin: float = Field(0.05, ge=0)
+    """A negative is false unless it scores at least this much below the positive,"""
+    judge_margin: float = Field(0.4, ge=0, le=1)
+    """and of the LLM, where a grade is a third: grades 2 and 3 are false,"""
+    relative_margin: float = Field(0.0, ge=0, lt=1)
+    """and at most (1 - relative_margin) times what the positive scores."""
+    min_gap: float = Field(0.0, ge=0)
+    """A negative goes that scores less than this below the next harder one."""
+    weakest_positive: float = 0.2
+    """A sample is left out whose positive scores less: it is hardly nearer to its query than a random text."""
+    promote: bool = True
+    """A corpus text becomes a positive if each scorer finds that it answers at least as well as the query's own
+    positive, and as well as positives do (1). Else it is dropped."""
+    benchmarks: tuple[str, ...] = ()
+    """BEIR folders, files (.jsonl .txt .csv .parquet), or mteb:TASK: samples that match them are left out."""
     max_length: int = Field(192, ge=16)
-    """Tokens of query and text together that the scorer reads."""
+    """Tokens of query and text together that a cross-encoder reads, and of a text that a bi-encoder reads."""
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """Those who are asked first."""
+        return (self.scorer, *self.committee)
+
+    @field_validator("committee", "second_opinion")
+    @classmethod
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value) or not all(value):
+            raise ValueError("must name each scorer once")
+        return value
+
+    @model_validator(mode="after")
+    def _is_another(self) -> "VerificationConfig":
+        if self.scorer in self.committee:
+            raise ValueError(f'committee: "{self.scorer}" is the scorer already')
+        return self
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether the LLM of [llm] is among the scorers."""
+        return LLM_JUDGE in (*self.scorers, *self.second_opinion)
 
 
 PoolingName = Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]

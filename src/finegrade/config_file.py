@@ -12,8 +12,9 @@ from finegrade.config import Config, user_path
 from finegrade.errors import InputError
 
 _PATHS = (
-    ("source", "path"), ("source", "queries"), ("llm", "model"), ("verification", "scorer"), ("training", "backbone"),
-    ("evaluation", "sts_data"),
+    ("source", "path"), ("source", "queries"), ("llm", "model"), ("verification", "scorer"),
+    ("verification", "committee"), ("verification", "second_opinion"), ("verification", "benchmarks"),
+    ("training", "backbone"), ("evaluation", "sts_data"),
 )  # fmt: skip
 
 
@@ -34,14 +35,37 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return parse_config(data, str(path))
 
 
+def plain_config(overrides: Sequence[str] = ()) -> Config:
+    """What holds where there is no finegrade.toml, for commands that read no source.
+
+    Args:
+        overrides: "section.key=value" strings.
+    """
+    data: dict[str, Any] = {"source": {"kind": "python-docs"}}
+    for override in overrides:
+        apply_setting(data, override)
+    return parse_config(data, "--set")
+
+
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     """Relative paths are taken from the file's folder; a model's name counts as a path where it leads somewhere."""
     for section, key in _PATHS:
         values = data.get(section)
-        if isinstance(values, dict) and isinstance(value := values.get(key), str):
-            found = folder / user_path(value)
-            if section == "source" or ("/" in value and found.exists() and not values.get("base_url")):
-                values[key] = str(found)
+        if not isinstance(values, dict):
+            continue
+        value = values.get(key)
+        if isinstance(value, str):
+            values[key] = _resolved(value, folder, section, key, values)
+        elif isinstance(value, list):
+            values[key] = [
+                _resolved(one, folder, section, key, values) if isinstance(one, str) else one for one in value
+            ]
+
+
+def _resolved(value: str, folder: Path, section: str, key: str, values: Mapping[str, Any]) -> str:
+    found = folder / user_path(value)
+    may_lead = ("/" in value or key == "benchmarks") and not values.get("base_url")
+    return str(found) if section == "source" or (may_lead and found.exists()) else value
 
 
 def parse_config(data: Mapping[str, Any], origin: str) -> Config:

@@ -23,7 +23,7 @@ _COMMENTS = {
 _OWN_QUERIES = '# queries = "real.jsonl"   # your own queries: {"query"}, with "path" or "positive" if you know it'
 _LANGUAGES = """\
 # The models that come along speak English. For another language name three that speak yours:
-# llm.model (or llm.base_url), training.backbone, verification.scorer."""
+# llm.model (or llm.base_url), training.backbone, verification.scorer and committee."""
 _REMOTE_LLM = """\
 #
 # [llm]                # another LLM than the embedded one; nothing is sent anywhere unless you name it

@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from finegrade import __version__
 from finegrade.catalogue import CATALOGUE
 from finegrade.durable import replacing
-from finegrade.records import Sample
-from finegrade.store import STAGES, RunFolder
+from finegrade.records import IN_BENCHMARK, LeftOut, Sample
+from finegrade.row_files import iterate_rows
+from finegrade.store import LEFT_OUT, STAGES, RunFolder
 from finegrade.text import for_markdown
 
+_LEAKS_SHOWN = 20
 _ASKING_STAGES = ("tasks", "queries", "synthesize")
 
 
@@ -48,6 +50,7 @@ def write_data_card(
         *_levels(negatives),
         *_costs(asked),
         *_table("set aside", "texts", made["set_aside"].items()),
+        *(_left_out(run) if verified else ()),
         *_probe(made["probe"]),
         "## Prompts",
         "",
@@ -61,6 +64,19 @@ def write_data_card(
     ]
     with replacing(folder / "README.md") as path:
         path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _left_out(run: RunFolder) -> list[str]:
+    """What verification decided and left out, and of the samples that are in a benchmark some with the evidence."""
+    details = run.record("verify")["details"]
+    rows = iterate_rows(run.path(LEFT_OUT), LeftOut)
+    shown = list(islice((row for row in rows if row.reason.startswith(IN_BENCHMARK)), _LEAKS_SHOWN))
+    evidence = [f"- {for_markdown(row.reason)}: {for_markdown(row.evidence)}" for row in shown]
+    return [
+        *_table("verification", "negatives", details["decisions"].items()),
+        *_table("samples left out", "samples", ((for_markdown(k), v) for k, v in details["left_out"].items())),
+        *(["What the first of them share with a benchmark:", "", *evidence, ""] if evidence else ()),
+    ]
 
 
 def _configurations(rows: Mapping[str, int]) -> dict[str, str]:

@@ -49,6 +49,12 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def path_identity(path: Path) -> str:
+    """A name for what a file or folder holds: its own, and a hash of names, sizes and times."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return f"{path.name}-{files_identity(files, path)[:12]}"
+
+
 def files_identity(files: Iterable[Path], root: Path) -> str:
     """Names the content of files by path, size and time of change: as cheap to get as it is stable."""
     seen = [f"{path.relative_to(root)}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]

@@ -11,7 +11,7 @@ from filelock import FileLock
 from finegrade.catalogue import CATALOGUE, find
 from finegrade.config import user_path
 from finegrade.console import say
-from finegrade.durable import file_hash, files_identity
+from finegrade.durable import file_hash, path_identity
 from finegrade.entries import Entry, is_complete
 from finegrade.errors import InputError, no_space
 from finegrade.hub import download_file, download_model, is_reachable
@@ -64,8 +64,7 @@ def model_identity(name: str) -> str:
     path = user_path(name)
     if not path.exists():
         return name
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return f"{path.name}-{files_identity(files, path)[:12]}"
+    return path_identity(path)
 
 
 def fetch(name: str, check: bool = False) -> Path:

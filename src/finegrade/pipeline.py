@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from finegrade.config import Config
+from finegrade.config import LLM_JUDGE, Config
 from finegrade.config_file import load_config
 from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder
@@ -138,19 +138,21 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: a missing or wrong model shows before hours of work, not after."""
     from finegrade.fetching import model_path
-    from finegrade.scoring import load_cross_encoder
+    from finegrade.scoring import load_scorer
 
     if config.synthesis.engine == "ray":
         from finegrade.ray_engine import need_ray
 
         need_ray()
-    names = [config.verification.scorer, config.training.backbone]
+    rules = config.verification
+    scorers = {name for name in (*rules.scorers, *rules.second_opinion) if name != LLM_JUDGE}
     llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
-    if llm_writes and not config.llm.base_url:
-        names.insert(0, config.llm.model)
-    for name in names:
+    llm_judges = LLM_JUDGE in rules.scorers or (rules.asks_llm and rules.doubt > 0)
+    own_llm = [config.llm.model] if (llm_writes or llm_judges) and not config.llm.base_url else []
+    for name in (*own_llm, *sorted(scorers), config.training.backbone):
         model_path(name)
-    load_cross_encoder(config.verification.scorer, config.verification.max_length)
+    for name in sorted(scorers):
+        load_scorer(name, rules.max_length)
     _need_backbone(config.training.backbone)
     if config.evaluation.sts:
         from finegrade.evaluation.sts import load_stsb

@@ -4,11 +4,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Source = Literal["llm", "mined", "random"]
-"""Where a negative's text came from."""
+Source = Literal["llm", "mined", "random", "given"]
+"""Where a negative's text came from; given: out of data that others made, without a level."""
 
-Decision = Literal["kept", "regraded", "dropped"]
-"""What verification decided on one negative."""
+Decision = Literal["kept", "regraded", "promoted", "dropped"]
+"""What verification decided on one negative; promoted: it answers the query, and is a positive now."""
 
 
 Kind = Literal["short-long", "long-short", "short-short", "long-long", "sts"]
@@ -112,7 +112,8 @@ class Negative(Record):
 
     Args:
         text: The text.
-        level: 1..L, similarity to the positive's answer; L is the hardest (the paper's N1).
+        level: 1..L, similarity to the positive's answer; L is the hardest (the paper's N1). Of a given text 1 until it
+            is verified.
         source: Where the text came from.
         sibling: The other real query that a rewritten text answers; None for all other texts.
         flaw: What makes the text wrong, in the words of the LLM that wrote it; None where it did not say.
@@ -132,7 +133,7 @@ class Sample(Record):
         id: Content hash of query and positive.
         query: What a user would type.
         positive: One text that answers it.
-        negatives: Easiest first, at most one a level.
+        negatives: Easiest first; at most one a level, but for those that were given.
         group: Of its seed.
         hardest_mined: The hardest negative that the corpus gave, also where an LLM's text took its level: what the
             control row with mined negatives is trained on. Empty where the corpus gave none.
@@ -169,29 +170,73 @@ class SetAside(Record):
     text: Annotated[str, AfterValidator(lambda text: text[:MAX_SET_ASIDE])]
 
 
+class Opinion(Record):
+    """What one scorer says of one negative, on the common scale: 0 a random text, 1 a query's own positive.
+
+    Args:
+        scorer: Its name.
+        positive: Its score of (query, positive).
+        score: Its score of (query, negative).
+        sibling: Its score of (sibling query, negative); None without a sibling.
+        raw: Its score of (query, negative) before calibration.
+        reason: In its own words; empty where it has none.
+    """
+
+    scorer: str
+    positive: float
+    score: float
+    sibling: float | None
+    raw: float
+    reason: str = ""
+
+
 class Verdict(Record):
-    """What verification decided on one negative, why, and the scores it saw.
+    """What verification decided on one negative, why, and every score it saw.
 
     Args:
         sample: The sample's id.
         text: The negative's text.
         source: The negative's source.
-        level_before: The level it was written or mined for.
-        level_after: The level it has now; None when it was dropped.
-        decision: kept, regraded or dropped.
+        level_before: The level it was written or mined for; None where it was given without one.
+        level_after: The level it has now; None when it left its sample.
+        decision: kept, regraded, promoted or dropped.
         reason: Empty for kept; else why, in a few words that can be counted.
-        positive_score: The scorer's relevance of (query, positive).
-        score: The scorer's relevance of (query, negative).
-        sibling_score: The scorer's relevance of (sibling query, negative); None without a sibling.
+        positive_score: Of (query, positive): the mean of the scorers that decided, on the common scale.
+        score: Of (query, negative), likewise.
+        sibling_score: Of (sibling query, negative), likewise; None without a sibling.
+        opinions: Of each scorer that was asked.
     """
 
     sample: str
     text: str
     source: Source
-    level_before: int
+    level_before: int | None
     level_after: int | None
     decision: Decision
     reason: str
     positive_score: float
     score: float
     sibling_score: float | None
+    opinions: tuple[Opinion, ...]
+
+
+IN_BENCHMARK = "in benchmark"
+"""What the reason begins with where a sample is in one."""
+
+
+class LeftOut(Record):
+    """A sample that verification left out as a whole.
+
+    Args:
+        sample: Its id.
+        query: Its query.
+        positive: Its positive.
+        reason: In a few words that can be counted.
+        evidence: What shows it.
+    """
+
+    sample: str
+    query: str
+    positive: str
+    reason: str
+    evidence: str

@@ -7,7 +7,6 @@ import json
 import platform
 import random
 from collections import defaultdict
-from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -19,11 +18,12 @@ from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
 from finegrade.durable import read_json, replacing
 from finegrade.pages import render_page
-from finegrade.records import Sample, Verdict
-from finegrade.row_files import read_rows
+from finegrade.records import LeftOut, Sample, Verdict
+from finegrade.row_files import iterate_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
-from finegrade.store import MODEL, REPORT, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
+from finegrade.store import LEFT_OUT, MODEL, REPORT, SAMPLES, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
+from finegrade.verification_findings import beside_their_samples, find
 
 _VERSIONS = (
     "finegrade",
@@ -35,7 +35,7 @@ _VERSIONS = (
     "onnxruntime",
     "xllamacpp",
 )
-_SAMPLES_SHOWN, _SET_ASIDE_SHOWN = 12, 12
+_SAMPLES_SHOWN = _SET_ASIDE_SHOWN = _LEFT_OUT_SHOWN = 12
 
 
 def write_report(config: Config, run: RunFolder) -> None:
@@ -57,21 +57,24 @@ def write_report(config: Config, run: RunFolder) -> None:
 
 
 def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
-    verdicts = read_rows(run.path(VERDICTS), Verdict)
+    found = find(iterate_rows(run.path(VERDICTS), Verdict))
     training = run.record(FINEGRADE.stage)["details"]
     scores = read_json(run.path(SCORES))
     return {
         "findings": findings(run),
         "scores": scores,
         "scores_chart": Markup(scores_chart(scores, FINEGRADE.name)),
-        "levels_chart": Markup(_levels_chart(verdicts, config.synthesis.levels)),
+        "levels_chart": Markup(levels_chart(found.before, found.after, config.synthesis.levels)),
         "loss_chart": Markup(loss_chart(training["steps"])),
         "verification": run.record("verify")["details"],
+        "found": found,
+        "disputed": beside_their_samples(found.disputed, iterate_rows(run.path(SAMPLES), Sample)),
+        "left_out": list(islice(iterate_rows(run.path(LEFT_OUT), LeftOut), _LEFT_OUT_SHOWN)),
         "synthesis": run.record("synthesize")["details"],
         "source_counts": _source_counts(config, run),
         "seeds": run.record("seeds")["details"],
         "stages": _stages(config, run),
-        "samples": _samples(run, verdicts, config.seed),
+        "samples": _samples(run, config.seed),
         "set_aside": _set_aside(run),
         "level_name": lambda level: level_name(int(level), config.synthesis.levels),
         "snippet": load_snippet(run.path(MODEL)),
@@ -102,17 +105,6 @@ def _source_counts(config: Config, run: RunFolder) -> dict[str, dict[str, int]]:
     }
 
 
-def _levels_chart(verdicts: Sequence[Verdict], levels: int) -> str:
-    before: defaultdict[int, list[float]] = defaultdict(list)
-    after: defaultdict[int, list[float]] = defaultdict(list)
-    for verdict in verdicts:
-        distance = verdict.score - verdict.positive_score
-        before[verdict.level_before].append(distance)
-        if verdict.level_after is not None:
-            after[verdict.level_after].append(distance)
-    return levels_chart(before, after, levels)
-
-
 def _before_verification(config: Config) -> list[str]:
     first = ["tasks"] if config.source.is_tasks else ["documents", "queries"] if config.source.has_documents else []
     return [*first, "seeds", "synthesize"]
@@ -130,17 +122,22 @@ def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _samples(run: RunFolder, verdicts: Sequence[Verdict], seed: int) -> list[dict[str, Any]]:
-    """Samples to read: those with a text that an LLM wrote first."""
+def _samples(run: RunFolder, seed: int) -> list[dict[str, Any]]:
+    """Samples to read, drawn at random: those with a text that an LLM wrote first."""
+    written = {v.sample for v in iterate_rows(run.path(VERDICTS), Verdict) if v.source == "llm"}
+    dice = random.Random(seed)
+    places: dict[str, tuple[bool, float]] = {}
+    for sample in iterate_rows(run.path(VERIFIED), Sample):
+        places.setdefault(sample.id, (sample.id not in written, dice.random()))
+    shown = sorted(places, key=places.__getitem__)[:_SAMPLES_SHOWN]
+    found = {sample.id: sample for sample in iterate_rows(run.path(VERIFIED), Sample) if sample.id in shown}
     judged: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        judged[verdict.sample].append(verdict)
-    samples = read_rows(run.path(VERIFIED), Sample)
-    random.Random(seed).shuffle(samples)
-    samples.sort(key=lambda s: not any(v.source == "llm" for v in judged[s.id]))
+    for verdict in iterate_rows(run.path(VERDICTS), Verdict):
+        if verdict.sample in found:
+            judged[verdict.sample].append(verdict)
     return [
-        {"sample": sample, "verdicts": sorted(judged[sample.id], key=lambda v: -v.level_before)}
-        for sample in samples[:_SAMPLES_SHOWN]
+        {"sample": found[name], "verdicts": sorted(judged[name], key=lambda v: -(v.level_before or 0))}
+        for name in shown
     ]
 
 

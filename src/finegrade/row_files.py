@@ -63,9 +63,24 @@ def iterate_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                 for batch in file.iter_batches(_READ_AT_ONCE):
                     yield from map(kind.model_validate, batch.to_pylist())
         except (OSError, pa.ArrowInvalid, ValidationError) as error:
-            got = str(error).splitlines()[0]
-            remedy = "Delete the run folder's stages/ record of that stage and run again."
-            raise InputError(str(part), got=got, wanted=f"{kind.__name__} rows", remedy=remedy) from None
+            raise _unreadable(part, f"{kind.__name__} rows", error) from None
+
+
+def _unreadable(path: Path, wanted: str, error: Exception) -> InputError:
+    remedy = "Delete the run folder's stages/ record of that stage and run again."
+    return InputError(str(path), got=str(error).splitlines()[0], wanted=wanted, remedy=remedy)
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a Parquet file or a folder of parts has.
+
+    Raises:
+        InputError: There is no such file, or something else in it.
+    """
+    try:
+        return sum(pq.read_metadata(part).num_rows for part in (part_paths(path) if path.is_dir() else [path]))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _unreadable(path, "rows", error) from None
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -1,59 +1,89 @@
 """Scores that survive an interruption: a scorer in front of another, with a book of what it has answered."""
 
-import json
+import sqlite3
 from collections.abc import Iterator, Sequence
+from math import nan
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from finegrade.console import say
+from finegrade.errors import InputError
 from finegrade.scoring import Scorer
 from finegrade.text import content_hash
 
 _CHUNK = 256
 """Pairs that are scored together or not at all: a scorer that works in batches may give a pair another last digit in
-other company, and an interrupted run shall end as an uninterrupted one."""
+other company, and an interrupted run, which finds the same pairs known, shall end as an uninterrupted one."""
 
 
 class ScoreBook:
-    """Asks a scorer only for what its book does not hold yet.
+    """The book: scores of all scorers, on the disk. A context manager.
 
     Args:
-        scorer: Gives the scores.
-        identity: Of the scorer and its settings; scores of another one are not taken for its own.
-        path: The book, one JSON line a score; a torn last line is passed over.
+        path: Of the SQLite file.
+
+    Raises:
+        InputError: It is damaged.
     """
 
-    def __init__(self, scorer: Scorer, identity: str, path: Path) -> None:
-        self._scorer, self._identity, self._path = scorer, identity, path
-        self._known = _read(path)
+    def __init__(self, path: Path) -> None:
+        try:
+            self._rows = sqlite3.connect(path, isolation_level=None)
+            self._rows.execute("PRAGMA journal_mode=WAL")
+            self._rows.execute("PRAGMA synchronous=NORMAL")
+            self._rows.execute("CREATE TABLE IF NOT EXISTS scores (pair BLOB PRIMARY KEY, score REAL) WITHOUT ROWID")
+        except sqlite3.DatabaseError as error:
+            remedy = "Delete it: the scores are computed again."
+            raise InputError(str(path), got=str(error), wanted="a book of scores", remedy=remedy) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rows.close()
+
+    def __len__(self) -> int:
+        """How many scores it holds."""
+        return int(self._rows.execute("SELECT count(*) FROM scores").fetchone()[0])
+
+    def keeping(self, scorer: Scorer, identity: str) -> "KeptScores":
+        """A scorer that is asked only for what the book does not hold.
+
+        Args:
+            scorer: Gives the scores.
+            identity: Of the scorer and its settings; scores of another one are not taken for its own.
+        """
+        return KeptScores(scorer, identity, self)
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, float]:
+        """The scores that there are of these."""
+        marks = ",".join("?" * len(keys))
+        found = self._rows.execute(f"SELECT pair, score FROM scores WHERE pair IN ({marks})", keys)
+        return {key: nan if score is None else score for key, score in found}  # what is no number SQLite keeps as NULL
+
+    def add(self, scores: dict[bytes, float]) -> None:
+        """Keeps scores, all of them or none."""
+        self._rows.execute("BEGIN")
+        self._rows.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", scores.items())
+        self._rows.execute("COMMIT")
+
+
+class KeptScores:
+    """A scorer whose scores go to a book. See `ScoreBook.keeping`."""
+
+    def __init__(self, scorer: Scorer, identity: str, book: ScoreBook) -> None:
+        self._scorer, self._identity, self._book = scorer, identity, book
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
-        """Yields the relevance of each (query, text), in order."""
-        keys = [content_hash(self._identity, *pair) for pair in pairs]
-        known = sum(key in self._known for key in keys)
-        if known:
-            say(f"verify: continues, {known:,} of {len(pairs):,} scores are there")
-        with self._path.open("a", encoding="utf-8") as book:
-            book.write("\n")  # ends a line that a kill may have torn
-            for start in range(0, len(pairs), _CHUNK):
-                chunk = slice(start, start + _CHUNK)
-                if all(key in self._known for key in keys[chunk]):
-                    yield from (self._known[key] for key in keys[chunk])
-                    continue
-                for key, score in zip(keys[chunk], self._scorer.scores(pairs[chunk]), strict=True):
-                    self._known[key] = score
-                    book.write(json.dumps([key, score]) + "\n")
-                    yield score
-                book.flush()
-
-
-def _read(path: Path) -> dict[str, float]:
-    known: dict[str, float] = {}
-    if path.exists():
-        with path.open(encoding="utf-8", errors="replace") as book:
-            for line in book:
-                try:
-                    key, score = json.loads(line)
-                    known[str(key)] = float(score)
-                except (ValueError, TypeError):
-                    continue
-    return known
+        """Yields the score of each (query, text), in order."""
+        for start in range(0, len(pairs), _CHUNK):
+            chunk = pairs[start : start + _CHUNK]
+            keys = [bytes.fromhex(content_hash(self._identity, *pair)) for pair in chunk]
+            found = self._book.find(keys)
+            fresh = {key: pair for key, pair in zip(keys, chunk, strict=True) if key not in found}
+            scores = dict(zip(fresh, self._scorer.scores(list(fresh.values())), strict=True)) if fresh else {}
+            self._book.add(scores)
+            found |= scores
+            yield from (found[key] for key in keys)

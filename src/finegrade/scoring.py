@@ -1,7 +1,7 @@
 """How near a text is to answering a query, behind one Protocol."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean
 from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, architectures
@@ -15,6 +15,17 @@ class Scorer(Protocol):
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the score of each (query, text), in order, as it is computed."""
+
+
+@runtime_checkable
+class Judge(Scorer, Protocol):
+    """A scorer that compares a text with one that is known to answer, and has reasons; what it cannot judge is nan."""
+
+    def know(self, answers: Mapping[str, Sequence[str]]) -> None:
+        """Says what answers: query -> texts."""
+
+    def reason(self, pair: tuple[str, str]) -> str:
+        """Why a (query, text) that it has scored got its score, in a line."""
 
 
 def load_scorer(name: str, max_length: int) -> Scorer:

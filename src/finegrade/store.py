@@ -27,7 +27,8 @@ TRAIN_SEEDS, TEST_SEEDS = "seeds/train.parquet", "seeds/test.parquet"
 DRAFTS, SAMPLES, TEST_SAMPLES, SET_ASIDE = "drafts", "samples", "test_samples", "set_aside.jsonl"
 LOCK, STAGES = ".lock", "stages"
 LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
-VERIFIED, VERDICTS = "verified.parquet", "verdicts.parquet"
+VERIFIED, VERDICTS, LEFT_OUT = "verified", "verdicts", "left_out"
+SCORE_BOOK = "relevance.sqlite"
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 
 FORMAT = 2

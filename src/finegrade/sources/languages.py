@@ -62,7 +62,7 @@ def check_language(found: Mapping[str, float], config: Config) -> None:
     if config.source.language == "any":
         return
     mute: dict[str, list[str]] = {}
-    for setting, name in _models(config).items():
+    for setting, name in _models(config):
         spoken = CATALOGUE[name].languages if name in CATALOGUE else ()
         for language in found:
             if spoken and language not in spoken:
@@ -74,8 +74,12 @@ def check_language(found: Mapping[str, float], config: Config) -> None:
         raise InputError("the language", got=shares, wanted="a language that the models speak", remedy=remedy)
 
 
-def _models(config: Config) -> dict[str, str]:
-    models = {"training.backbone": config.training.backbone, "verification.scorer": config.verification.scorer}
-    if not config.llm.base_url:
-        models["llm.model"] = config.llm.model
-    return models
+def _models(config: Config) -> list[tuple[str, str]]:
+    rules = config.verification
+    others = {"verification.committee": rules.committee, "verification.second_opinion": rules.second_opinion}
+    return [
+        ("training.backbone", config.training.backbone),
+        ("verification.scorer", rules.scorer),
+        *((setting, name) for setting, names in others.items() for name in names),
+        *([] if config.llm.base_url else [("llm.model", config.llm.model)]),
+    ]

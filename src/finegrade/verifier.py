@@ -1,0 +1,117 @@
+"""Samples become verdicts: leaks and weak positives go, the scorers are asked, the rules decide."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from finegrade.committee import Asked, Committee, Scored
+from finegrade.config import VerificationConfig
+from finegrade.decontamination import Benchmarks, Leak
+from finegrade.records import IN_BENCHMARK, LeftOut, Sample, Verdict
+from finegrade.verdicts import WEAK_POSITIVE, View, apply_verdicts, is_in_doubt, is_weak, judge_sample
+
+
+@dataclass
+class Judged:
+    """What came of some samples.
+
+    Attributes:
+        samples: With the negatives that stay, and those that promoted negatives became.
+        left_out: Samples that went as a whole.
+        verdicts: One a negative of the others, in their order.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+class Verifier:
+    """Decides on samples, some at a time: nothing is remembered from one to the next.
+
+    Args:
+        rules: Margins and gaps.
+        levels: How many there are.
+        first: Is asked about all.
+        second: Gives those who are asked, and decide, where the first is in doubt.
+        benchmarks: What is not to be trained on.
+    """
+
+    def __init__(
+        self,
+        rules: VerificationConfig,
+        levels: int,
+        first: Committee,
+        second: Callable[[], Committee] | None = None,
+        benchmarks: Benchmarks | None = None,
+    ) -> None:
+        self._rules, self._levels = rules, levels
+        self._first, self._second, self._benchmarks = first, second, benchmarks
+
+    def judge(self, samples: Sequence[Sample], advance: Callable[[float], None] = lambda share: None) -> Judged:
+        """Decides on samples.
+
+        Args:
+            samples: What was synthesised, or given.
+            advance: Told of each piece of the work that is done, as a share of all.
+        """
+        judged = Judged()
+        clean = self._without_leaks(samples, judged)
+        scored = self._first.score(clean, (asked for sample in clean for asked in _asked(sample)), advance)
+        strong = self._without_weak(clean, scored, judged)
+        views = [[View(scored.opinions(one)) for one in _asked(sample)] for sample in strong]
+        self._ask_again(strong, views)
+        for sample, own in zip(strong, views, strict=True):
+            verdicts = judge_sample(sample, own, self._rules, self._levels)
+            judged.verdicts += verdicts
+            judged.samples += apply_verdicts(sample, verdicts)
+        return judged
+
+    def _without_leaks(self, samples: Sequence[Sample], judged: Judged) -> list[Sample]:
+        if self._benchmarks is None:
+            return list(samples)
+        leaks = self._benchmarks.leaks([(sample.query, sample.positive) for sample in samples])
+        judged.left_out += [
+            _left_out(sample, f"{IN_BENCHMARK} {leak.benchmark}", _told(leak))
+            for sample, leak in zip(samples, leaks, strict=True)
+            if leak
+        ]
+        return [sample for sample, leak in zip(samples, leaks, strict=True) if not leak]
+
+    def _without_weak(self, samples: Iterable[Sample], scored: Scored, judged: Judged) -> list[Sample]:
+        strong = []
+        for sample in samples:
+            score = scored.mean((sample.query, sample.positive))
+            if is_weak(score, self._rules):
+                evidence = f"it scores {score:.2f}, where a random text scores 0 and a positive 1"
+                judged.left_out.append(_left_out(sample, WEAK_POSITIVE, evidence))
+            else:
+                strong.append(sample)
+        return strong
+
+    def _ask_again(self, samples: Sequence[Sample], views: list[list[View]]) -> None:
+        """Has the second committee decide where the first is in doubt, as far as it can."""
+        doubtful = [
+            (row, place)
+            for row, sample in enumerate(samples)
+            for place, negative in enumerate(sample.negatives)
+            if is_in_doubt(negative, views[row][place], self._rules)
+        ]
+        if not (doubtful and self._second):
+            return
+        rows = [samples[row] for row in dict.fromkeys(row for row, _ in doubtful)]
+        asked = [_asked(samples[row])[place] for row, place in doubtful]
+        scored = self._second().score(rows, asked, lambda share: None)
+        for (row, place), one in zip(doubtful, asked, strict=True):
+            views[row][place] = views[row][place].then(scored.opinions(one))
+
+
+def _asked(sample: Sample) -> list[Asked]:
+    return [Asked(sample.query, sample.positive, one.text, one.sibling) for one in sample.negatives]
+
+
+def _told(leak: Leak) -> str:
+    return f"its {leak.own} has {leak.how} ({leak.overlap:.2f}) with the {leak.role}: {leak.text}"
+
+
+def _left_out(sample: Sample, reason: str, evidence: str) -> LeftOut:
+    return LeftOut(sample=sample.id, query=sample.query, positive=sample.positive, reason=reason, evidence=evidence)

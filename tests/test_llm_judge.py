@@ -1,0 +1,131 @@
+"""The LLM as a judge: what it is asked, what of its replies counts, and that nothing is asked twice."""
+
+import json
+from math import isnan
+from pathlib import Path
+
+import pytest
+
+from conftest import FakeLLM
+from finegrade.calibration import Calibration
+from finegrade.committee import Asked, Committee, Member
+from finegrade.config import LLMConfig
+from finegrade.judge_prompts import EXAMPLES, HIGHEST, MAX_REASON
+from finegrade.llm_judge import LlmJudge
+from finegrade.records import Sample
+from finegrade.scoring import Judge
+
+GRADES = {"the same in other words": (3, "same"), "the opposite": (1, "turned round"), "something else": (0, "")}
+
+
+@pytest.fixture
+def judge(fake_llm: FakeLLM, tmp_path: Path) -> LlmJudge:
+    def answer(request):
+        text = request["messages"][-1]["content"].split("\nB: ")[1]
+        grade, reason = GRADES[text]
+        return fake_llm.reply(json.dumps({"grade": grade, "reason": reason}))
+
+    fake_llm.answer = answer
+    return fresh(fake_llm, tmp_path)
+
+
+def fresh(fake_llm: FakeLLM, folder: Path) -> LlmJudge:
+    config = LLMConfig(base_url=fake_llm.base_url, model="m", concurrency=4)
+    return LlmJudge(config, folder / "ledger.sqlite", folder / "log", seed=3)
+
+
+PAIRS = [("q", text) for text in ("something else", "the opposite", "the same in other words")]
+
+
+def test_grades_and_reasons_come_in_order(judge, fake_llm):
+    judge.know({"q": ["what is known"]})
+    assert list(judge.scores([*PAIRS, PAIRS[0]])) == [0, 1, 3, 0]
+    assert [judge.reason(pair) for pair in PAIRS] == ["", "turned round", "same"]
+    assert len(fake_llm.requests) == 3
+    assert isinstance(judge, Judge)
+
+
+def test_the_text_is_read_beside_what_is_known_to_answer(judge, fake_llm):
+    judge.know({"q": ["what is known", "what is known, too"]})
+    list(judge.scores(PAIRS[:1]))
+    (request,) = fake_llm.requests
+    assert request["messages"][-1]["content"] == "query: q\nA: what is known\nB: something else"
+    assert len(request["messages"]) == 2 * len(EXAMPLES) + 2
+    assert request["temperature"] == 0
+    assert request["response_format"]["json_schema"]["schema"]["properties"]["grade"]["maximum"] == HIGHEST
+
+
+def test_what_is_known_to_answer_is_not_asked_about(judge, fake_llm):
+    judge.know({"q": ["known", "known, too"]})
+    assert list(judge.scores([("q", "known"), ("q", "known, too")])) == [HIGHEST, HIGHEST]
+    assert fake_llm.requests == []
+
+
+def test_without_a_known_answer_there_is_no_grade(judge, fake_llm):
+    judge.know({"other": ["known"]})
+    assert all(map(isnan, judge.scores(PAIRS)))
+    assert fake_llm.requests == []
+
+
+@pytest.mark.parametrize(
+    "reply", ["", "three", '{"grade": 4, "reason": ""}', '{"grade": null}', '{"reason": "x"}', "[]"]
+)
+def test_a_reply_that_is_no_grade_is_no_number(judge, fake_llm, reply):
+    fake_llm.answer = lambda request: fake_llm.reply(reply)
+    judge.know({"q": ["known"]})
+    (grade,) = judge.scores(PAIRS[:1])
+    assert isnan(grade)
+    assert "no grade" in judge.reason(PAIRS[0])
+
+
+def test_a_hostile_reason_is_one_short_line(judge, fake_llm):
+    fake_llm.answer = lambda request: fake_llm.reply(json.dumps({"grade": 2, "reason": "a\x1b[31m\nb" * 5_000}))
+    judge.know({"q": ["known"]})
+    assert list(judge.scores(PAIRS[:1])) == [2]
+    reason = judge.reason(PAIRS[0])
+    assert len(reason) <= MAX_REASON
+    assert reason.isprintable()
+
+
+def test_what_the_ledger_holds_is_not_asked_again(judge, fake_llm, tmp_path):
+    judge.know({"q": ["known"]})
+    before = list(judge.scores(PAIRS))
+    asked = len(fake_llm.requests)
+    again = fresh(fake_llm, tmp_path)
+    again.know({"q": ["known"]})
+    assert list(again.scores(PAIRS)) == before
+    assert again.reason(PAIRS[1]) == "turned round"
+    assert len(fake_llm.requests) == asked
+
+
+class Plain:
+    """Scores by length; counts what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def scores(self, pairs):
+        for pair in pairs:
+            self.asked.append(pair)
+            yield float(len(pair[1]))
+
+
+def test_a_committee_asks_each_in_its_own_way(judge, fake_llm):
+    plain = Plain()
+    committee = Committee(
+        [Member("length", plain, Calibration(0, 10, 1)), Member("llm", judge, Calibration(0, HIGHEST, 1))]
+    )
+    sample = Sample(id="1", query="q", positive="known text", negatives=(), group="g")
+    asked = [Asked("q", "known text", text, "sibling") for _, text in PAIRS]
+    done = []
+    scored = committee.score([sample], asked, done.append)
+    assert sum(done) == pytest.approx(1)
+    assert len(plain.asked) == len(set(plain.asked)) == 1 + 3 + 3
+    assert len(fake_llm.requests) == 3  # neither about the positive nor about the sibling query
+    first, second = scored.opinions(asked[1])
+    assert (first.scorer, first.positive, first.score, first.sibling, first.reason) == ("length", 1.0, 1.2, 1.2, "")
+    assert (second.scorer, second.positive, second.raw, second.sibling) == ("llm", 1.0, 1.0, None)
+    assert second.score == pytest.approx(1 / 3)
+    assert second.reason == "turned round"
+    assert scored.mean(("q", "known text")) == 1.0
+    assert scored.mean(("q", "the opposite")) == pytest.approx((1.2 + 1 / 3) / 2)

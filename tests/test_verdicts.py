@@ -1,0 +1,275 @@
+"""The rules of verification, one by one, and what they never do."""
+
+from itertools import pairwise
+from math import nan
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finegrade.config import VerificationConfig
+from finegrade.records import Negative, Opinion, Sample
+from finegrade.verdicts import (
+    ANSWERS,
+    FALSE_NEGATIVE,
+    NO_GAP,
+    NOT_FOR_SIBLING,
+    OUT_OF_ORDER,
+    REPEATS,
+    THE_POSITIVE,
+    View,
+    apply_verdicts,
+    excess,
+    is_in_doubt,
+    is_weak,
+    judge_sample,
+    level_of,
+)
+
+LEVELS = 4
+WORDS = {"a": "apples ripen early", "b": "buses run late", "c": "cups break", "d": "doors creak at night"}
+
+
+def rules(**named):
+    return VerificationConfig.model_validate({"margin": 0.1} | named)
+
+
+def sample(*negatives, positive="the positive text"):
+    """A sample from (text, level) or (text, level, source)."""
+    made = tuple(Negative(text=text, level=level, source=(*source, "mined")[0]) for text, level, *source in negatives)
+    return Sample(id="1", query="q", positive=positive, negatives=made, group="g", hardest_mined="cups break")
+
+
+def opinion(score, positive=1.0, sibling=None, scorer="one"):
+    return Opinion(scorer=scorer, positive=positive, score=score, sibling=sibling, raw=score)
+
+
+def view(*scores, positive=1.0, sibling=None):
+    return View(tuple(opinion(score, positive, sibling, f"scorer {i}") for i, score in enumerate(scores)))
+
+
+def judged(one, *views, levels=LEVELS, **named):
+    made = [v if isinstance(v, View) else view(v) for v in views]
+    return judge_sample(one, made, rules(**named), levels)
+
+
+def told(verdicts):
+    return [(v.decision, v.level_after, v.reason) for v in verdicts]
+
+
+def test_clear_negatives_in_order_are_kept():
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), 0.1, 0.2, 0.3)
+    assert told(verdicts) == [("kept", 1, ""), ("kept", 2, ""), ("kept", 3, "")]
+    assert (verdicts[1].positive_score, verdicts[1].score, verdicts[1].level_before) == (1.0, 0.2, 2)
+
+
+@pytest.mark.parametrize(
+    ("score", "false"), [(1.0, True), (0.91, True), (0.9, False), (0.89, False), (2.0, True), (nan, True)]
+)
+def test_a_negative_must_score_the_margin_below_the_positive(score, false):
+    (verdict,) = judged(sample(("a", 1)), score, promote=False)
+    assert told([verdict]) == [("dropped", None, FALSE_NEGATIVE) if false else ("kept", 1, "")]
+
+
+@pytest.mark.parametrize(
+    ("positive", "score", "false"),
+    [
+        (2.0, 1.59, False),
+        (2.0, 1.61, True),
+        (0.3, 0.19, False),
+        (0.3, 0.21, True),
+        (-1.0, -1.05, True),
+        (-1.0, -1.2, False),
+    ],
+)
+def test_the_relative_margin_is_for_positives_above_zero(positive, score, false):
+    (verdict,) = judged(sample(("a", 1)), view(score, positive=positive), relative_margin=0.2, promote=False)
+    assert (verdict.decision == "dropped") == false
+
+
+def test_the_llm_has_a_margin_of_its_own():
+    grades = {grade: View((opinion(grade / 3, scorer="llm"),)) for grade in range(4)}
+    assert [excess(grades[grade], rules()) > 0 for grade in range(4)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("sibling", "left"), [(0.3, False), (0.2, False), (0.4, True), (None, True)])
+def test_a_rewrite_must_answer_its_sibling_better_than_the_query(sibling, left):
+    (verdict,) = judged(sample(("a", 4)), view(0.3, sibling=sibling))
+    assert told([verdict]) == [("kept", 4, "") if left else ("dropped", None, NOT_FOR_SIBLING)]
+    assert verdict.sibling_score == sibling
+
+
+def test_false_negatives_come_before_the_sibling_test():
+    assert judged(sample(("a", 4)), view(0.99, sibling=0.1))[0].reason == FALSE_NEGATIVE
+
+
+def test_scorers_without_a_view_of_the_sibling_take_no_part_in_its_test():
+    both = View((opinion(0.8, scorer="high"), opinion(0.1, sibling=0.2, scorer="low")))
+    assert told(judged(sample(("a", 4)), both)) == [("kept", 4, "")]
+
+
+def test_levels_out_of_order_are_dealt_out_again():
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 4)), 0.3, 0.2, 0.1)
+    assert told(verdicts) == [("regraded", 4, OUT_OF_ORDER), ("kept", 2, ""), ("regraded", 1, OUT_OF_ORDER)]
+
+
+def test_what_leaves_takes_no_part_in_the_order():
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), 0.1, 0.97, 0.2)
+    assert [v.decision for v in verdicts] == ["kept", "dropped", "kept"]
+
+
+def test_equal_scores_change_no_level():
+    assert {v.decision for v in judged(sample(("a", 1), ("b", 2)), 0.1, 0.1)} == {"kept"}
+
+
+def test_negatives_that_are_no_gap_apart_go_and_the_hardest_stays():
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3), ("d", 4)), 0.1, 0.45, 0.5, 0.8, min_gap=0.2)
+    assert told(verdicts) == [("kept", 1, ""), ("dropped", None, NO_GAP), ("kept", 3, ""), ("kept", 4, "")]
+
+
+def test_a_copy_of_the_positive_and_a_repeated_negative_go():
+    one = sample(("The positive text!", 4), (WORDS["d"], 3), (WORDS["d"].upper(), 1), (WORDS["a"], 2))
+    assert told(judged(one, 0.2, 0.2, 0.2, 0.1)) == [
+        ("dropped", None, THE_POSITIVE), ("kept", 3, ""), ("dropped", None, REPEATS), ("kept", 2, ""),
+    ]  # fmt: skip
+
+
+class TestPromotion:
+    """A text of the corpus that answers is a positive."""
+
+    @pytest.mark.parametrize(
+        ("scores", "source", "decision"),
+        [
+            ((1.0,), "mined", "promoted"),
+            ((1.3, 1.0), "given", "promoted"),
+            ((1.5, 0.99), "mined", "dropped"),  # one does not think so
+            ((0.95,), "mined", "dropped"),  # too near, but does not answer as well
+            ((1.5, 1.5), "llm", "dropped"),  # written to be wrong
+        ],
+    )
+    def test_only_where_every_scorer_finds_that_it_answers(self, scores, source, decision):
+        (verdict,) = judged(sample(("a", 2, source)), view(*scores))
+        assert (verdict.decision, verdict.level_after) == (decision, None)
+        assert verdict.reason == (ANSWERS if decision == "promoted" else FALSE_NEGATIVE)
+
+    def test_it_must_answer_as_well_as_positives_do(self):
+        assert judged(sample(("a", 2)), view(0.6, positive=0.4))[0].decision == "dropped"
+
+    def test_those_who_were_asked_first_must_agree(self):
+        asked_again = view(0.95).then([opinion(1.0, scorer="second")])
+        assert judged(sample(("a", 2)), asked_again)[0].decision == "dropped"
+
+    def test_it_can_be_switched_off(self):
+        assert judged(sample(("a", 2)), 1.5, promote=False)[0].decision == "dropped"
+
+    def test_it_becomes_a_sample_with_the_same_negatives(self):
+        one = sample((WORDS["a"], 1), (WORDS["c"], 3))
+        own, new = apply_verdicts(one, judged(one, 0.1, 1.2))
+        assert [n.text for n in own.negatives] == [n.text for n in new.negatives] == [WORDS["a"]]
+        assert (own.positive, own.hardest_mined, own.id) == (one.positive, WORDS["c"], one.id)
+        assert (new.positive, new.query, new.group) == (WORDS["c"], one.query, one.group)
+        assert new.hardest_mined == ""
+        assert new.id != one.id
+
+
+class TestGivenTexts:
+    """Negatives of others' data have no levels."""
+
+    @pytest.mark.parametrize(
+        ("score", "level"), [(-3, 1), (0, 1), (0.24, 1), (0.25, 2), (0.5, 3), (0.75, 4), (0.999, 4), (7, 4)]
+    )
+    def test_the_level_is_the_place_on_the_scale(self, score, level):
+        assert level_of(score, 4) == level
+
+    def test_they_get_levels_and_several_may_share_one(self):
+        one = sample(("a", 1, "given"), ("b", 1, "given"), ("c", 1, "given"))
+        verdicts = judged(one, 0.8, 0.1, 0.2)
+        assert told(verdicts) == [("kept", 4, ""), ("kept", 1, ""), ("kept", 1, "")]
+        assert {v.level_before for v in verdicts} == {None}
+        (after,) = apply_verdicts(one, verdicts)
+        assert [(n.text, n.level) for n in after.negatives] == [("b", 1), ("c", 1), ("a", 4)]
+
+
+@pytest.mark.parametrize(
+    ("score", "source", "doubt"), [(0.8, "mined", True), (0.6, "mined", False), (0.6, "llm", True), (0.2, "llm", False)]
+)
+def test_doubt_is_nearness_to_the_border(score, source, doubt):
+    negative = Negative(text="a", level=1, source=source)
+    assert is_in_doubt(negative, view(score), rules(doubt=0.2, doubt_written=0.5)) == doubt
+
+
+def test_by_default_texts_of_the_corpus_are_never_in_doubt():
+    assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(0.9), rules())
+    assert is_in_doubt(Negative(text="a", level=1, source="mined"), view(nan), rules())
+
+
+def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
+    first = view(0.97)
+    second = first.then([opinion(0.1, scorer="judge"), opinion(nan, scorer="broken")])
+    assert (second.score, [one.scorer for one in second.deciding]) == (0.1, ["judge"])
+    assert [one.scorer for one in second.heard] == ["scorer 0", "broken"]
+    assert first.then([opinion(nan, scorer="broken")]) == first
+
+
+@pytest.mark.parametrize(("score", "weak"), [(-0.1, True), (0.0, False), (1.0, False), (nan, True)])
+def test_a_positive_no_nearer_than_a_random_text_is_weak(score, weak):
+    assert is_weak(score, rules()) == weak
+
+
+scores = st.floats(-2, 2) | st.just(nan)
+sources = st.sampled_from(["llm", "mined", "random", "given"])
+rows = st.lists(
+    st.tuples(st.integers(1, 4), sources, st.lists(scores, min_size=1, max_size=1), st.none() | scores), max_size=5
+)
+margins = st.fixed_dictionaries(
+    {"margin": st.floats(0, 1), "min_gap": st.floats(0, 0.5), "relative_margin": st.floats(0, 0.9)}
+)
+
+
+def built(rows):
+    texts = ["apples ripen", "buses run", "cups break", "doors creak", "eggs boil"]
+    one = sample(*((text, level, source) for text, (level, source, *_) in zip(texts, rows, strict=False)))
+    return one, [view(*own, sibling=sibling) for *_, own, sibling in rows]
+
+
+@settings(deadline=None)
+@given(rows, margins)
+def test_every_negative_has_one_verdict_that_agrees_with_itself(rows, margins):
+    one, views = built(rows)
+    verdicts = judge_sample(one, views, rules(**margins), LEVELS)
+    assert [(v.sample, v.text) for v in verdicts] == [(one.id, n.text) for n in one.negatives]
+    for verdict in verdicts:
+        assert (verdict.level_after is None) == (verdict.decision in ("dropped", "promoted"))
+        assert (verdict.decision == "kept") == (verdict.reason == "")
+        if verdict.decision == "kept":
+            assert verdict.level_before in (None, verdict.level_after)
+
+
+@settings(deadline=None)
+@given(rows, margins)
+def test_what_stays_rises_with_the_score_has_the_levels_it_had_and_keeps_the_margin(rows, margins):
+    one, views = built(rows)
+    verdicts = judge_sample(one, views, rules(**margins), LEVELS)
+    own, *promoted = apply_verdicts(one, verdicts)
+    graded = [v for v in verdicts if v.level_before is not None and v.level_after is not None]
+    graded.sort(key=lambda v: (v.level_after, v.score))
+    assert [v.score for v in graded] == sorted(v.score for v in graded)
+    assert sorted(v.level_before for v in graded) == [v.level_after for v in graded]
+    for verdict in verdicts:
+        if verdict.level_after is not None:
+            assert verdict.score <= verdict.positive_score - margins["margin"]
+    left = sorted(v.score for v in verdicts if v.level_after is not None)
+    assert all(high - low >= margins["min_gap"] - 1e-9 for low, high in pairwise(left))
+    assert len(promoted) == sum(v.decision == "promoted" for v in verdicts)
+    assert own.model_copy(update={"negatives": ()}) == one.model_copy(update={"negatives": ()})
+
+
+@settings(deadline=None)
+@given(rows, st.floats(0, 1), st.floats(0, 1))
+def test_a_wider_margin_never_lets_more_through(rows, margin, more):
+    one, views = built(rows)
+    left = [
+        sum(v.level_after is not None for v in judge_sample(one, views, rules(margin=value), LEVELS))
+        for value in (margin, margin + more)
+    ]
+    assert left[1] <= left[0]
