@@ -1,0 +1,86 @@
+"""Where the parts of a BEIR folder are: which run is verified, by which judgements, and never by those of a test."""
+
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from finegrade.errors import InputError
+from finegrade.formats.beir_lines import Form, judgement, trec
+
+LEVELS = "levels.tsv"
+_RUNS = (".trec", ".run", ".txt", ".tsv")
+_READ_FOR_THE_FORM = 10_000  # bytes
+
+
+class BeirFiles(NamedTuple):
+    """The parts of a BEIR folder.
+
+    Attributes:
+        folder: With corpus.jsonl, queries.jsonl and qrels/.
+        judgements: Of the queries that are trained on.
+        run: What a search found for them.
+    """
+
+    folder: Path
+    judgements: Path
+    run: Path
+
+    @property
+    def line_of_run(self) -> Form:
+        """Reads a line of the run."""
+        form = _form(self.run)
+        assert form is not None
+        return form
+
+
+def find_beir(path: Path) -> BeirFiles | None:
+    """The parts of a BEIR folder; None where it is none.
+
+    Args:
+        path: The folder, or a run in it.
+
+    Raises:
+        InputError: It has no run or several, or no judgements to train by.
+    """
+    if path.is_dir() and (path / "corpus.jsonl").is_file():
+        return BeirFiles(path, _judgements(path), _run(path))
+    is_run = path.suffix.lower() in _RUNS and path.is_file() and path.parent.name != "qrels"
+    folder = next((one for one in path.parents[:2] if is_run and (one / "corpus.jsonl").is_file()), None)
+    if folder is None:
+        return None
+    if _form(path) is None:
+        if path.suffix.lower() == ".tsv":
+            return None  # a table that lies there
+        wanted = "a run: query, Q0, document, rank, score and tag, or query, document and score between tabs"
+        raise InputError(str(path), got="other lines", wanted=wanted, remedy="Correct it.")
+    return BeirFiles(folder, _judgements(folder), path)
+
+
+def _judgements(folder: Path) -> Path:
+    """train.tsv, or else the only one that is not to test with."""
+    found = sorted((folder / "qrels").glob("*.tsv"))
+    to_train = [path for path in found if path.stem == "train"]
+    to_train = to_train or [path for path in found if "test" not in path.stem.lower()]
+    if len(to_train) == 1:
+        return to_train[0]
+    got = ", ".join(path.name for path in found) or "none"
+    wanted = "judgements to train by: train.tsv, or one file that is not to test with"
+    remedy = "Call the judgements that are to be trained on train.tsv; what a model is tested with must not be."
+    raise InputError(str(folder / "qrels"), got=got, wanted=wanted, remedy=remedy)
+
+
+def _run(folder: Path) -> Path:
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _RUNS and path.name != LEVELS]
+    runs = [path for path in found if path.is_file() and _form(path)]
+    if len(runs) == 1:
+        return runs[0]
+    got = ", ".join(path.name for path in runs) or "none"
+    remedy = "Name one of them as --input." if runs else "Put what a search found for the training queries there."
+    raise InputError(str(folder), got=f"runs: {got}", wanted="one run (NAME.trec, or NAME.tsv)", remedy=remedy)
+
+
+def _form(path: Path) -> Form | None:
+    """What reads the lines of a run; the first one may name the columns."""
+    with path.open("rb") as file:
+        lines = [line for line in islice(iter(lambda: file.readline(_READ_FOR_THE_FORM), b""), 10) if line.strip()]
+    return next((form for form in (trec, judgement) if any(map(form, lines[:2]))), None)

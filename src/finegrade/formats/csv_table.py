@@ -1,0 +1,137 @@
+"""CSV and TSV as they came: separator, line ends and every cell that nobody looks at are written back unchanged.
+
+It is read as UTF-8. Bytes that are not are read as lone surrogates, and written back as what they were.
+"""
+
+import codecs
+import csv
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from finegrade.errors import InputError
+from finegrade.formats.column_roles import is_of_texts
+from finegrade.formats.table import LOOKED_AT, Kind, TableRow, no_rows, refuse_repeats
+from finegrade.sources.jsonl import MAX_ROW_BYTES
+from finegrade.text import encodable
+
+_SEPARATORS = ",;\t|"
+
+
+class CsvTable:
+    """A CSV or TSV file with a header.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        InputError: It cannot be opened, has no header that can be read, or no rows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        csv.field_size_limit(MAX_ROW_BYTES)
+        try:
+            with path.open("rb") as file:
+                first = file.readline(MAX_ROW_BYTES)
+        except OSError as error:
+            got = error.strerror or error
+            raise InputError(str(path), got=got, wanted="a CSV file", remedy="Correct the path.") from None
+        self._encoding = "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
+        self._form: dict[str, Any] = {
+            "delimiter": _separator(path, first), "lineterminator": "\r\n" if first.endswith(b"\r\n") else "\n",
+        }  # fmt: skip
+        self._names = self._header()
+        looked_at = [row for row in islice(self.rows(), LOOKED_AT) if not isinstance(row, str)]
+        if not looked_at:
+            raise no_rows(path, "no rows that can be read")
+        self.columns: Mapping[str, Kind] = {name: _kind(name, [row[name] for row in looked_at]) for name in self._names}
+
+    def look_at(self, names: Collection[str]) -> None:
+        """See Table: all columns are read alike."""
+
+    def rows(self) -> Iterator[TableRow | str]:
+        """See Table."""
+        found = self._records()
+        next(found)
+        for cells in found:
+            if isinstance(cells, str):
+                yield cells
+            elif len(cells) != len(self._names):
+                if cells:  # an empty line is no row
+                    yield f"{'more' if len(cells) > len(self._names) else 'fewer'} cells than the header has"
+            else:
+                yield dict(zip(self._names, cells, strict=True))
+
+    @contextmanager
+    def writing(self, path: Path, columns: Sequence[str]) -> Iterator[Callable[[TableRow], None]]:
+        """See Table."""
+        with path.open("w", encoding=self._encoding, errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file, **self._form)
+            writer.writerow(columns)
+            yield lambda row: writer.writerow([row[name] for name in columns])
+
+    def _header(self) -> list[str]:
+        header = next(self._records(), None)
+        if not header:
+            raise no_rows(self.path, "an empty file")
+        if isinstance(header, str) or "\0" in "".join(header) or not all(encodable(name) == name for name in header):
+            got = "a first line that is no UTF-8 text"
+            raise InputError(str(self.path), got=got, wanted="a header", remedy="Save the file as UTF-8.")
+        refuse_repeats(self.path, header)
+        return header
+
+    def _records(self) -> Iterator[list[str] | str]:
+        with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
+            records = csv.reader(_Lines(file), strict=True, **self._form)
+            while True:
+                try:
+                    yield next(records)
+                except StopIteration:
+                    return
+                except csv.Error as error:  # the reader begins afresh at the next line
+                    yield f"no CSV: {error}"
+
+
+class _Lines:
+    """Lines, none of them longer than memory is wide: a generator would end with its first error, this goes on."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(MAX_ROW_BYTES + 1)
+        if not line:
+            raise StopIteration
+        if len(line) > MAX_ROW_BYTES:
+            while line and not line.endswith(("\n", "\r")):
+                line = self._file.readline(MAX_ROW_BYTES)
+            raise csv.Error(f"a line of more than {MAX_ROW_BYTES:,} characters")
+        return line
+
+
+def _separator(path: Path, header: bytes) -> str:
+    """The one that stands most often in the header: texts hold all of them, names of columns do not."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return max(_SEPARATORS, key=lambda sign: header.count(sign.encode()))
+
+
+def _kind(name: str, cells: Sequence[str]) -> Kind:
+    filled = [cell for cell in cells if cell.strip()]
+    if not filled:
+        return "empty"
+    return "number" if all(map(_is_number, filled)) and not is_of_texts(name) else "text"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

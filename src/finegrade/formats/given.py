@@ -1,0 +1,120 @@
+"""One row of other people's training data, whatever its format: what is given, and what verification decided on it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from finegrade.errors import InputError
+
+Row = TypeVar("Row")
+
+
+class Given(NamedTuple):
+    """A row as it was given.
+
+    Attributes:
+        query: What is searched with.
+        positives: Texts that answer it, at least one.
+        negatives: Texts that are said not to, in the order of the data; there may be none.
+    """
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+
+class Judged(NamedTuple):
+    """What verification decided on one row. A negative in neither ``kept`` nor ``promoted`` is dropped.
+
+    Attributes:
+        kept: (place in ``Given.negatives``, level), easiest first.
+        promoted: Places of negatives that answer the query: they are positives now.
+        kept_positives: Places in ``Given.positives`` that stay; none: the row is set aside as a whole.
+    """
+
+    kept: tuple[tuple[int, int], ...]
+    promoted: tuple[int, ...]
+    kept_positives: tuple[int, ...]
+
+
+class Format(Protocol):
+    """Training data in one format.
+
+    Attributes:
+        about: What was taken for what, in one line for the user.
+        passed_over: Reason -> what could not be read, counted by the last call of ``rows``; it is not written either.
+        not_written: Reason -> what the format cannot say, counted by the last call of ``write``.
+    """
+
+    about: str
+    passed_over: Counter[str]
+    not_written: Counter[str]
+
+    def rows(self) -> Iterator[Given]:
+        """The rows that can be read, in the order of the data, with few of them in memory.
+
+        Raises:
+            InputError: The data is damaged as a whole.
+        """
+
+    def check_output(self, output: Path) -> None:
+        """Says before the work whether ``output`` can be written.
+
+        Raises:
+            InputError: It cannot: it is the input, or of another kind.
+        """
+
+    def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
+        """Writes the same format: all its files appear at the end, or none.
+
+        Args:
+            judged: Of each row that ``rows`` gave, in that order.
+            output: What the result is to be called.
+
+        Returns:
+            The files.
+
+        Raises:
+            InputError: As ``check_output``, or the input is not what was read before.
+        """
+
+
+def beside(path: Path, rows: Iterable[Row], judged: Iterable[Judged]) -> Iterator[tuple[Row, Judged]]:
+    """Rows, read once more, each with what was decided on it.
+
+    Args:
+        path: Of the data, for the error.
+        rows: As they were given for verification.
+        judged: One for each of them.
+
+    Raises:
+        InputError: There are more of the one than of the other.
+    """
+    for row, decided in zip_longest(rows, judged):
+        if row is None or decided is None:
+            got, wanted = "other rows than were verified", "a file that stays as it is while it is verified"
+            raise InputError(str(path), got=got, wanted=wanted, remedy="Verify it again.")
+        yield row, decided
+
+
+def check_file(path: Path, output: Path, files: Iterable[Path]) -> None:
+    """Says whether a result may be called so.
+
+    Args:
+        path: The input.
+        output: The result.
+        files: All the files that it may have.
+
+    Raises:
+        InputError: It is of another kind than the input, or the input would be written over.
+    """
+    if output.suffix.lower() != path.suffix.lower():
+        got, wanted = output.suffix or "no suffix", f"{path.suffix}, as the input is"
+        raise InputError(str(output), got=got, wanted=wanted, remedy="Name another --output.")
+    if output.is_dir():
+        raise InputError(str(output), got="a folder", wanted="a file", remedy="Name another --output.")
+    if path.resolve() in {file.resolve() for file in files}:
+        wanted = "a place of its own for the result"
+        raise InputError(str(output), got="the input itself", wanted=wanted, remedy="Name another --output.")

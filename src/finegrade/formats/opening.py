@@ -1,0 +1,50 @@
+"""Which format training data is in: told by what is there."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from finegrade.errors import InputError
+from finegrade.formats.beir_folder import find_beir
+from finegrade.formats.beir_run import BeirRun
+from finegrade.formats.column_roles import WANTED, roles_of
+from finegrade.formats.columns import Columns
+from finegrade.formats.csv_table import CsvTable
+from finegrade.formats.flag_embedding import FlagEmbedding
+from finegrade.formats.given import Format
+from finegrade.formats.jsonl_table import JsonlTable
+from finegrade.formats.labelled_pairs import LabelledPairs
+from finegrade.formats.parquet_table import ParquetTable
+from finegrade.formats.table import Table
+
+DEPTH = 30
+"""Documents of a run that are looked at as negatives of a query."""
+
+_TABLES: dict[str, Callable[[Path], Table]] = {
+    ".parquet": ParquetTable, ".csv": CsvTable, ".tsv": CsvTable,
+    ".jsonl": JsonlTable, ".ndjson": JsonlTable, ".json": JsonlTable,
+}  # fmt: skip
+
+
+def open_given(path: Path, depth: int = DEPTH) -> Format:
+    """Opens training data.
+
+    Args:
+        path: A table of columns (.parquet, .jsonl, .csv, .tsv), FlagEmbedding's JSONL, a BEIR folder, or a run in one.
+        depth: Of a run, how many documents a query has as negatives at most.
+
+    Raises:
+        InputError: It is none of them, or its negatives cannot be told.
+    """
+    beir = find_beir(path)
+    if beir:
+        return BeirRun(beir, depth)
+    kind = _TABLES.get(path.suffix.lower())
+    if kind is None or not path.is_file():
+        got = "a folder without corpus.jsonl" if path.is_dir() else "no such file" if not path.exists() else path.suffix
+        raise InputError(str(path), got=got or "no suffix", wanted=WANTED, remedy="Name another --input.")
+    table = kind(path)
+    flag_embedding = isinstance(table, JsonlTable) and {"query", "pos", "neg"} <= table.columns.keys()
+    if flag_embedding and table.columns["pos"] == "texts":
+        return FlagEmbedding(path)
+    roles = roles_of(path, table.columns)
+    return LabelledPairs(table, roles) if roles.labels else Columns(table, roles)
