@@ -1,14 +1,23 @@
 """Negatives from the corpus: graded by rank, never an answer to the query."""
 
+from fractions import Fraction
+
 import bm25s
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finegrade.dense import DenseIndex
+from finegrade.errors import InputError
+from finegrade.fusion import Fused, fused
 from finegrade.levels import MAX_LEVELS, MIN_LEVELS
-from finegrade.mining import LAST_RANKS, NEAR_COPY, Miner
+from finegrade.lexical import BM25
+from finegrade.mining import LAST_RANKS, NEAR_COPY, Miner, Wanted
+from finegrade.mining_index import index_of
 from finegrade.records import Seed
 from finegrade.text import jaccard, normalised, shingles, words
+from test_scoring import classifier
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
@@ -158,3 +167,121 @@ def test_what_stands_in_the_positive_s_own_section_is_no_negative():
     assert drawn <= {one.positives[0] for one in own[20:]}
     assert miner.set_aside["mined: from the positive's own section"] > 0
     assert {n.text for n in Miner(seeds, 0).negatives(seeds[0])} - drawn  # without sections any of them may be drawn
+
+
+# many at a time, and other rankings
+
+
+class ByNumber:
+    """Ranks texts by how near the number at their end is to the query's; queries are asked for once in a block."""
+
+    def __init__(self, texts):
+        self.texts, self.asked = list(texts), []
+
+    def rank(self, queries, depth):
+        self.asked.append(list(queries))
+        assert len(set(queries)) == len(queries)
+        return [sorted(range(len(self.texts)), key=lambda i: (abs(i - _number(query)), i))[:depth] for query in queries]
+
+
+def _number(text):
+    return int(text.split()[-1])
+
+
+def numbered(count):
+    return [seed(i, f"query {i}", f"{WORDS[i % 10]} text number {i}", group="ab"[i % 2]) for i in range(count)]
+
+
+@pytest.mark.parametrize("looked_ahead", [1, 7, 1_000])
+@pytest.mark.parametrize("index", [BM25, ByNumber])
+def test_many_at_a_time_get_what_each_gets_alone(monkeypatch, looked_ahead, index):
+    seeds = graded_corpus(60) if index is BM25 else numbered(60)
+    sources = {4: "mined", 3: "random", 2: "mined", 1: "mined"}
+    wanted = [Wanted(one, sources if turn else None, turn) for one in seeds[:20] for turn in range(3)]
+    alone = [Miner(seeds, 0, index=index).negatives(*one) for one in wanted]
+    monkeypatch.setattr("finegrade.mining.LOOKED_AHEAD", looked_ahead)
+    miner = Miner(seeds, 0, index=index)
+    assert list(miner.negatives_of(wanted)) == alone
+    assert list(miner.negatives_of(wanted[::-1])) == alone[::-1]
+    assert list(miner.negatives_of([])) == []
+
+
+def test_no_more_is_looked_ahead_than_was_said(monkeypatch):
+    monkeypatch.setattr("finegrade.mining.LOOKED_AHEAD", 4)
+    read = []
+    found = Miner(numbered(30), 0).negatives_of(Wanted(one) for one in numbered(30) if not read.append(one))
+    for given_out in range(1, 31):
+        next(found)
+        assert len(read) <= given_out + 3
+
+
+def test_each_level_is_drawn_from_its_band_of_whatever_ranking(monkeypatch):
+    seeds = numbered(900)
+    (found,) = Miner(seeds, 0, index=ByNumber).negatives_of([Wanted(seeds[450])])
+    for negative, before, last in zip(found, (0, 5, 30), (5, 30, 200), strict=False):
+        distance = abs(_number(negative.text) - 450)
+        assert before // 2 <= distance <= last // 2
+
+
+class Angles:
+    """An embedder of texts that end in a number: degrees."""
+
+    def embed_documents(self, texts):
+        angles = np.radians([_number(text) / 5 for text in texts])
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    embed_queries = embed_documents
+
+
+def test_mining_by_meaning_draws_from_the_bands_of_the_vectors(tmp_path):
+    seeds = numbered(900)
+    miner = Miner(seeds, 0, index=lambda texts: DenseIndex(texts, Angles(), tmp_path, "angles", len(texts)))
+    alone = miner.negatives(seeds[450])
+    for negative, before, last in zip(alone, (0, 5, 30), (5, 30, 200), strict=False):
+        assert before // 2 <= abs(_number(negative.text) - 450) <= last // 2
+    assert list(miner.negatives_of(map(Wanted, seeds)))[450] == alone
+
+
+rankings = st.lists(st.permutations(range(12)).flatmap(lambda r: st.integers(0, 12).map(lambda n: r[:n])), max_size=3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rankings, st.integers(1, 15))
+def test_fusion_orders_by_the_sums_of_reciprocal_ranks(rankings, depth):
+    sums = {
+        number: sum(Fraction(1, 60 + ranking.index(number) + 1) for ranking in rankings if number in ranking)
+        for number in range(12)
+    }
+    expected = sorted((number for number in sums if sums[number]), key=lambda number: (-sums[number], number))
+    found = fused(rankings, depth)
+    assert len(set(found)) == len(found) == min(depth, len(expected))
+    if len(rankings) < 3:  # of three, equal sums may differ in the last digit
+        assert found == expected[:depth]
+
+
+def test_both_rankings_count_and_a_text_without_a_word_of_the_query_has_no_lexical_rank(tmp_path):
+    texts = ["alpha 1", "beta 2", "gamma 3", "delta 300", "alpha and more words 310"]
+    dense = DenseIndex(texts, Angles(), tmp_path, "angles", len(texts))
+    both = Fused(BM25(texts), dense)
+    assert dense.rank(["alpha 4"], 5) == [[2, 1, 0, 3, 4]]
+    assert both.rank(["alpha 4"], 5) == [[0, 4, 2, 1, 3]]
+    assert both.rank(["nothing 300"], 5) == dense.rank(["nothing 300"], 5)
+    assert both.rank([], 5) == []
+
+
+@pytest.mark.parametrize("kind", ["dense", "both"])
+def test_an_index_is_made_with_the_model_that_is_named_and_its_vectors_are_kept(tiny_encoder, tmp_path, kind):
+    texts = ["sort the list", "open the socket", "parse the file", "train the model"]
+    for _ in range(2):
+        index = index_of(kind, str(tiny_encoder), tmp_path)
+        assert [ranking[0] for ranking in index(texts).rank(texts, 3)] == [0, 1, 2, 3]
+        assert [ranking[0] for ranking in index(texts[::-1]).rank(texts, 3)] == [3, 2, 1, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    assert index_of("bm25", "no such model", tmp_path) is BM25
+
+
+def test_what_is_no_bi_encoder_is_told(tiny_encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("finegrade.mining_index.MAX_LENGTH", 64)
+    folder = classifier(tmp_path / "one", tiny_encoder, 1)
+    with pytest.raises(InputError, match=r"synthesis.miner_model .*got another model; wanted a bi-encoder"):
+        index_of("dense", str(folder), tmp_path)

@@ -3,15 +3,29 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finegrade.dense import Embedder
 from finegrade.onnx_model import OnnxModel
 
 _MEAN = "pooling_mode_mean_tokens"
 _TOGETHER = 256
 """Pairs whose texts are embedded together: each text of theirs once."""
+
+_UNIT: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
+
+
+def cosines(embedder: Embedder, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
+    """Yields the cosine of each (query, text), in order."""
+    for start in range(0, len(pairs), _TOGETHER):
+        chunk = pairs[start : start + _TOGETHER]
+        queries, texts = (list(dict.fromkeys(side)) for side in zip(*chunk, strict=True))
+        of_query = dict(zip(queries, embedder.embed_queries(queries), strict=True))
+        of_text = dict(zip(texts, embedder.embed_documents(texts), strict=True))
+        yield from (float(of_query[query] @ of_text[text]) for query, text in chunk)
 
 
 class OnnxBiEncoder:
@@ -20,18 +34,23 @@ class OnnxBiEncoder:
     Args:
         model: Gives the last hidden states of a text: [1, tokens, dimension].
         mean: Whether the vector is the mean of the states; else the first token's (bge).
+        query_prompt: Stands before each query.
     """
 
-    def __init__(self, model: OnnxModel, mean: bool = False) -> None:
-        self._model, self._mean = model, mean
+    def __init__(self, model: OnnxModel, mean: bool = False, query_prompt: str = "") -> None:
+        self._model, self._mean, self._query_prompt = model, mean, query_prompt
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length: [texts, dimension]."""
+        return self.embed_documents([self._query_prompt + text for text in texts])
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length: [texts, dimension]."""
+        return np.array(list(self._model.each(self._vector, texts)), dtype=np.float32)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the cosine of each (query, text), in order."""
-        for start in range(0, len(pairs), _TOGETHER):
-            chunk = pairs[start : start + _TOGETHER]
-            texts = list(dict.fromkeys(text for pair in chunk for text in pair))
-            vectors = dict(zip(texts, self._model.each(self._vector, texts), strict=True))
-            yield from (float(vectors[query] @ vectors[text]) for query, text in chunk)
+        return cosines(self, pairs)
 
     def _vector(self, text: str) -> NDArray[np.float32]:
         states = self._model.run(text)[0]
@@ -41,10 +60,21 @@ class OnnxBiEncoder:
 
 def pools_by_mean(folder: Path) -> bool:
     """Whether a sentence-transformers folder says that a text's vector is the mean of its states."""
+    return bool(_said(folder / "1_Pooling" / "config.json", _MEAN))
+
+
+def query_prompt(folder: Path) -> str:
+    """What a sentence-transformers folder says stands before a query; nothing where it says nothing."""
+    prompts = _said(folder / "config_sentence_transformers.json", "prompts")
+    prompt = prompts.get("query") if isinstance(prompts, dict) else None
+    return prompt if isinstance(prompt, str) else ""
+
+
+def _said(file: Path, key: str) -> Any:
     try:
-        return bool(json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))[_MEAN])
+        return json.loads(file.read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 class TorchBiEncoder:
@@ -61,12 +91,14 @@ class TorchBiEncoder:
         self._model = SentenceTransformer(str(folder), local_files_only=True)
         self._model.max_seq_length = min(max_length, self._model.max_seq_length or max_length)
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length: [texts, dimension]."""
+        return np.asarray(self._model.encode_query(list(texts), **_UNIT), dtype=np.float32)
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of unit length: [texts, dimension]."""
+        return np.asarray(self._model.encode_document(list(texts), **_UNIT), dtype=np.float32)
+
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the cosine of each (query, text), in order."""
-        for start in range(0, len(pairs), _TOGETHER):
-            chunk = pairs[start : start + _TOGETHER]
-            queries, texts = (list(dict.fromkeys(side)) for side in zip(*chunk, strict=True))
-            options = {"normalize_embeddings": True, "show_progress_bar": False}
-            of_query = dict(zip(queries, self._model.encode_query(queries, **options), strict=True))
-            of_text = dict(zip(texts, self._model.encode_document(texts, **options), strict=True))
-            yield from (float(of_query[query] @ of_text[text]) for query, text in chunk)
+        return cosines(self, pairs)

@@ -1,8 +1,10 @@
-"""Negatives from the corpus: bands of BM25 ranks for the harder levels, another group at random for the easiest."""
+"""Negatives from the corpus: bands of ranks for the harder levels, another group at random for the easiest."""
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 from finegrade.lexical import BM25
 from finegrade.records import Negative, Seed, Source
@@ -17,49 +19,91 @@ LAST_RANKS = {
     7: (5, 10, 20, 40, 90, 200),
     8: (5, 9, 16, 30, 55, 100, 200),
 }
-"""Number of levels -> last BM25 rank of each band that mined negatives are drawn from, hardest level first; no band is
+"""Number of levels -> last rank of each band that mined negatives are drawn from, hardest level first; no band is
 left for level 1."""
 
 NEAR_COPY = 0.5
 """Jaccard of 5-word shingles with a positive from which a corpus text is no negative but a copy."""
 
+LOOKED_AHEAD = 2_000
+"""Negatives are asked for so many at a time: a bi-encoder's file is read once for all of their queries."""
+
+
+class Ranking(Protocol):
+    """An index of texts that can be searched."""
+
+    def rank(self, queries: Sequence[str], depth: int) -> Sequence[Sequence[int]]:
+        """Numbers of at most ``depth`` texts for each query, best first; the same whatever else is asked."""
+
+
+Index = Callable[[Sequence[str]], Ranking]
+"""Texts -> what searches them."""
+
+
+class Wanted(NamedTuple):
+    """What negatives are wanted for.
+
+    Attributes:
+        seed: Whose query they are negatives for.
+        sources: Level -> "random", or else mined in the level's rank band (level 1: in the farthest one). None: level 1
+            random, all others mined.
+        turn: Draws others: a seed with several positives is several samples.
+    """
+
+    seed: Seed
+    sources: Mapping[int, Source] | None = None
+    turn: int = 0
+
 
 class Miner:
     """Draws graded negatives for a seed from the positives of all the other seeds.
 
-    What is drawn for a seed depends on nothing that was drawn before.
+    What is drawn for a seed depends on nothing that was drawn before, nor on what is asked beside it.
 
     Args:
         seeds: The training seeds, with and without a query; their texts are the corpus.
         seed: Of the draws within a band.
         levels: How many there are.
+        index: What the corpus is searched with.
 
     Attributes:
         set_aside: Why texts in a band were passed over, counted.
     """
 
-    def __init__(self, seeds: Iterable[Seed], seed: int, levels: int = 4) -> None:
-        self._texts = [(text, one.group, normalised(one.query), one.section) for one in seeds for text in one.positives]
+    def __init__(self, seeds: Iterable[Seed], seed: int, levels: int = 4, index: Index = BM25) -> None:
+        seeds = list(seeds)
+        self._texts = [text for one in seeds for text in one.positives]
+        self._owners = [one for one in seeds for _ in one.positives]  # of each text its seed
         self._seed, self._levels = seed, levels
         lasts = LAST_RANKS[levels]
         self._bands = {levels - i: ((0, *lasts)[i], last) for i, last in enumerate(lasts)}
-        self._index = BM25([text for text, *_ in self._texts])
+        self._ranking = index(self._texts)
         self.set_aside: Counter[str] = Counter()
 
     def negatives(self, seed: Seed, sources: Mapping[int, Source] | None = None, turn: int = 0) -> list[Negative]:
-        """One negative a level, where the corpus has one, hardest first.
+        """Those of one seed. See `negatives_of`."""
+        return next(self.negatives_of([Wanted(seed, sources, turn)]))
+
+    def negatives_of(self, wanted: Iterable[Wanted]) -> Iterator[list[Negative]]:
+        """For each of them one negative a level, where the corpus has one, hardest first.
 
         A text of the same query, of the positive's own section of a document, or nearly equal to one of the query's
         positives, is never drawn.
 
         Args:
-            seed: Whose query they are negatives for.
-            sources: Level -> "random", or else mined in the level's rank band (level 1: in the farthest one). None:
-                level 1 random, all others mined.
-            turn: Draws others: a seed with several positives is several samples.
+            wanted: What for; read some thousand at a time.
         """
+        left = iter(wanted)
+        while some := list(islice(left, LOOKED_AHEAD)):
+            queries = list(dict.fromkeys(one.seed.query for one in some))
+            rankings = self._ranking.rank(queries, LAST_RANKS[self._levels][-1])
+            ranked = dict(zip(queries, rankings, strict=True))
+            yield from (self._drawn(*one, ranked[one.seed.query]) for one in some)
+
+    def _drawn(
+        self, seed: Seed, sources: Mapping[int, Source] | None, turn: int, ranked: Sequence[int]
+    ) -> list[Negative]:
         dice = random.Random(f"{self._seed}/{seed.id}/{turn}")
-        (ranked,) = self._index.rank([seed.query], LAST_RANKS[self._levels][-1])
         own = [shingles(text) for text in seed.positives]
         taken: set[str] = set()
         negatives = []
@@ -78,7 +122,7 @@ class Miner:
 
     def _elsewhere(self, group: str, dice: random.Random, tries: int = 50) -> list[int]:
         drawn = [dice.randrange(len(self._texts)) for _ in range(tries)]
-        return [number for number in drawn if self._texts[number][1] != group] or drawn
+        return [number for number in drawn if self._owners[number].group != group] or drawn
 
     def _draw(
         self, numbers: Sequence[int], seed: Seed, own: list[frozenset[tuple[str, ...]]], taken: set[str]
@@ -86,10 +130,10 @@ class Miner:
         """The first of the texts that is no positive, no copy of one, and not taken by another level."""
         query = normalised(seed.query)
         for number in numbers:
-            text, _, answers, section = self._texts[number]
-            if answers == query or text in taken:
+            text, owner = self._texts[number], self._owners[number]
+            if normalised(owner.query) == query or text in taken:
                 continue
-            if section and section == seed.section:
+            if owner.section and owner.section == seed.section:
                 self.set_aside["mined: from the positive's own section"] += 1
                 continue
             if any(jaccard(shingles(text), positive) >= NEAR_COPY for positive in own):

@@ -1,0 +1,45 @@
+"""What the corpus is searched with for negatives: BM25, a bi-encoder, or both."""
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder
+from finegrade.dense import DenseIndex
+from finegrade.errors import InputError
+from finegrade.fetching import model_identity
+from finegrade.fusion import Fused
+from finegrade.lexical import BM25
+from finegrade.mining import Index
+from finegrade.scoring import load_scorer
+
+MAX_LENGTH = 192
+"""Tokens of a text that the bi-encoder reads."""
+
+
+def index_of(kind: Literal["bm25", "dense", "both"], model: str, folder: Path) -> Index:
+    """What makes an index of texts.
+
+    Args:
+        kind: Search by words, by meaning, or by both, as one ranking.
+        model: The bi-encoder's name: of the catalogue, a local folder, or a Hugging Face id.
+        folder: For its vectors: of the n-th corpus that is indexed in ``folder/n``, where the next run finds them.
+
+    Raises:
+        InputError: There is no such model, or it is no bi-encoder.
+    """
+    if kind == "bm25":
+        return BM25
+    embedder = load_scorer(model, MAX_LENGTH)
+    if not isinstance(embedder, OnnxBiEncoder | TorchBiEncoder):
+        remedy = "Name a bi-encoder, or set synthesis.miner to bm25."
+        raise InputError(f"synthesis.miner_model {model}", got="another model", wanted="a bi-encoder", remedy=remedy)
+    made_for, numbers = f"{model_identity(model)} {MAX_LENGTH}", count()
+
+    def dense(texts: Sequence[str]) -> DenseIndex:
+        return DenseIndex(texts, embedder, folder / str(next(numbers)), made_for, len(texts))
+
+    if kind == "dense":
+        return dense
+    return lambda texts: Fused(BM25(texts), dense(texts))
