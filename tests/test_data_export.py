@@ -66,8 +66,6 @@ def verified(run, samples):
     finish(run, "verify", VERIFIED, samples, after=["synthesize"], details=VERIFICATION)
 
 
-
-
 @pytest.fixture
 def run(tmp_path):
     run = RunFolder(tmp_path / "run")

@@ -208,7 +208,10 @@ def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config,
     [
         ({}, ["training.backbone", "verification.scorer", "verification.committee"]),  # the LLM speaks German
         ({"training": {"backbone": "owner/name"}}, ["verification.scorer", "verification.committee"]),
-        ({"training": {"backbone": "owner/name"}, "verification": {"scorer": "owner/name"}}, ["verification.committee"]),
+        (
+            {"training": {"backbone": "owner/name"}, "verification": {"scorer": "owner/name"}},
+            ["verification.committee"],
+        ),
         ({"training": {"backbone": "owner/name"}, "verification": {"scorer": "owner/name", "committee": []}}, []),
         ({"source": {"kind": "python-docs", "language": "any"}}, []),
     ],

@@ -18,7 +18,8 @@ RANKS: dict[str, int] = {
             "formats formats.json_lines portable.token_pooling portable.fused_tiles",
             "portable.blockwise portable.fused_kernels",
             "portable.fused",
-            "section errors word_runs pages machine entries records console levels near_duplicates schemas "
+            "section lexical_scorer errors word_runs "
+            "pages machine entries records console levels near_duplicates schemas "
             "portable.received_attention "
             "portable.anchor_pooling portable.latent_pooling "
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "

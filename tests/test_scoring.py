@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finegrade.cross_encoders import TorchCrossEncoder
 from finegrade.errors import InputError
 from finegrade.scoring import load_cross_encoder, load_scorer
 
@@ -57,9 +58,12 @@ def test_a_bi_encoder_gives_the_cosine_of_each_pair(tiny_encoder: Path) -> None:
 
 
 def test_own_queries_are_judged_by_a_cross_encoder_only(tiny_encoder: Path, tmp_path: Path) -> None:
-    load_cross_encoder(str(classifier(tmp_path / "one", tiny_encoder, 1)), 64)
-    with pytest.raises(InputError, match="got a bi-encoder; wanted a cross-encoder"):
-        load_cross_encoder(str(tiny_encoder), 64)
+    names = [str(tiny_encoder), str(classifier(tmp_path / "one", tiny_encoder, 1))]
+    assert isinstance(load_cross_encoder(names, 64), TorchCrossEncoder)
+    with pytest.raises(InputError, match="wanted a cross-encoder"):
+        load_cross_encoder(names[:1], 64)
+    with pytest.raises(InputError, match="got no model; wanted a cross-encoder"):
+        load_cross_encoder([], 64)
 
 
 def test_a_folder_without_a_model_is_no_scorer(tmp_path: Path) -> None:

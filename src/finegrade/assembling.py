@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import groupby, islice, tee
+from typing import NamedTuple
 
 from finegrade.config import Config
-from finegrade.mining import Miner
+from finegrade.lexical import BM25
+from finegrade.mining import Index, Miner, Wanted
 from finegrade.orders import sources_of
 from finegrade.records import Negative, Sample, Seed, SetAside, Source
 from finegrade.sample_gates import are_nearly_the_same
@@ -16,8 +18,17 @@ MINED_TOGETHER = 2_000
 """Samples of tasks that are each other's corpus: enough for all rank bands, and memory stays flat."""
 
 
+class _Planned(NamedTuple):
+    """A sample of a seed, before it is mined for."""
+
+    id: str
+    seed: Seed
+    place: int
+    draft: Draft | None
+
+
 def samples_of_seeds(
-    drafts: Iterable[Draft], seeds: Sequence[Seed], config: Config, passed_over: Counter[str]
+    drafts: Iterable[Draft], seeds: Sequence[Seed], config: Config, passed_over: Counter[str], index: Index = BM25
 ) -> Iterator[Sample]:
     """Samples of pairs and documents: those that the LLM wrote for, then all others.
 
@@ -26,23 +37,37 @@ def samples_of_seeds(
         seeds: The train seeds.
         config: Says where negatives come from.
         passed_over: Is told which texts of the corpus were no negatives, counted by reason.
+        index: What the corpus is searched with.
     """
-    miner = Miner(seeds, config.seed, config.synthesis.levels)
+    miner = Miner(seeds, config.seed, config.synthesis.levels, index)
+    planned, asked = tee(_planned(drafts, seeds))
+    wanted = (Wanted(one.seed, _from_corpus(sources_of(one.id, config)), one.place) for one in asked)
+    for one, mined in zip(planned, miner.negatives_of(wanted), strict=True):
+        yield _sample(one.draft, mined, mined) if one.draft else _mined_sample(one, mined)
+    passed_over.update(miner.set_aside)
+
+
+def _planned(drafts: Iterable[Draft], seeds: Sequence[Seed]) -> Iterator[_Planned]:
+    """Each seed's samples: the first as the LLM wrote it, where it did, and one for each positive beside."""
     by_id = {seed.id: seed for seed in seeds}
     drafted = set()
     for draft in drafts:
         seed = by_id[draft.seed]
         drafted.add(seed.id)
-        mined = miner.negatives(seed, _from_corpus(sources_of(draft.id, config)))
-        yield _sample(draft, mined, mined)
-        yield from _mined_samples(seed, miner, config, range(1, len(seed.positives)))
+        yield _Planned(draft.id, seed, 0, draft)
+        yield from _without_llm(seed, range(1, len(seed.positives)))
     for seed in seeds:
         if seed.query and seed.id not in drafted:
-            yield from _mined_samples(seed, miner, config, range(len(seed.positives)))
-    passed_over.update(miner.set_aside)
+            yield from _without_llm(seed, range(len(seed.positives)))
 
 
-def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Counter[str]) -> Iterator[Sample]:
+def _without_llm(seed: Seed, places: Iterable[int]) -> Iterator[_Planned]:
+    return (_Planned(content_hash(seed.query, seed.positives[place]), seed, place, None) for place in places)
+
+
+def samples_of_tasks(
+    drafts: Iterable[Draft], config: Config, passed_over: Counter[str], index: Index = BM25
+) -> Iterator[Sample]:
     """Samples of tasks: their corpus is what the LLM wrote for the samples beside them.
 
     A level that the LLM did not write stays empty, and one that those of the same language do not give.
@@ -51,21 +76,24 @@ def samples_of_tasks(drafts: Iterable[Draft], config: Config, passed_over: Count
         drafts: What the LLM wrote.
         config: Says where negatives come from.
         passed_over: Is told which texts of the corpus were no negatives, counted by reason.
+        index: What each corpus is searched with.
     """
     left = iter(drafts)
     while some := list(islice(left, MINED_TOGETHER)):
         by_language = sorted(some, key=lambda draft: draft.language)  # a negative in another language is told by that
         for _, alike in groupby(by_language, key=lambda draft: draft.language):
-            yield from _samples_of_each_other(list(alike), config, passed_over)
+            yield from _samples_of_each_other(list(alike), config, passed_over, index)
 
 
-def _samples_of_each_other(drafts: Sequence[Draft], config: Config, passed_over: Counter[str]) -> Iterator[Sample]:
+def _samples_of_each_other(
+    drafts: Sequence[Draft], config: Config, passed_over: Counter[str], index: Index
+) -> Iterator[Sample]:
     seeds = [Seed(id=d.id, query=d.query, positives=(d.positive,), group=d.group) for d in drafts]
-    miner = Miner(seeds, config.seed, config.synthesis.levels)
-    for draft, seed in zip(drafts, seeds, strict=True):
-        sources = sources_of(draft.id, config)
-        mined = miner.negatives(seed, _from_corpus(sources))
-        yield _sample(draft, [one for one in mined if sources[one.level] != "llm"], mined)
+    miner = Miner(seeds, config.seed, config.synthesis.levels, index)
+    sources = [sources_of(draft.id, config) for draft in drafts]
+    wanted = (Wanted(seed, _from_corpus(own)) for seed, own in zip(seeds, sources, strict=True))
+    for draft, own, mined in zip(drafts, sources, miner.negatives_of(wanted), strict=True):
+        yield _sample(draft, [one for one in mined if own[one.level] != "llm"], mined)
     passed_over.update(miner.set_aside)
 
 
@@ -94,19 +122,16 @@ def _from_corpus(sources: Mapping[int, Source]) -> dict[int, Source]:
     }
 
 
-def _mined_samples(seed: Seed, miner: Miner, config: Config, places: Iterable[int]) -> Iterator[Sample]:
-    """Samples without an LLM's text, one for each of these positives."""
-    for place in places:
-        sample_id = content_hash(seed.query, seed.positives[place])
-        mined = miner.negatives(seed, _from_corpus(sources_of(sample_id, config)), turn=place)
-        yield Sample(
-            id=sample_id,
-            query=seed.query,
-            positive=seed.positives[place],
-            negatives=_easiest_first(mined),
-            group=seed.group,
-            hardest_mined=_hardest(mined),
-        )
+def _mined_sample(planned: _Planned, mined: Sequence[Negative]) -> Sample:
+    """A sample without an LLM's text."""
+    return Sample(
+        id=planned.id,
+        query=planned.seed.query,
+        positive=planned.seed.positives[planned.place],
+        negatives=_easiest_first(mined),
+        group=planned.seed.group,
+        hardest_mined=_hardest(mined),
+    )
 
 
 def _easiest_first(negatives: Iterable[Negative]) -> tuple[Negative, ...]:

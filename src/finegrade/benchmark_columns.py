@@ -37,9 +37,7 @@ def _strings(value: object) -> list[str]:
     return [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, str)]
 
 
-def row_texts(
-    row: Mapping[str, Any], roles: Mapping[str, tuple[Role, ...]] = ROLES
-) -> list[tuple[Role, str]]:
+def row_texts(row: Mapping[str, Any], roles: Mapping[str, tuple[Role, ...]] = ROLES) -> list[tuple[Role, str]]:
     """The texts of a row, each with its role.
 
     Args:

@@ -13,8 +13,10 @@ from finegrade.section import Section
 from finegrade.writing_config import DrawsConfig, Mode, SynthesisConfig, TasksConfig
 
 CHUNK_TOKENS = 150
-LLM_JUDGE = "llm"
-"""The name that stands for the LLM of [llm] among scorers."""
+LLM_JUDGE, LEXICAL = "llm", "bm25"
+"""The names that stand for the LLM of [llm], and for BM25, among scorers."""
+JUDGED = 8
+"""Samples that a judge is calibrated on: it takes seconds for each, and its grades mean something by themselves."""
 
 _ENOUGH_PARAMETERS = 7  # billions
 _OWN_PARAMETERS = frozenset(
@@ -217,13 +219,13 @@ class VerificationConfig(Section):
 
     scorer: str = Field("reranker-en", min_length=1)
     """Catalogue name, local folder or Hugging Face id of a cross-encoder or bi-encoder (ONNX or sentence-transformers);
-    or "llm", the LLM of [llm], which grades from 0 to 3."""
+    or "llm", the LLM of [llm], which grades from 0 to 3; or "bm25"."""
     committee: tuple[str, ...] = ("bge-small-en",)
     """More scorers: what counts is the mean of all."""
     second_opinion: tuple[str, ...] = (LLM_JUDGE,)
     """Scorers that are asked, and decide, where the first ones are in doubt. Empty: the first ones decide all."""
     doubt: float = Field(0.0, ge=0)
-    """The first ones are in doubt about a text of the corpus that is less than this away from the border."""
+    """The first ones are in doubt about a corpus text that is false to them, or not so far below that. 0: never."""
     doubt_written: float = Field(0.5, ge=0)
     """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
     margin: float = Field(0.05, ge=0)
@@ -266,6 +268,12 @@ class VerificationConfig(Section):
     def asks_llm(self) -> bool:
         """Whether the LLM of [llm] is among the scorers."""
         return LLM_JUDGE in (*self.scorers, *self.second_opinion)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The scorers that are models to be loaded."""
+        named = dict.fromkeys((*self.scorers, *self.second_opinion))
+        return tuple(name for name in named if name not in (LLM_JUDGE, LEXICAL))
 
 
 PoolingName = Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]

@@ -1,6 +1,5 @@
 """``finegrade export --data``: a run's samples in the forms that other tools read."""
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,13 +11,13 @@ import pyarrow.parquet as pq
 from finegrade.console import say
 from finegrade.data_card import write_data_card
 from finegrade.durable import replacing
+from finegrade.formats.json_lines import json_line
 from finegrade.records import Sample
 from finegrade.row_files import iterate_rows
 from finegrade.store import SAMPLES, STAGES, VERIFIED, RunFolder
 
 FLAT, TRIPLETS, FLAG_EMBEDDING, EXCHANGE = "flat.parquet", "triplets.parquet", "flagembedding.jsonl", "samples.jsonl"
 _AT_ONCE = 1_000  # rows
-_LINE_ENDS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}  # some readers take them for such
 
 
 def export_data(root: Path, output: Path | None) -> None:
@@ -105,6 +104,6 @@ def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     number = 0
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
+            file.write(json_line(row))
             number += 1
     return number

@@ -11,7 +11,8 @@ from finegrade.rows import TRAINED_ROWS
 READ_PER_SECOND, WRITTEN_PER_SECOND = 45.0, 24.0  # tokens, by the embedded LLM
 REQUEST_SECONDS, START_SECONDS = 0.7, 15.0  # of the embedded LLM, besides reading and writing
 TRAINED_PER_SECOND, EMBEDDED_PER_SECOND = 34.0, 86.0  # texts of 80 tokens
-SCORED_PER_SECOND = 85.0  # pairs, by the cross-encoder
+SCORED_PER_SECOND = 85.0  # pairs, by one scorer
+MINED_PER_SECOND = 33.0  # texts, embedded to mine with
 STS_SECONDS = 12.0  # a row
 BATCH_SECONDS = 3_600.0  # a guess: servers promise no more than a day, for few requests as for many
 _TOKENS_OF_REFERENCE = 80
@@ -91,8 +92,10 @@ def _model_seconds(config: Config, train: int, test: int, chunks: int) -> dict[s
     embedded = (len(rows) + 1) * (chunks + test) * longer / EMBEDDED_PER_SECOND
     sts = STS_SECONDS * (len(rows) + 1) if config.evaluation.sts else 0.0
     found_again = {"queries found again": chunks * longer / EMBEDDED_PER_SECOND} if config.source.has_documents else {}
+    if config.synthesis.miner != "bm25":
+        found_again["vectors to mine with"] = (chunks + train) / MINED_PER_SECOND
     return found_again | {
-        "verify": 5 * train / SCORED_PER_SECOND,
+        "verify": len(config.verification.scorers) * 5 * train / SCORED_PER_SECOND,
         "train": read * longer / TRAINED_PER_SECOND,
         "evaluate": embedded + sts,
     }

@@ -1,5 +1,6 @@
 """BM25 over a list of texts: bm25s, its default variant, lower-case words."""
 
+from array import array
 from collections.abc import Sequence
 
 import bm25s
@@ -17,7 +18,12 @@ class BM25:
     def __init__(self, texts: Sequence[str]) -> None:
         self._size = len(texts)
         self._index = bm25s.BM25()
-        self._index.index([list(words(text)) or [""] for text in texts], show_progress=False)
+        vocabulary: dict[str, int] = {}
+        numbers = [  # four bytes a word; as strings a million texts would take gigabytes
+            array("i", [vocabulary.setdefault(word, len(vocabulary)) for word in words(text) or ("",)])
+            for text in texts
+        ]
+        self._index.index((numbers, vocabulary), show_progress=False)
 
     def rank(self, queries: Sequence[str], depth: int, matching: bool = False) -> list[list[int]]:
         """Numbers of the texts for each query, best first.

@@ -31,10 +31,7 @@ def index_of(kind: Literal["bm25", "dense", "both"], model: str, folder: Path) -
     """
     if kind == "bm25":
         return BM25
-    embedder = load_scorer(model, MAX_LENGTH)
-    if not isinstance(embedder, OnnxBiEncoder | TorchBiEncoder):
-        remedy = "Name a bi-encoder, or set synthesis.miner to bm25."
-        raise InputError(f"synthesis.miner_model {model}", got="another model", wanted="a bi-encoder", remedy=remedy)
+    embedder = load_bi_encoder(model)
     made_for, numbers = f"{model_identity(model)} {MAX_LENGTH}", count()
 
     def dense(texts: Sequence[str]) -> DenseIndex:
@@ -43,3 +40,19 @@ def index_of(kind: Literal["bm25", "dense", "both"], model: str, folder: Path) -
     if kind == "dense":
         return dense
     return lambda texts: Fused(BM25(texts), dense(texts))
+
+
+def load_bi_encoder(name: str) -> OnnxBiEncoder | TorchBiEncoder:
+    """Loads what embeds the corpus.
+
+    Args:
+        name: Of the catalogue, a local folder, or a Hugging Face id.
+
+    Raises:
+        InputError: There is no such model, or it is no bi-encoder.
+    """
+    model = load_scorer(name, MAX_LENGTH)
+    if isinstance(model, OnnxBiEncoder | TorchBiEncoder):
+        return model
+    remedy = 'Name a bi-encoder, or set synthesis.miner = "bm25".'
+    raise InputError(f"synthesis.miner_model {name}", got="a cross-encoder", wanted="a bi-encoder", remedy=remedy)

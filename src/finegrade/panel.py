@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from finegrade.calibration import calibrate
 from finegrade.committee import Committee, Member
-from finegrade.config import LLM_JUDGE, VerificationConfig
+from finegrade.config import JUDGED, LEXICAL, LLM_JUDGE, VerificationConfig
 from finegrade.console import say
 from finegrade.fetching import model_identity
+from finegrade.lexical_scorer import LexicalScorer
 from finegrade.records import Sample
 from finegrade.score_book import ScoreBook
 from finegrade.scoring import Judge, Scorer, load_scorer
-
-JUDGED = 8
-"""Samples that a judge is calibrated on: it takes seconds for each, and its grades mean something by themselves."""
 
 
 class Panel:
@@ -64,13 +63,19 @@ class Panel:
         return Committee([self._members[name] for name in names])
 
     def _member(self, name: str) -> Member:
-        scorer, drawn = (self._kept(name), self._drawn) if name != LLM_JUDGE else (self._judge(), self._drawn[:JUDGED])
+        drawn = self._drawn[:JUDGED] if name == LLM_JUDGE else self._drawn
+        scorer = self._scorer(name)
         if isinstance(scorer, Judge):
             scorer.know({sample.query: (sample.positive,) for sample in drawn})
         scale = calibrate(drawn, scorer, self._seed, name)
         say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {len(drawn)} queries")
         return Member(name, scorer, scale)
 
-    def _kept(self, name: str) -> Scorer:
+    def _scorer(self, name: str) -> Scorer:
+        if name == LLM_JUDGE:
+            return self._judge()
+        if name == LEXICAL:
+            texts = ((one.positive, *(negative.text for negative in one.negatives)) for one in self._drawn)
+            return LexicalScorer(chain.from_iterable(texts))
         length = self._config.max_length
         return self._book.keeping(load_scorer(name, length), f"{model_identity(name)} {length}")

@@ -138,21 +138,26 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: a missing or wrong model shows before hours of work, not after."""
     from finegrade.fetching import model_path
-    from finegrade.scoring import load_scorer
+    from finegrade.mining_index import load_bi_encoder
+    from finegrade.scoring import load_cross_encoder, load_scorer
 
     if config.synthesis.engine == "ray":
         from finegrade.ray_engine import need_ray
 
         need_ray()
     rules = config.verification
-    scorers = {name for name in (*rules.scorers, *rules.second_opinion) if name != LLM_JUDGE}
+    miners = {config.synthesis.miner_model} if config.synthesis.miner != "bm25" else set()
     llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
     llm_judges = LLM_JUDGE in rules.scorers or (rules.asks_llm and rules.doubt > 0)
     own_llm = [config.llm.model] if (llm_writes or llm_judges) and not config.llm.base_url else []
-    for name in (*own_llm, *sorted(scorers), config.training.backbone):
+    for name in (*own_llm, *rules.models, *sorted(miners), config.training.backbone):
         model_path(name)
-    for name in sorted(scorers):
+    for name in rules.models:
         load_scorer(name, rules.max_length)
+    if config.source.queries:
+        load_cross_encoder(rules.models, rules.max_length)
+    for name in sorted(miners):
+        load_bi_encoder(name)
     _need_backbone(config.training.backbone)
     if config.evaluation.sts:
         from finegrade.evaluation.sts import load_stsb

@@ -60,7 +60,7 @@ def _seed(query: str, chunk: Chunk) -> Seed:
 
 
 def _show_mined(what: str, miner: Miner, seed: Seed) -> None:
-    say(f"  negatives for {what}, hardest first, as the corpus gives them:")
+    say(f"  negatives for {what}, hardest first, as BM25 finds them in the corpus:")
     for negative in miner.negatives(seed):
         say(f"    level {negative.level} ({negative.source}): {negative.text}")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean, query_prompt
 from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, architectures
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
@@ -44,17 +44,22 @@ def load_scorer(name: str, max_length: int) -> Scorer:
     return scorer
 
 
-def load_cross_encoder(name: str, max_length: int) -> Scorer:
-    """Loads a cross-encoder, whose logits mean something by themselves. See `load_scorer`.
+def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
+    """Loads the first of some scorers that is a cross-encoder, whose logits mean something by themselves.
+
+    Args:
+        names: See `load_scorer`.
+        max_length: Tokens of query and text together.
 
     Raises:
-        InputError: There is no such model, or it is no cross-encoder.
+        InputError: There is no such model, or none of them is a cross-encoder.
     """
-    scorer = load_scorer(name, max_length)
-    if not isinstance(scorer, OnnxCrossEncoder | TorchCrossEncoder):
-        remedy = "Name a cross-encoder, or leave verification.scorer out."
-        raise InputError(f"scorer {name}", got="a bi-encoder", wanted="a cross-encoder", remedy=remedy)
-    return scorer
+    for name in names:
+        scorer = load_scorer(name, max_length)
+        if isinstance(scorer, OnnxCrossEncoder | TorchCrossEncoder):
+            return scorer
+    remedy = "Name one in verification.scorer or committee, or leave them out."
+    raise InputError("the scorers", got=", ".join(names) or "no model", wanted="a cross-encoder", remedy=remedy)
 
 
 def _scorer(name: str, max_length: int) -> Scorer:
@@ -62,7 +67,7 @@ def _scorer(name: str, max_length: int) -> Scorer:
     if (folder / "model.onnx").is_file():
         model = OnnxModel(folder, max_length)
         if len(model.shape) == 3:
-            return OnnxBiEncoder(model, pools_by_mean(folder))
+            return OnnxBiEncoder(model, pools_by_mean(folder), query_prompt(folder))
         if len(model.shape) == 2 and model.shape[-1] == 1:
             return OnnxCrossEncoder(model)
         raise _no_scorer(name, f"an output of shape {model.shape}")

@@ -14,14 +14,27 @@ from finegrade.config import Config
 from finegrade.console import Meter, progress, say
 from finegrade.drafting import Drafts, write_drafts
 from finegrade.errors import InputError
+from finegrade.fetching import model_identity
 from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
+from finegrade.mining_index import index_of
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
 from finegrade.repeats import Repeats
 from finegrade.row_files import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
 from finegrade.sample_gates import GATES
-from finegrade.store import DRAFTS, LEDGER, SAMPLES, SET_ASIDE, TASKS, TEST_SAMPLES, TRAIN_SEEDS, RunFolder, Stage
+from finegrade.store import (
+    DRAFTS,
+    LEDGER,
+    SAMPLES,
+    SET_ASIDE,
+    TASKS,
+    TEST_SAMPLES,
+    TRAIN_SEEDS,
+    VECTORS,
+    RunFolder,
+    Stage,
+)
 from finegrade.writer_probe import probe
 from finegrade.writing import prompts_used
 
@@ -43,6 +56,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
         "draws": config.draws.model_dump(mode="json"),
         "seed": config.seed,
         "gates": GATES,
+        "miner": None if config.synthesis.miner == "bm25" else model_identity(config.synthesis.miner_model),
     }
     after = "tasks" if config.source.is_tasks else "seeds"
     with run.stage("synthesize", settings, after=[after]) as stage:
@@ -59,6 +73,7 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
     usage = _draft(orders, drafts, config, run)
     passed_over: Counter[str] = Counter()
     repeats = Repeats(drafts.read, run.path(DRAFTS))
+    index = index_of(config.synthesis.miner, config.synthesis.miner_model, run.path(VECTORS))
     outputs, counts = [], Counts()
     total = max(number, sum(len(seed.positives) for seed in seeds if seed.query))
     with run.path(DRAFTS, _LATE).open("w", encoding="utf-8") as late, progress("samples", total) as meter:
@@ -67,11 +82,11 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
             print(row.model_dump_json(), file=late)
 
         if config.source.is_tasks:
-            tested = samples_of_tasks(repeats.without("test", aside), config, passed_over)
+            tested = samples_of_tasks(repeats.without("test", aside), config, passed_over, index)
             outputs += write_parts(run.path(TEST_SAMPLES), _advancing(tested, meter), Sample, rows)
-            samples = samples_of_tasks(repeats.without("train", aside), config, passed_over)
+            samples = samples_of_tasks(repeats.without("train", aside), config, passed_over, index)
         else:
-            samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over)
+            samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over, index)
         outputs += write_parts(run.path(SAMPLES), counts.passing(_advancing(samples, meter)), Sample, rows)
     set_aside = chain(drafts.set_aside(), iterate_lines(run.path(DRAFTS, _LATE), SetAside))
     write_lines(run.path(SET_ASIDE), counts.set_aside(set_aside))

@@ -102,9 +102,9 @@ def _allowed(one: Opinion, rules: VerificationConfig) -> float:
 
 
 def is_in_doubt(negative: Negative, view: View, rules: VerificationConfig) -> bool:
-    """Whether a negative is so near to the border between true and false that others should be asked."""
+    """Whether a negative is false, or so near to it that others should be asked."""
     doubt = rules.doubt_written if negative.source == "llm" else rules.doubt
-    return not abs(excess(view, rules)) >= doubt
+    return doubt > 0 and not excess(view, rules) <= -doubt
 
 
 def is_weak(positive: float, rules: VerificationConfig) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from finegrade.benchmark_texts import benchmark_texts
 from finegrade.calibration import draw
-from finegrade.config import LLM_JUDGE, Config
+from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.decontamination import Benchmarks
 from finegrade.durable import path_identity
@@ -40,7 +40,7 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
     rules = config.verification
     settings: dict[str, Any] = {
         "verification": rules.model_dump(mode="json"),
-        "scorers": [model_identity(name) for name in (*rules.scorers, *rules.second_opinion) if name != LLM_JUDGE],
+        "scorers": [model_identity(name) for name in rules.models],
         "judge": reply_settings(config.llm) if rules.asks_llm else {},
         "benchmarks": [path_identity(Path(name)) if Path(name).exists() else name for name in rules.benchmarks],
         "levels": config.synthesis.levels,

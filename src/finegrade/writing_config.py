@@ -96,6 +96,11 @@ class SynthesisConfig(Section):
     sources: dict[str, dict[Source, float]] = {}
     """Level -> weights of llm, mined, random: where its negatives come from. What is not said: llm for all levels; with
     sibling llm for the hardest, random for level 1, and mined for those between."""
+    miner: Literal["bm25", "dense", "both"] = "bm25"
+    """What negatives are mined with: bm25, words; dense, the meaning, as a bi-encoder has it, which embeds the corpus
+    first (hours for a million texts); both, as one ranking."""
+    miner_model: str = "bge-small-en"
+    """The bi-encoder of dense and both. The default reads English."""
     llm_samples: int = Field(100, ge=0, le=1_000_000_000)
     """For how many samples the LLM writes. What does not pass the gates is not made up for."""
     temperature: float | None = Field(None, ge=0, le=2)

@@ -22,7 +22,11 @@ def judge_own(titles: dict[str, str], config: Config, run: RunFolder) -> dict[st
     if not queries:
         return None
     scorer = config.verification
-    settings = {"scorer": model_identity(scorer.scorer), "length": scorer.max_length, "queries": queries}
+    settings = {
+        "scorers": [model_identity(name) for name in scorer.models],
+        "length": scorer.max_length,
+        "queries": queries,
+    }
     settings |= {"evaluation": config.evaluation.model_dump(mode="json"), "seed": config.seed}
     with run.stage("score-own", settings, after=["seeds", *(f"score-{name}" for name in titles)]) as stage:
         if not stage.done:
@@ -32,7 +36,7 @@ def judge_own(titles: dict[str, str], config: Config, run: RunFolder) -> dict[st
             pairs = [
                 (query, texts[number]) for query, numbers in zip(queries, pooled, strict=True) for number in numbers
             ]
-            judge = load_cross_encoder(scorer.scorer, scorer.max_length)
+            judge = load_cross_encoder(scorer.models, scorer.max_length)
             with progress("judging your own queries", len(pairs)) as meter:
                 logits = []
                 for logit in judge.scores(pairs):

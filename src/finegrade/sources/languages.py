@@ -81,5 +81,6 @@ def _models(config: Config) -> list[tuple[str, str]]:
         ("training.backbone", config.training.backbone),
         ("verification.scorer", rules.scorer),
         *((setting, name) for setting, names in others.items() for name in names),
+        *([] if config.synthesis.miner == "bm25" else [("synthesis.miner_model", config.synthesis.miner_model)]),
         *([] if config.llm.base_url else [("llm.model", config.llm.model)]),
     ]
