@@ -1,36 +1,54 @@
-"""Cross-encoder throughput: batches on two threads against one pair at a time on each of two.
+"""How fast negatives are scored: one pair at a time, batches, one pair a thread (what finegrade does), and a cascade.
 
-    python benchmarks/scoring.py [pairs]
+    python benchmarks/scoring.py [samples]
 
-Prints pairs per second (medians of interleaved repeats), ratios to the first variant, and how far the logits move.
+Samples are docstrings with negatives mined in bands of BM25 ranks. Prints pairs a second (medians of interleaved
+repeats), ratios to the plain loop (one pair after the other, ONNX Runtime's own threads), how far the logits move, and
+of the cascade (BM25 for all, the cross-encoder where that is in doubt) how many negatives get the same verdict: whether
+they stay, and at which level.
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from finegrade.calibration import calibrate, draw
+from finegrade.committee import Committee, Member
+from finegrade.config import VerificationConfig
 from finegrade.cross_encoders import OnnxCrossEncoder
 from finegrade.fetching import fetch
+from finegrade.lexical_scorer import LexicalScorer
+from finegrade.mining import Miner
 from finegrade.onnx_model import OnnxModel
+from finegrade.records import Sample, Seed, Verdict
+from finegrade.scoring import Scorer
 from finegrade.sources.python_docs import read_python_docs
+from finegrade.text import content_hash
+from finegrade.verifier import Verifier
 
-REPEATS, MAX_LENGTH, THREADS = 5, 192, 2
+REPEATS, MAX_LENGTH, THREADS, LEVELS = 5, 192, 2, 4
+DOUBT = 0.15
+"""Chosen on half of other samples (LOG.md)."""
+
 FOLDER = fetch("reranker-en")
+Pair = tuple[str, str]
+Score = Callable[[Sequence[Pair]], NDArray[np.float64]]
 
 
-def batched(size: int) -> Callable[[list[tuple[str, str]]], NDArray[np.float64]]:
-    """Length-sorted batches through one session with all threads."""
+def batched(size: int, threads: int = THREADS) -> Score:
+    """Length-sorted batches through one session."""
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_LENGTH)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), options, providers=["CPUExecutionProvider"])
 
     def logits(batch: list[Encoding]) -> NDArray[np.float64]:
@@ -43,8 +61,8 @@ def batched(size: int) -> Callable[[list[tuple[str, str]]], NDArray[np.float64]]
         found: NDArray[np.float64] = session.run(None, feed)[0].reshape(-1)
         return found
 
-    def score(pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
-        encodings = tokenizer.encode_batch(pairs)
+    def score(pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        encodings = tokenizer.encode_batch(list(pairs))
         order = np.argsort([len(e.ids) for e in encodings])
         found = np.empty(len(pairs))
         for start in range(0, len(pairs), size):
@@ -55,30 +73,74 @@ def batched(size: int) -> Callable[[list[tuple[str, str]]], NDArray[np.float64]]
     return score
 
 
+def mined_samples(number: int) -> list[Sample]:
+    """Docstrings, each with a negative a level."""
+    docs = read_python_docs(["numpy", "scipy"])
+    seeds = [
+        Seed(id=content_hash(d.query, d.positive), query=d.query, positives=(d.positive,), group=d.group) for d in docs
+    ]
+    miner = Miner(seeds, 0, LEVELS)
+    step = len(seeds) // number
+    return [
+        Sample(id=s.id, query=s.query, positive=s.positives[0], negatives=tuple(miner.negatives(s)), group=s.group)
+        for s in seeds[::step][:number]
+    ]
+
+
+def member(name: str, scorer: Scorer, samples: Sequence[Sample]) -> Member:
+    """A scorer on its scale, which is found once a run and is not timed here."""
+    return Member(name, scorer, calibrate(draw(samples, 0), scorer, 0, name))
+
+
+def verdicts(samples: Sequence[Sample], first: Member, second: Member | None = None) -> list[Verdict]:
+    """By one scorer, or by two, with the margins of the default."""
+    rules = VerificationConfig(weakest_positive=-100, promote=False, doubt=DOUBT if second else 0.0)
+    others = (lambda: Committee([second])) if second else None
+    return Verifier(rules, LEVELS, Committee([first]), others).judge(samples).verdicts
+
+
 def main() -> None:
-    """Times every variant on the same pairs, interleaved."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    docs = list(read_python_docs(["numpy"]))
-    pairs = [(docs[i].query, docs[(i * 7) % len(docs)].positive) for i in range(count)]
+    """Times every variant on the same samples, interleaved."""
+    samples = mined_samples(int(sys.argv[1]) if len(sys.argv) > 1 else 150)
+    asked = ((s.query, text) for s in samples for text in (s.positive, *(n.text for n in s.negatives)))
+    pairs = list(dict.fromkeys(asked))
     ours = OnnxCrossEncoder(OnnxModel(FOLDER, MAX_LENGTH, THREADS))
-    variants: dict[str, Callable[[list[tuple[str, str]]], NDArray[np.float64]]] = {
-        "one pair, one session": batched(1),
-        **{f"batches of {size}": batched(size) for size in (8, 32)},
-        "one pair a thread (used)": lambda p: np.array(list(ours.scores(p))),
+    exact = member("reranker-en", ours, samples)
+    cheap = member("bm25", LexicalScorer(text for _, text in pairs), samples)
+    variants: dict[str, Callable[[], NDArray[np.float64] | list[Verdict]]] = {
+        "one pair after the other": partial(batched(1), pairs),
+        "the same on one thread": partial(batched(1, threads=1), pairs),
+        **{f"batches of {size}": partial(batched(size), pairs) for size in (8, 32)},
+        "one pair a thread (used)": lambda: np.array(list(ours.scores(pairs))),
+        "cascade: bm25, reranker-en": lambda: verdicts(samples, cheap, exact),
     }
     rates: dict[str, list[float]] = {name: [] for name in variants}
-    logits = {}
+    results = {}
     for _ in range(REPEATS):
-        for name, score in variants.items():
+        for name, run in variants.items():
             began = time.perf_counter()
-            logits[name] = score(pairs)
-            rates[name].append(count / (time.perf_counter() - began))
+            results[name] = run()
+            rates[name].append(len(pairs) / (time.perf_counter() - began))
     base = next(iter(variants))
+    print(f"{len(samples)} samples, {len(pairs)} pairs\n")
     print(f"{'variant':28} {'pairs/s':>8} {'ratio':>6} {'largest change of a logit':>26}")
-    for name in variants:
+    for name, result in results.items():
         ratio = statistics.median(a / b for a, b in zip(rates[name], rates[base], strict=True))
-        moved = np.abs(logits[name] - logits[base]).max()
-        print(f"{name:28} {statistics.median(rates[name]):8.1f} {ratio:6.2f} {moved:26.3f}")
+        moved = f"{np.abs(result - results[base]).max():26.3f}" if isinstance(result, np.ndarray) else f"{'–':>26}"
+        print(f"{name:28} {statistics.median(rates[name]):8.1f} {ratio:6.2f} {moved}")
+    compare(verdicts(samples, exact), results["cascade: bm25, reranker-en"])
+
+
+def compare(exact: list[Verdict], cascade: list[Verdict]) -> None:
+    """Prints what the cascade decides otherwise than the cross-encoder alone."""
+    both = list(zip(exact, cascade, strict=True))
+    stays = sum((a.level_after is None) == (b.level_after is None) for a, b in both) / len(both)
+    level = sum(a.level_after == b.level_after for a, b in both) / len(both)
+    gone = [b.level_after is None for a, b in both if a.level_after is None]
+    asked = sum(len(b.opinions) > 1 for _, b in both) / len(both)
+    print(f"\nof {len(both)} negatives the cascade asks the cross-encoder about {asked:.2f}")
+    print(f"they stay or go as by the cross-encoder alone: {stays:.3f}; at the same level, too: {level:.3f}")
+    print(f"of {len(gone)} that go {np.mean(gone):.2f} are caught")
 
 
 if __name__ == "__main__":

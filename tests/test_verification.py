@@ -68,7 +68,8 @@ def scorers(monkeypatch):
 
 
 def config(**verification):
-    return parse_config({"source": {"kind": "python-docs"}, "verification": verification}, "test")
+    """One scorer, if nothing else is said."""
+    return parse_config({"source": {"kind": "python-docs"}, "verification": {"committee": [], **verification}}, "test")
 
 
 def verdicts_of(run, number):
@@ -151,6 +152,29 @@ def test_the_second_are_asked_where_the_first_are_in_doubt(tmp_path, scorers):
     assert ("query 1", "far 1 text") not in asked
     opinions = {v.text: [one.scorer for one in v.opinions] for v in verdicts_of(run, 1)}
     assert opinions == {"far 1 text": ["reranker-en"], "same 1 text": ["reranker-en", "other"]}
+
+
+def test_a_cascade_asks_the_model_about_what_words_leave_open(tmp_path, scorers):
+    def worded(number):
+        query = f"query {number}"
+        texts = [f"far {number} text", f"same {number} text with the {query}"]
+        negatives = tuple(Negative(text=text, level=level, source="mined") for level, text in enumerate(texts, 1))
+        return Sample(
+            id=str(number),
+            query=query,
+            positive=f"answer {number} to the {query}",
+            negatives=negatives,
+            group=f"{number}",
+        )
+
+    run = RunFolder(tmp_path)
+    with run.stage("synthesize", {}) as stage:
+        stage.finish(write_parts(run.path(SAMPLES), map(worded, range(60, 72)), Sample, 7), {})
+    verify(config(scorer="bm25", committee=[], second_opinion=["model"], doubt=0.15), run)
+    assert {v.reason for v in verdicts_of(run, 60) if v.text.startswith("same")} == {FALSE_NEGATIVE}
+    asked = {text for _, text in scorers["model", 192].asked}
+    assert any(text.startswith("same") for text in asked)
+    assert not any(text.startswith("far") for text in asked)
 
 
 def test_nobody_loads_the_second_where_there_is_no_doubt(tmp_path, scorers):
