@@ -5,6 +5,7 @@ it gets the answer that is known beside the text (LOG.md, 2026-11-26).
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -15,6 +16,8 @@ from finegrade.text import folded
 
 HIGHEST = 3
 """The grade of a text that gives the same answer."""
+
+_GRADES = tuple(str(grade) for grade in range(HIGHEST + 1))
 
 MAX_REASON, MAX_CHARS = 120, 4_000
 """Characters of a reason, and of a text that is judged: what comes behind is not read."""
@@ -117,7 +120,23 @@ def grade_request(query: str, answer: str, text: str, settings: RequestSettings)
         messages.append(Message(role="user", content=_turn(example_query, known, graded)))
         messages.append(Message(role="assistant", content=json.dumps({"grade": grade, "reason": reason})))
     messages.append(Message(role="user", content=_turn(query, answer, text)))
-    return ChatRequest(**dict(settings), messages=tuple(messages), max_tokens=80, reply_schema=_SCHEMA)
+    return ChatRequest(**dict(settings), messages=tuple(messages), max_tokens=80, reply_schema=_SCHEMA, alternatives=10)
+
+
+def expected_grade(grade: int, alternatives: Sequence[Mapping[str, float]]) -> float:
+    """The mean of the grades that the LLM might have given, by their probabilities: small models hesitate, it shows.
+
+    Args:
+        grade: That it gave.
+        alternatives: Of each of the first tokens, the likeliest with their probabilities; the first that is the grade
+            counts. Empty where the server does not tell: then the grade stands as it is.
+    """
+    for token in alternatives:
+        grades = [(int(text), share) for text, share in token.items() if text.strip() in _GRADES]
+        total = sum(share for _, share in grades)
+        if total > 0 and any(own == grade for own, _ in grades):
+            return sum(own * share for own, share in grades) / total
+    return float(grade)
 
 
 def _turn(query: str, answer: str, text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finegrade.config import LLMConfig
 from finegrade.console import progress
-from finegrade.judge_prompts import HIGHEST, Grade, grade_request
+from finegrade.judge_prompts import HIGHEST, Grade, expected_grade, grade_request
 from finegrade.llm.asking import Ask, ask_each, request_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import Answer, ask_for
@@ -61,7 +61,8 @@ class LlmJudge:
         with Ledger(self._ledger, "verify") as ledger, progress("the LLM judges", len(pairs)) as meter:
             async with aclosing(ask_each(pairs, self._grade, self._config, ledger, self._log)) as answers:
                 async for pair, answer in answers:
-                    grades[pair] = float(answer.value.grade) if answer.value else nan
+                    told = answer.value
+                    grades[pair] = expected_grade(told.grade, answer.reply.alternatives) if told else nan
                     self._reasons[pair] = answer.value.reason if answer.value else f"no grade: {answer.reason}"
                     meter.advance()
         return grades

@@ -1,12 +1,14 @@
 """Reads what a server answers to a chat request."""
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest
+from finegrade.text import encodable
 
 REFUSED, FAILED = "refused", "failed"
 """Finish reasons of replies that stand for a request that the server would not answer (too long, filtered), or could
@@ -15,7 +17,8 @@ not, again and again, while it answered others. They are not kept: a run that wa
 _SENSIBLE = 1_000_000
 """Tokens of one request: what goes beyond is no count."""
 
-_LONGEST_REASON = 100  # characters
+_LONGEST_REASON = _LONGEST_TOKEN = 100  # characters
+_FIRST_TOKENS = 16
 
 
 class _Message(BaseModel):
@@ -25,6 +28,20 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class _Alternative(BaseModel):
+    token: Annotated[str, AfterValidator(encodable)]
+    logprob: float = Field(le=1e-3)  # nan is no number that is less
+
+
+class _Token(BaseModel):
+    top_logprobs: list[_Alternative] = Field(max_length=20)
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token]
 
 
 class _Completion(BaseModel):
@@ -56,6 +73,18 @@ def read_completion(answer: object, request: ChatRequest, seconds: float, hide: 
         prompt_tokens=_counted(usage.get("prompt_tokens"), 1, request.size()),
         completion_tokens=_counted(usage.get("completion_tokens"), len(text) > 0, request.most_tokens),
         seconds=round(seconds, 3),
+        alternatives=_alternatives(choice.logprobs, hide),
+    )
+
+
+def _alternatives(logprobs: Any, hide: Callable[[str], str]) -> tuple[dict[str, float], ...]:
+    """Probabilities of the likeliest first tokens; what is of another form is as good as untold."""
+    try:
+        tokens = _Logprobs.model_validate(logprobs).content[:_FIRST_TOKENS]
+    except ValidationError:
+        return ()
+    return tuple(
+        {hide(one.token)[:_LONGEST_TOKEN]: math.exp(one.logprob) for one in token.top_logprobs} for token in tokens
     )
 
 

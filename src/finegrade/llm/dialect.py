@@ -9,7 +9,7 @@ _BOUNDS = ("minLength", "maxLength", "pattern", "minItems", "maxItems", "minimum
 """What a strict schema may not say to some servers."""
 
 _FORMS = ("schema with bounds", "schema", "any JSON", "free text")
-_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None}
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None, "logprobs": None}
 """Parameters that some models refuse, and what they take in their place."""
 
 
@@ -32,6 +32,8 @@ class Way:
             "messages": [message.model_dump() for message in request.messages],
         }
         values = {"max_tokens": request.most_tokens, "temperature": request.temperature, "seed": request.seed}
+        if request.alternatives:
+            values["logprobs"] = True
         for name, value in values.items():
             known = _OTHER_NAMES[name] if name in self.unknown else name
             if known:
@@ -42,6 +44,8 @@ class Way:
             schema = request.reply_schema if self.form == _FORMS[0] else _without_bounds(request.reply_schema)
             named = {"name": "reply", "strict": True, "schema": schema}
             said["response_format"] = {"type": "json_schema", "json_schema": named}
+        if "logprobs" in said:
+            said["top_logprobs"] = request.alternatives
         return said | request.parameters
 
 
@@ -72,6 +76,7 @@ class Dialect:
         """
         if self._taken and way != self.way:
             return self.way
+        param = param.removeprefix("top_")
         if param in _OTHER_NAMES and param not in way.unknown:
             return replace(way, unknown=way.unknown | {param})
         if self._taken or way.form == _FORMS[-1]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
 from finegrade.errors import InputError, no_space
 from finegrade.records import Record
@@ -31,9 +31,11 @@ CREATE TABLE IF NOT EXISTS requests (
     prompt_tokens INTEGER,
     completion_tokens INTEGER,
     seconds REAL,
-    cost REAL
+    cost REAL,
+    alternatives TEXT
 ) WITHOUT ROWID
 """
+_CAME_LATER = {"cost": "REAL", "alternatives": "TEXT"}
 _BATCHES = """
 CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY,
@@ -45,7 +47,7 @@ CREATE TABLE IF NOT EXISTS batches (
     state TEXT NOT NULL
 ) WITHOUT ROWID
 """
-_COLUMNS = "reply, finish_reason, prompt_tokens, completion_tokens, seconds, cost"
+_COLUMNS = "reply, finish_reason, prompt_tokens, completion_tokens, seconds, cost, alternatives"
 
 
 class Reply(Record):
@@ -58,6 +60,8 @@ class Reply(Record):
         completion_tokens: Tokens written.
         seconds: From request to reply.
         cost: By the prices of that time; None where none were named.
+        alternatives: Of each of the first tokens, the likeliest with their probabilities; empty where the request did
+            not ask for them, or the server does not tell.
     """
 
     text: str
@@ -66,6 +70,7 @@ class Reply(Record):
     completion_tokens: int
     seconds: float
     cost: float | None = None
+    alternatives: tuple[dict[str, float], ...] = ()
 
     @field_validator("text", "finish_reason")
     @classmethod
@@ -91,8 +96,10 @@ class Ledger:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
             self._db.execute(_BATCHES)
-            if "cost" not in {column for _, column, *_ in self._db.execute("PRAGMA table_info(requests)")}:
-                self._db.execute("ALTER TABLE requests ADD COLUMN cost REAL")  # it has replies that were paid for
+            there = {column for _, column, *_ in self._db.execute("PRAGMA table_info(requests)")}
+            for column, kind in _CAME_LATER.items():
+                if column not in there:  # it has replies that were paid for
+                    self._db.execute(f"ALTER TABLE requests ADD COLUMN {column} {kind}")
             self._db.execute(f"SELECT attempts, {_COLUMNS} FROM requests LIMIT 0")  # one of another version shows here
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
@@ -148,8 +155,11 @@ class Ledger:
         names = ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds", "cost")
         try:
             row = found.fetchone()
-            return Reply(**dict(zip(names, row, strict=True))) if row else None
-        except (sqlite3.DatabaseError, ValidationError):
+            if not row:
+                return None
+            *told, alternatives = row
+            return Reply(**dict(zip(names, told, strict=True)), alternatives=json.loads(alternatives or "[]"))
+        except (sqlite3.DatabaseError, ValueError, TypeError):  # of which ValidationError is one
             remedy = "Restore the file, or move it away: its replies are then asked, and paid, again."
             raise InputError(str(self.path), got="a damaged reply", wanted="a whole ledger", remedy=remedy) from None
 
@@ -164,7 +174,7 @@ class Ledger:
     def replied(self, key: str, reply: Reply) -> None:
         """Writes down the raw reply; when this returns it is on the disk. Of two, the first stays."""
         self.execute(
-            f"UPDATE requests SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?) WHERE key = ? AND reply IS NULL",
+            f"UPDATE requests SET ({_COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) WHERE key = ? AND reply IS NULL",
             (
                 reply.text,
                 reply.finish_reason,
@@ -172,6 +182,7 @@ class Ledger:
                 reply.completion_tokens,
                 reply.seconds,
                 reply.cost,
+                json.dumps(reply.alternatives) if reply.alternatives else None,
                 key,
             ),
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from finegrade.records import Record
 
-_CAME_LATER = ("thinking_tokens", "parameters")
+_CAME_LATER = ("thinking_tokens", "parameters", "alternatives")
 _MESSAGE_TOKENS = 16  # what a chat template puts around a message
 
 
@@ -45,11 +45,13 @@ class ChatRequest(RequestSettings):
         messages: The chat so far.
         max_tokens: Tokens at most in the reply.
         reply_schema: JSON schema that the reply follows, where the server can enforce it.
+        alternatives: Of each token, so many of the likeliest are told with their probabilities, where the server can.
     """
 
     messages: tuple[Message, ...]
     max_tokens: int
     reply_schema: dict[str, Any]
+    alternatives: int = 0
 
     @property
     def most_tokens(self) -> int:
