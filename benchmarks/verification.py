@@ -19,9 +19,8 @@ other cases, with 95 % bootstrap intervals over the cases.
 import argparse
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ from finegrade.verifier import Judged, Verifier
 
 FILE = Path(__file__).parent / "data" / "verification.txt"
 WANTED, RESAMPLES, LEVELS = 0.85, 2_000, 4
-MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 1.0)
 JUDGES: dict[str, dict[str, object]] = {
     **{
         name: {"scorer": name, "committee": (), "second_opinion": ()}
@@ -49,10 +48,10 @@ JUDGES: dict[str, dict[str, object]] = {
     "llm": {"doubt_written": 1_000.0},
     "default": {},
 }
-"""What finegrade.toml would say. "llm": the LLM alone decides on negatives, wherever they score."""
+"""What finegrade.toml would say. "llm": the LLM alone decides on texts that an LLM wrote, wherever they score."""
 
-CHOSEN_BY_US = ("llm", "default")
-"""Their margins are not chosen here: grades mean something by themselves."""
+CHOSEN = {**dict.fromkeys(JUDGES, "margin"), "llm": "judge_margin"}
+"""What is chosen for each of them; for the default nothing."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +189,33 @@ def is_duplicate(sample: Sample, judged: Judged) -> bool:
     return any(v.reason in ("is the positive", "repeats a harder negative") for v in own)
 
 
+class Remembering:
+    """A judge that is asked about a pair once: starting the LLM takes seconds."""
+
+    def __init__(self, judge: LlmJudge) -> None:
+        self._judge, self._answers = judge, {}
+        self._known: dict[tuple[str, ...], tuple[float, str]] = {}
+
+    def know(self, answers: Mapping[str, Sequence[str]]) -> None:
+        """See `Judge`."""
+        self._answers = answers
+        self._judge.know(answers)
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
+        """See `Judge`."""
+        fresh = [pair for pair in pairs if self._key(pair) not in self._known]
+        for pair, score in zip(fresh, self._judge.scores(fresh), strict=True):
+            self._known[self._key(pair)] = score, self._judge.reason(pair)
+        yield from (self._known[self._key(pair)][0] for pair in pairs)
+
+    def reason(self, pair: tuple[str, str]) -> str:
+        """See `Judge`."""
+        return self._known[self._key(pair)][1]
+
+    def _key(self, pair: tuple[str, str]) -> tuple[str, ...]:
+        return (*pair, *self._answers.get(pair[0], ()))
+
+
 class Bench:
     """Asks the judges; scores and grades are kept, so that other margins cost nothing.
 
@@ -201,7 +227,8 @@ class Bench:
     def __init__(self, blocks: Sequence[Block], folder: Path) -> None:
         self._drawn = [made_sample(str(i), block.query, block.positive) for i, block in enumerate(blocks)]
         self._book = ScoreBook(folder / "scores.sqlite")
-        self._judge = partial(LlmJudge, LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0)
+        judge = Remembering(LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0))
+        self._judge = lambda: judge
         self._panels: dict[str, Panel] = {}
 
     def judged(self, name: str, cases: Sequence[Case], **rules: object) -> Judged:
@@ -235,7 +262,7 @@ def margin_for(bench: Bench, name: str, cases: Sequence[Case]) -> float:
     """The smallest margin that catches so many of the false negatives as are wanted."""
     false = [case for case in cases if case.is_fault]
     for margin in MARGINS:
-        if np.mean([hit for _, hit in hits(bench, name, false, is_gone, margin=margin)]) >= WANTED:
+        if np.mean([hit for _, hit in hits(bench, name, false, is_gone, **{CHOSEN[name]: margin})]) >= WANTED:
             return margin
     return MARGINS[-1]
 
@@ -278,15 +305,13 @@ def main() -> None:
     print("| judge | margin | fault | detected | false alarms | kept | by kind |\n|---|---|---|---|---|---|---|")
     for name in arguments.judges:
         rules: dict[str, object] = {}
-        if name not in CHOSEN_BY_US:
-            rules["margin"] = margin_for(bench, name, half(classes["false negatives"][0], 0))
+        if name != "default":
+            rules[CHOSEN[name]] = margin_for(bench, name, half(classes["false negatives"][0], 0))
         for title, (cases, found) in classes.items():
-            if (
-                name == "llm" and found is not is_gone
-            ):  # it is asked about what an LLM wrote, and about nothing else here
-                continue
+            if name == "llm" and found is not is_gone:
+                continue  # it is asked about what an LLM wrote, and about nothing else here
             own = rules if found is is_gone else {}
-            told = own.get("margin", "default")
+            told = next(iter(own.values()), "default")
             print(f"| {name} | {told} | {title} | {row(bench, name, half(cases, 1), found, own)} |", flush=True)
 
 
