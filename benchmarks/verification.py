@@ -50,8 +50,8 @@ JUDGES: dict[str, dict[str, object]] = {
 }
 """What finegrade.toml would say. "llm": the LLM alone decides on texts that an LLM wrote, wherever they score."""
 
-CHOSEN = {**dict.fromkeys(JUDGES, "margin"), "llm": "judge_margin"}
-"""What is chosen for each of them; for the default nothing."""
+AS_THEY_ARE = ("llm", "default")
+"""Nothing is chosen for them: a text is false to an LLM that is likelier the same answer than a different one."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def margin_for(bench: Bench, name: str, cases: Sequence[Case]) -> float:
     """The smallest margin that catches so many of the false negatives as are wanted."""
     false = [case for case in cases if case.is_fault]
     for margin in MARGINS:
-        if np.mean([hit for _, hit in hits(bench, name, false, is_gone, **{CHOSEN[name]: margin})]) >= WANTED:
+        if np.mean([hit for _, hit in hits(bench, name, false, is_gone, margin=margin)]) >= WANTED:
             return margin
     return MARGINS[-1]
 
@@ -305,8 +305,8 @@ def main() -> None:
     print("| judge | margin | fault | detected | false alarms | kept | by kind |\n|---|---|---|---|---|---|---|")
     for name in arguments.judges:
         rules: dict[str, object] = {}
-        if name != "default":
-            rules[CHOSEN[name]] = margin_for(bench, name, half(classes["false negatives"][0], 0))
+        if name not in AS_THEY_ARE:
+            rules["margin"] = margin_for(bench, name, half(classes["false negatives"][0], 0))
         for title, (cases, found) in classes.items():
             if name == "llm" and found is not is_gone:
                 continue  # it is asked about what an LLM wrote, and about nothing else here

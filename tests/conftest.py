@@ -91,7 +91,8 @@ def grade(body: dict[str, Any]) -> Answer | None:
         return None
     known, graded = (set(text.split()) for text in texts.split("\nB: "))
     shared = len(known & graded) / len(known | graded)
-    return FakeLLM.reply(json.dumps({"grade": 3 if shared > 0.9 else int(shared > 0.3), "reason": f"{shared:.2f}"}))
+    said = "same" if shared > 0.9 else "different" if shared > 0.3 else "unrelated"
+    return FakeLLM.reply(json.dumps({"answer": said, "reason": f"{shared:.2f}"}))
 
 
 @pytest.fixture

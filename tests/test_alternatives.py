@@ -88,15 +88,16 @@ def test_a_ledger_of_before_takes_them(path):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    ("grade", "alternatives", "expected"),
+    ("answer", "alternatives", "expected"),
     [
-        (3, (), 3.0),
-        (3, ({"{": 1.0}, {"3": 0.6, "1": 0.4}), 2.2),
-        (3, ({"1": 0.6, " 2": 0.4}, {" 3": 0.5, "0": 0.25, "7": 0.1, "x": 0.05}), 2.0),  # the first says something else
-        (1, ({"a": 1.0},), 1.0),
-        (2, ({"2": 1e-9},), 2.0),
-        (2, ({"2": 0.0, "x": 1.0},), 2.0),
+        ("same", (), 3.0),
+        ("same", ({"{": 1.0}, {"same": 0.6, "different": 0.3, "un": 0.1}), 2.1),
+        ("same", ({"different": 0.6, "x": 0.4}, {" Same": 0.5, "diff": 0.25, "s": 0.1, "x": 0.05}), 7 / 3),
+        ("different", ({"a": 1.0},), 1.0),
+        ("same", ({"same": 1e-9},), 3.0),
+        ("same", ({"same": 0.0, "x": 1.0},), 3.0),
+        ("unrelated", ({"unrelated": 1.0}, {"same": 1.0}), 0.0),
     ],
 )
-def test_the_expected_grade_is_the_mean_at_the_token_that_is_the_grade(grade, alternatives, expected):
-    assert expected_grade(grade, alternatives) == pytest.approx(expected)
+def test_the_expected_grade_is_the_mean_at_the_token_that_begins_the_answer(answer, alternatives, expected):
+    assert expected_grade(answer, alternatives) == pytest.approx(expected)

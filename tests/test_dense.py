@@ -361,6 +361,15 @@ class States:
         return map(do, items)
 
 
+def test_a_text_is_embedded_once_wherever_it_stands(monkeypatch):
+    asked = []
+    monkeypatch.setattr(States, "run", lambda self, text: asked.append(text) or np.ones((1, 1, 2), dtype=np.float32))
+    model = OnnxBiEncoder(States())
+    pairs = [(f"q{i % 3}", f"t{i % 5}") for i in range(600)]
+    assert len(list(model.scores(pairs))) == 600
+    assert len(asked) == 3 + 5
+
+
 @pytest.mark.parametrize("mean", [False, True])
 def test_an_onnx_bi_encoder_embeds_queries_with_their_prompt_and_documents_without(mean):
     plain, prompted = OnnxBiEncoder(States(), mean), OnnxBiEncoder(States(), mean, "find this: ")

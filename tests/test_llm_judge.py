@@ -10,20 +10,24 @@ from conftest import FakeLLM
 from finegrade.calibration import Calibration
 from finegrade.committee import Asked, Committee, Member
 from finegrade.config import LLMConfig
-from finegrade.judge_prompts import EXAMPLES, HIGHEST, MAX_REASON
+from finegrade.judge_prompts import EXAMPLES, GRADES, HIGHEST, MAX_REASON
 from finegrade.llm_judge import LlmJudge
 from finegrade.records import Sample
 from finegrade.scoring import Judge
 
-GRADES = {"the same in other words": (3, "same"), "the opposite": (1, "turned round"), "something else": (0, "")}
+SAID = {
+    "the same in other words": ("same", "same"),
+    "the opposite": ("different", "turned round"),
+    "something else": ("unrelated", ""),
+}
 
 
 @pytest.fixture
 def judge(fake_llm: FakeLLM, tmp_path: Path) -> LlmJudge:
     def answer(request):
         text = request["messages"][-1]["content"].split("\nB: ")[1]
-        grade, reason = GRADES[text]
-        return fake_llm.reply(json.dumps({"grade": grade, "reason": reason}))
+        said, reason = SAID[text]
+        return fake_llm.reply(json.dumps({"answer": said, "reason": reason}))
 
     fake_llm.answer = answer
     return fresh(fake_llm, tmp_path)
@@ -52,7 +56,7 @@ def test_the_text_is_read_beside_what_is_known_to_answer(judge, fake_llm):
     assert request["messages"][-1]["content"] == "query: q\nA: what is known\nB: something else"
     assert len(request["messages"]) == 2 * len(EXAMPLES) + 2
     assert request["temperature"] == 0
-    assert request["response_format"]["json_schema"]["schema"]["properties"]["grade"]["maximum"] == HIGHEST
+    assert request["response_format"]["json_schema"]["schema"]["properties"]["answer"]["enum"] == list(GRADES)
 
 
 def test_what_is_known_to_answer_is_not_asked_about(judge, fake_llm):
@@ -68,7 +72,7 @@ def test_without_a_known_answer_there_is_no_grade(judge, fake_llm):
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "three", '{"grade": 4, "reason": ""}', '{"grade": null}', '{"reason": "x"}', "[]"]
+    "reply", ["", "same", '{"answer": "yes", "reason": ""}', '{"answer": null}', '{"reason": "x"}', "[]"]
 )
 def test_a_reply_that_is_no_grade_is_no_number(judge, fake_llm, reply):
     fake_llm.answer = lambda request: fake_llm.reply(reply)
@@ -79,9 +83,11 @@ def test_a_reply_that_is_no_grade_is_no_number(judge, fake_llm, reply):
 
 
 def test_a_hostile_reason_is_one_short_line(judge, fake_llm):
-    fake_llm.answer = lambda request: fake_llm.reply(json.dumps({"grade": 2, "reason": "a\x1b[31m\nb" * 5_000}))
+    fake_llm.answer = lambda request: fake_llm.reply(
+        json.dumps({"answer": "different", "reason": "a\x1b[31m\nb" * 5_000})
+    )
     judge.know({"q": ["known"]})
-    assert list(judge.scores(PAIRS[:1])) == [2]
+    assert list(judge.scores(PAIRS[:1])) == [1]
     reason = judge.reason(PAIRS[0])
     assert len(reason) <= MAX_REASON
     assert reason.isprintable()

@@ -89,7 +89,7 @@ def test_the_relative_margin_is_for_positives_above_zero(positive, score, false)
 
 def test_the_llm_has_a_margin_of_its_own():
     grades = {grade: View((opinion(grade / 3, scorer="llm"),)) for grade in range(4)}
-    assert [excess(grades[grade], rules()) > 0 for grade in range(4)] == [False, False, True, True]
+    assert [excess(grades[grade], rules()) > 0 for grade in range(4)] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(("sibling", "left"), [(0.3, False), (0.2, False), (0.4, True), (None, True)])
@@ -191,7 +191,8 @@ class TestGivenTexts:
 
 
 @pytest.mark.parametrize(
-    ("score", "source", "doubt"), [(0.8, "mined", True), (0.6, "mined", False), (0.6, "llm", True), (0.2, "llm", False)]
+    ("score", "source", "doubt"),
+    [(2.0, "mined", True), (0.8, "mined", True), (0.6, "mined", False), (0.6, "llm", True), (0.2, "llm", False)],
 )
 def test_doubt_is_nearness_to_the_border(score, source, doubt):
     negative = Negative(text="a", level=1, source=source)
@@ -200,7 +201,8 @@ def test_doubt_is_nearness_to_the_border(score, source, doubt):
 
 def test_by_default_texts_of_the_corpus_are_never_in_doubt():
     assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(0.9), rules())
-    assert is_in_doubt(Negative(text="a", level=1, source="mined"), view(nan), rules())
+    assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(nan), rules())
+    assert is_in_doubt(Negative(text="a", level=1, source="llm"), view(nan), rules())
 
 
 def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
@@ -213,7 +215,7 @@ def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
 
 @pytest.mark.parametrize(("score", "weak"), [(-0.1, True), (0.0, False), (1.0, False), (nan, True)])
 def test_a_positive_no_nearer_than_a_random_text_is_weak(score, weak):
-    assert is_weak(score, rules()) == weak
+    assert is_weak(score, rules(weakest_positive=0.0)) == weak
 
 
 scores = st.floats(-2, 2) | st.just(nan)

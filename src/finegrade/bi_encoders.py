@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from finegrade.onnx_model import OnnxModel
 _MEAN = "pooling_mode_mean_tokens"
 _TOGETHER = 256
 """Pairs whose texts are embedded together: each text of theirs once."""
+
+_REMEMBERED = 20_000
+"""Texts whose vectors are kept: a negative of one query is the positive of another, and negative of many."""
 
 _UNIT: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
 
@@ -39,6 +43,7 @@ class OnnxBiEncoder:
 
     def __init__(self, model: OnnxModel, mean: bool = False, query_prompt: str = "") -> None:
         self._model, self._mean, self._query_prompt = model, mean, query_prompt
+        self._vector = lru_cache(_REMEMBERED)(self._embedded)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length: [texts, dimension]."""
@@ -52,7 +57,7 @@ class OnnxBiEncoder:
         """Yields the cosine of each (query, text), in order."""
         return cosines(self, pairs)
 
-    def _vector(self, text: str) -> NDArray[np.float32]:
+    def _embedded(self, text: str) -> NDArray[np.float32]:
         states = self._model.run(text)[0]
         state = states.mean(axis=0) if self._mean else states[0]
         return np.asarray(state / max(float(np.linalg.norm(state)), 1e-12), dtype=np.float32)

@@ -230,8 +230,8 @@ class VerificationConfig(Section):
     """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
     margin: float = Field(0.05, ge=0)
     """A negative is false unless it scores at least this much below the positive,"""
-    judge_margin: float = Field(0.4, ge=0, le=1)
-    """and of the LLM, where a grade is a third: grades 2 and 3 are false,"""
+    judge_margin: float = Field(0.33, ge=0, le=1)
+    """and of the LLM's grades: what is likelier the same answer than a different one is false,"""
     relative_margin: float = Field(0.0, ge=0, lt=1)
     """and at most (1 - relative_margin) times what the positive scores."""
     min_gap: float = Field(0.0, ge=0)

@@ -15,7 +15,7 @@ from finegrade.store import LEFT_OUT, STAGES, RunFolder
 from finegrade.text import for_markdown
 
 _LEAKS_SHOWN = 20
-_ASKING_STAGES = ("tasks", "queries", "synthesize")
+_ASKING_STAGES = ("tasks", "queries", "synthesize", "verify")
 
 
 def write_data_card(

@@ -6,31 +6,29 @@ it gets the answer that is known beside the text (LOG.md, 2026-11-26).
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
 from finegrade.prompts import plain
 from finegrade.text import folded
 
-HIGHEST = 3
-"""The grade of a text that gives the same answer."""
+GRADES = {"unrelated": 0, "different": 1, "same": 3}
+"""What the LLM says, as graded relevance. Grade 2, "a part of the answer", is left out: a small model puts near misses
+there (LOG.md). It says words, which it weighs better than numbers."""
 
-_GRADES = tuple(str(grade) for grade in range(HIGHEST + 1))
+HIGHEST = GRADES["same"]
 
 MAX_REASON, MAX_CHARS = 120, 4_000
 """Characters of a reason, and of a text that is judged: what comes behind is not read."""
 
 SYSTEM = (
-    "You check test data for a search engine. You get a query, a passage A that answers it, and a passage B. Grade how "
-    "well B answers the query, where A is what is true:\n"
-    "3: B gives the same answer as A, in whatever words\n"
-    "2: B gives the same answer, but leaves out something that matters\n"
-    "1: B looks like an answer, but a fact, number, direction, condition, name or subject in it is another one or the "
-    "opposite, so that somebody who trusts it does something else or something wrong\n"
-    "0: B does not answer the query at all.\n"
-    "Reply with JSON: the grade, and the reason in a few words."
+    "You check test data for a search engine. You get a query, a passage A that answers it, and a passage B. Say "
+    'whether B gives the same answer as A. Other words, another order or less detail do not matter: that is "same". If '
+    "a fact, number, direction, condition, name or subject in B is another one or the opposite, so that somebody who "
+    'trusts B does something else or something wrong, that is "different". If B does not speak of what is asked, that '
+    'is "unrelated". Reply with JSON: the word, and the reason in a few words.'
 )
 
 EXAMPLES = (
@@ -38,68 +36,68 @@ EXAMPLES = (
         "Return the largest element of a list.",
         "The biggest item is returned. An empty list raises an error.",
         "You get back whichever entry exceeds all others; there is an exception if nothing is in the list.",
-        3,
-        "the same in other words",
+        "same",
+        "the biggest one; an error if empty",
     ),
     (
         "Return the largest element of a list.",
         "The biggest item is returned. An empty list raises an error.",
         "The smallest item is returned. An empty list raises an error.",
-        1,
+        "different",
         "smallest in place of biggest",
     ),
     (
         "How do I reset my password?",
         "Open Account, choose Security and click Reset password. A link is mailed to you and works for one hour.",
         "Open Account, choose Security and click Change email. A link is mailed to you and works for one hour.",
-        1,
+        "different",
         "changes the email, not the password",
     ),
     (
         "Can the battery be replaced?",
         "The cell is user-replaceable: slide the rear cover down and lift it out.",
         "Owners may swap the battery themselves by pushing the back plate downwards and taking the old one out.",
-        3,
-        "the same in other words",
+        "same",
+        "the owner does it, cover down and out",
     ),
     (
         "When does the shop open on Sunday?",
         "On Sundays the doors open at 10 in the morning.",
         "The shop sells bread, fruit and newspapers.",
-        0,
+        "unrelated",
         "says nothing of opening times",
     ),
     (
         "When does the shop open on Sunday?",
         "On Sundays the doors open at 10 in the morning.",
         "On Sundays the doors open at noon.",
-        1,
+        "different",
         "noon in place of 10",
     ),
     (
         "Turn off notifications",
-        "Notifications are switched off under Settings, Alerts. Calls still ring.",
+        "Notifications are switched off under Settings, Alerts.",
         "Under Settings, Alerts you can silence all notifications.",
-        2,
-        "leaves out that calls still ring",
+        "same",
+        "off under Settings, Alerts",
     ),
 )
 
 
-class Grade(BaseModel):
+class Judgement(BaseModel):
     """A reply."""
 
-    grade: int = Field(ge=0, le=HIGHEST)
+    answer: Literal["unrelated", "different", "same"]
     reason: Annotated[str, AfterValidator(lambda text: folded(text)[:MAX_REASON])] = ""
 
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "grade": {"type": "integer", "minimum": 0, "maximum": HIGHEST},
+        "answer": {"type": "string", "enum": list(GRADES)},
         "reason": {"type": "string", "maxLength": MAX_REASON},
     },
-    "required": ["grade", "reason"],
+    "required": ["answer", "reason"],
     "additionalProperties": False,
 }
 
@@ -116,27 +114,33 @@ def grade_request(query: str, answer: str, text: str, settings: RequestSettings)
         settings: Of all requests.
     """
     messages = [Message(role="system", content=SYSTEM)]
-    for example_query, known, graded, grade, reason in EXAMPLES:
-        messages.append(Message(role="user", content=_turn(example_query, known, graded)))
-        messages.append(Message(role="assistant", content=json.dumps({"grade": grade, "reason": reason})))
+    for example_query, known, judged, said, reason in EXAMPLES:
+        messages.append(Message(role="user", content=_turn(example_query, known, judged)))
+        messages.append(Message(role="assistant", content=json.dumps({"answer": said, "reason": reason})))
     messages.append(Message(role="user", content=_turn(query, answer, text)))
     return ChatRequest(**dict(settings), messages=tuple(messages), max_tokens=80, reply_schema=_SCHEMA, alternatives=10)
 
 
-def expected_grade(grade: int, alternatives: Sequence[Mapping[str, float]]) -> float:
+def expected_grade(answer: str, alternatives: Sequence[Mapping[str, float]]) -> float:
     """The mean of the grades that the LLM might have given, by their probabilities: small models hesitate, it shows.
 
     Args:
-        grade: That it gave.
-        alternatives: Of each of the first tokens, the likeliest with their probabilities; the first that is the grade
-            counts. Empty where the server does not tell: then the grade stands as it is.
+        answer: That it gave.
+        alternatives: Of each of the first tokens, the likeliest with their probabilities; the first that begins the
+            answer counts. Empty where the server does not tell: then the answer stands as it is.
     """
     for token in alternatives:
-        grades = [(int(text), share) for text, share in token.items() if text.strip() in _GRADES]
+        grades = [(begun, share) for text, share in token.items() if (begun := _begun(text)) is not None]
         total = sum(share for _, share in grades)
-        if total > 0 and any(own == grade for own, _ in grades):
-            return sum(own * share for own, share in grades) / total
-    return float(grade)
+        if total > 0 and any(begun == GRADES[answer] for begun, _ in grades):
+            return sum(begun * share for begun, share in grades) / total
+    return float(GRADES[answer])
+
+
+def _begun(token: str) -> int | None:
+    """The grade whose word a token begins."""
+    word = token.strip().lower()
+    return next((grade for name, grade in GRADES.items() if len(word) > 1 and name.startswith(word)), None)
 
 
 def _turn(query: str, answer: str, text: str) -> str:

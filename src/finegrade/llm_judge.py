@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finegrade.config import LLMConfig
 from finegrade.console import progress
-from finegrade.judge_prompts import HIGHEST, Grade, expected_grade, grade_request
+from finegrade.judge_prompts import HIGHEST, Judgement, expected_grade, grade_request
 from finegrade.llm.asking import Ask, ask_each, request_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import Answer, ask_for
@@ -62,11 +62,11 @@ class LlmJudge:
             async with aclosing(ask_each(pairs, self._grade, self._config, ledger, self._log)) as answers:
                 async for pair, answer in answers:
                     told = answer.value
-                    grades[pair] = expected_grade(told.grade, answer.reply.alternatives) if told else nan
+                    grades[pair] = expected_grade(told.answer, answer.reply.alternatives) if told else nan
                     self._reasons[pair] = answer.value.reason if answer.value else f"no grade: {answer.reason}"
                     meter.advance()
         return grades
 
-    async def _grade(self, ask: Ask, pair: Pair) -> Answer[Grade]:
+    async def _grade(self, ask: Ask, pair: Pair) -> Answer[Judgement]:
         query, text = pair
-        return await ask_for(ask, grade_request(query, self._answers[query][0], text, self._settings), Grade)
+        return await ask_for(ask, grade_request(query, self._answers[query][0], text, self._settings), Judgement)

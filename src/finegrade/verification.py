@@ -15,6 +15,7 @@ from finegrade.decontamination import Benchmarks
 from finegrade.durable import path_identity
 from finegrade.fetching import model_identity
 from finegrade.llm.asking import reply_settings
+from finegrade.llm.ledger import Ledger
 from finegrade.llm_judge import LlmJudge
 from finegrade.panel import Panel
 from finegrade.records import LeftOut, Sample, Verdict
@@ -82,7 +83,8 @@ def _benchmarks(names: Sequence[str]) -> Benchmarks | None:
 
 def _finish(stage: Stage, parts: VerifiedParts, number: int, panel: Panel) -> None:
     outputs = parts.end(number)
-    details = count_verdicts(parts.verdicts(), parts.left_out()) | {"scorers": panel.scales}
+    counts = count_verdicts(parts.verdicts(), parts.left_out())
+    details = counts | {"scorers": panel.scales, "usage": _usage(stage.run)}
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
     listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items())
@@ -90,6 +92,15 @@ def _finish(stage: Stage, parts: VerifiedParts, number: int, panel: Panel) -> No
         f"verify: of {total:,} negatives {listed}; written by the LLM and accepted: "
         f"{accepted(details['by_source'].get('llm', {}))}; {sum(details['left_out'].values()):,} samples left out"
     )
+
+
+def _usage(run: RunFolder) -> dict[str, float]:
+    """What the LLM's grades took; empty where it was not asked."""
+    if not run.path(LEDGER).is_file():
+        return {}
+    with Ledger(run.path(LEDGER), "verify") as ledger:
+        totals = ledger.totals()
+    return totals if totals["requests"] else {}
 
 
 def count_verdicts(verdicts: Iterable[Verdict], left_out: Iterable[LeftOut]) -> dict[str, Any]:
