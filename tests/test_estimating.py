@@ -28,6 +28,7 @@ def config(source="tasks", llm_samples=NUMBER, tasks=None, llm=None, **synthesis
         "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"} | (llm or {}),
         "synthesis": {"llm_samples": llm_samples} | synthesis,
         "tasks": {"number": 20} | (tasks or {}),
+        "verification": {"second_opinion": []},  # grades apart: below
     }
     return parse_config(data, "test")
 
@@ -184,3 +185,35 @@ def test_invented_texts_of_the_fake_server_pass_the_gates():
             written = asyncio.run(writer.write(llm.complete, order))
             assert json.dumps([row.model_dump() for row in written.set_aside]) == "[]"
             assert [negative.level for negative in written.draft.negatives] == list(order.levels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "rules", "expected"),
+    [
+        ("sibling", {}, NUMBER),
+        ("one-call", {}, 2 * NUMBER),  # half of those of four levels are near enough
+        ("one-call", {"second_opinion": []}, None),
+        ("sibling", {"scorer": "llm", "second_opinion": []}, 4 * 1000),
+        ("sibling", {"doubt": 0.1}, NUMBER + 0.2 * (4 * (1000 - NUMBER))),
+    ],
+)
+def test_grades_are_counted(mode, rules, expected):
+    data = {
+        "source": {"kind": "pairs", "path": "x", "max_train": 1000}, "verification": rules,
+        "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"},
+        "synthesis": {
+            "llm_samples": NUMBER, "mode": mode,
+            "sources": {str(n): {"llm": 1} for n in (range(1, 5) if mode == "one-call" else [4])},
+        },
+    }  # fmt: skip
+    found = {one.what: one for one in estimate(parse_config(data, "test")).asked}
+    if expected is None:
+        assert "grades" not in found
+    else:
+        assert found["grades"].requests == pytest.approx(expected, abs=NUMBER * 3 + 1 if "scorer" in rules else 1)
+        assert found["grades"].requests < found["grades"].most
+
+
+def test_without_texts_of_an_llm_nothing_is_graded():
+    data = {"source": {"kind": "pairs", "path": "x"}, "synthesis": {"llm_samples": 0}}
+    assert estimate(parse_config(data, "test")).asked == ()

@@ -107,7 +107,7 @@ REMOTE = (
 def test_more_money_is_a_larger_run_that_fits_it(tmp_path):
     write_documents(tmp_path / "docs", 300)
     asked = []
-    for money in (0.1, 1.0, 100.0):
+    for money in (0.2, 1.0, 100.0):
         config = written(
             tmp_path / "docs", tmp_path / f"{money}.toml", 600, settings=[*REMOTE, f"llm.max_cost={money}"]
         )
@@ -120,9 +120,9 @@ def test_more_money_is_a_larger_run_that_fits_it(tmp_path):
 def test_minutes_bind_where_money_does_not_and_a_cap_in_tokens_binds_too(tmp_path):
     write_documents(tmp_path / "docs", 300)
     rich = written(tmp_path / "docs", tmp_path / "a.toml", 10, settings=[*REMOTE, "llm.max_cost=100"])
-    assert sum(estimate(rich).minutes.values()) <= 10
-    capped = written(tmp_path / "docs", tmp_path / "b.toml", 600, settings=[*REMOTE, "llm.max_tokens=40000"])
-    assert estimate(capped).tokens <= 40_000
+    assert sum(estimate(rich, chunks=900).minutes.values()) <= 10
+    capped = written(tmp_path / "docs", tmp_path / "b.toml", 600, settings=[*REMOTE, "llm.max_tokens=80000"])
+    assert estimate(capped).tokens <= 80_000
 
 
 def test_what_the_user_sets_wins_and_is_written(tmp_path):
@@ -148,7 +148,8 @@ def documents(**llm):
 
 def test_an_estimate_counts_requests_tokens_and_money():
     found = estimate(documents())
-    assert found.requests == found.asked[0].requests + found.asked[1].requests
+    assert [asked.what for asked in found.asked] == ["queries", "rewrites", "grades"]
+    assert found.requests == sum(asked.requests for asked in found.asked)
     assert found.asked[0].requests == 200
     assert found.cost == 0
     priced = documents(base_url="https://h.example/v1", model="m", price_in=1.0, price_out=2.0, max_cost=1.0)
@@ -203,7 +204,7 @@ def test_a_saved_data_set_is_sized_as_a_whole(tmp_path):
 def test_the_most_requests_are_told_too():
     config = documents(base_url="http://127.0.0.1:8000/v1", model="m")  # what cannot be read is asked for once more
     found = estimate(config)
-    assert found.most_requests == 200 + 2 * 100 > found.requests == 200 + 100
+    assert found.most_requests == 200 + 2 * 100 + 2 * (4 * 100 + 8) > found.requests == 200 + 100 + 2 * 100
     assert "samples: 100 requests (at most 200)" in told_estimate(config)
 
 

@@ -11,6 +11,7 @@ from finegrade.config import VerificationConfig
 from finegrade.records import Negative, Opinion, Sample
 from finegrade.verdicts import (
     ANSWERS,
+    CONTRADICTS,
     FALSE_NEGATIVE,
     NO_GAP,
     NOT_FOR_SIBLING,
@@ -111,6 +112,30 @@ def test_scorers_without_a_view_of_the_sibling_take_no_part_in_its_test():
 def test_levels_out_of_order_are_dealt_out_again():
     verdicts = judged(sample(("a", 1), ("b", 2), ("c", 4)), 0.3, 0.2, 0.1)
     assert told(verdicts) == [("regraded", 4, OUT_OF_ORDER), ("kept", 2, ""), ("regraded", 1, OUT_OF_ORDER)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "left"),
+    [
+        ((0.1, 0.2, 0.3, 0.4), [1, 2, 3, 4]),
+        ((0.1, 0.3, 0.2, 0.4), [1, 3, 4]),  # the harder of the two stays
+        ((0.4, 0.1, 0.2, 0.3), [2, 3, 4]),
+        ((0.2, 0.3, 0.4, 0.1), [1, 2, 3]),  # as many as can
+        ((0.4, 0.3, 0.2, 0.1), [4]),
+        ((0.2, 0.2, 0.2, 0.2), [1, 2, 3, 4]),
+    ],
+)
+def test_of_an_llm_s_levels_those_go_that_contradict_the_scores(scores, left):
+    one = sample(*((text, level, "llm") for level, text in enumerate("abcd", 1)))
+    verdicts = judged(one, *scores)
+    assert [v.level_after for v in verdicts if v.decision == "kept"] == left
+    assert {v.reason for v in verdicts if v.decision == "dropped"} <= {CONTRADICTS}
+    assert {v.decision for v in verdicts} <= {"kept", "dropped"}
+
+
+def test_an_llm_s_text_among_mined_ones_is_regraded_as_they_are():
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 4, "llm")), 0.1, 0.5, 0.3)
+    assert told(verdicts) == [("kept", 1, ""), ("regraded", 4, OUT_OF_ORDER), ("regraded", 2, OUT_OF_ORDER)]
 
 
 def test_what_leaves_takes_no_part_in_the_order():

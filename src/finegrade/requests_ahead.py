@@ -30,7 +30,7 @@ TASKS_REPEATED = 1.5
 
 _CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
 _QUERY_TOKENS, _TASK_TOKENS, _FLAW_TOKENS, _GRADE_TOKENS = 13, 60, 25, 22  # written; with JSON around them
-_DOUBTFUL = 0.2  # of the corpus' negatives, a guess
+_DOUBTFUL, _NEAR = 0.2, 0.5  # of the corpus' negatives, and of those that an LLM wrote for all levels: guesses
 _CHARS_A_WORD = 6
 _LOOKED_AT = 1_000  # pairs
 _DRAWN = 100  # samples, to see how many levels of one the LLM writes
@@ -64,7 +64,7 @@ def asked_of_llm(config: Config) -> tuple[Asked, ...]:
         *([_queries(config)] if config.source.has_documents else []),
         *([_tasks(config)] if config.source.is_tasks else []),
         *(_samples(config) if config.synthesis.llm_samples else []),
-        *([_grades(config)] if config.verification.asks_llm else []),
+        *_grades(config),
     )
     thinking = config.llm.thinking_tokens
     return tuple(replace(one, tokens_out=one.tokens_out + one.requests * thinking) for one in asked)
@@ -119,19 +119,24 @@ def _samples(config: Config) -> list[Asked]:
     return found
 
 
-def _grades(config: Config) -> Asked:
+def _grades(config: Config) -> list[Asked]:
     """What the LLM judges: negatives that it wrote itself, those of the corpus that are in doubt, or all."""
     synthesis, rules = config.synthesis, config.verification
+    if not rules.asks_llm:
+        return []
     written = synthesis.llm_samples * _llm_levels(config).mean
     of_corpus = synthesis.levels * max(0, config.source.max_train - written)
     if LLM_JUDGE in rules.scorers:
         share, most = 1.0, of_corpus
     else:
         share, most = (_DOUBTFUL, of_corpus) if rules.doubt else (0.0, 0.0)
+    if not written + most:
+        return []
     length = _positive_length(config)
     request = grade_request("x" * 60, "x" * length, "x" * length, _ASKED_WITH)
+    of_written = written if config.writing_mode == "sibling" else _NEAR * written
     most_asked = ceil(written + most + JUDGED) * (1 + AGAIN)
-    return _asked("grades", request, 2 * length + 60, ceil(written + share * most), most_asked, _GRADE_TOKENS)
+    return [_asked("grades", request, 2 * length + 60, ceil(of_written + share * most), most_asked, _GRADE_TOKENS)]
 
 
 @dataclass(frozen=True)

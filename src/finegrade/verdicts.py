@@ -5,8 +5,11 @@ In this order, for a negative:
 2. false negative: it does not score ``margin`` below the positive -> promoted where every scorer finds that it answers,
    and it is no text that was written to be wrong; else dropped;
 3. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
-4. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
-5. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
+4. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
+   rise with their levels -> dropped. An LLM grades better than scorers do: to deal its levels out again by score makes
+   twice as many errors, to drop where both disagree a quarter (LOG.md, 2026-11-26);
+5. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
+6. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
    given without a level gets one by its place on the common scale.
 
 A score that is no number drops the negative.
@@ -14,6 +17,7 @@ A score that is no number drops the negative.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise
 from math import isfinite
 from statistics import fmean
 
@@ -28,6 +32,7 @@ NOT_FOR_SIBLING = "does not answer its sibling query better"
 OUT_OF_ORDER = "level out of order"
 THE_POSITIVE = "is the positive"
 REPEATS = "repeats a harder negative"
+CONTRADICTS = "its level contradicts the scores"
 NO_GAP = "hardly easier than the next harder negative"
 WEAK_POSITIVE = "the positive does not answer"
 
@@ -133,6 +138,7 @@ def judge_sample(sample: Sample, views: Sequence[View], rules: VerificationConfi
             found.leaves[i] = reason
         else:
             taken.append(sample.negatives[i].text)
+    _drop_contradictions(sample, views, found)
     _thin_out(sample, views, rules.min_gap, found)
     _deal_levels(sample, views, levels, found)
     return [_verdict(sample, i, view, found) for i, view in enumerate(views)]
@@ -155,6 +161,17 @@ def _answers(negative: Negative, view: View) -> bool:
     if negative.source == "llm":
         return False
     return all(one.score >= max(one.positive, TYPICAL_POSITIVE) for one in (*view.heard, *view.deciding))
+
+
+def _drop_contradictions(sample: Sample, views: Sequence[View], found: _Decisions) -> None:
+    """Of several largest sets that are in order the one with the harder levels stays."""
+    written = [i for i in _left(sample, found) if sample.negatives[i].source == "llm"]
+    easiest_first = sorted(written, key=lambda i: sample.negatives[i].level)
+    sets = (chosen for size in range(len(written), 0, -1) for chosen in combinations(easiest_first, size))
+    in_order = [chosen for chosen in sets if all(views[i].distance <= views[j].distance for i, j in pairwise(chosen))]
+    if in_order:
+        best = max(in_order, key=lambda chosen: (len(chosen), sum(sample.negatives[i].level for i in chosen)))
+        found.leaves |= {i: CONTRADICTS for i in written if i not in best}
 
 
 def _thin_out(sample: Sample, views: Sequence[View], gap: float, found: _Decisions) -> None:
