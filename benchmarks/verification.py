@@ -12,8 +12,9 @@ The faults, each beside texts of its kind that are right:
 - duplicates: the positive, or a harder negative, with other signs and case, beside near misses.
 
 For false negatives a scorer's margin is chosen on every second case (the smallest that catches 85 % of those of the
-file there); otherwise it is the default, what holds where finegrade.toml says nothing. Everything is reported on the
-other cases, with 95 % bootstrap intervals over the cases.
+file there), that of the LLM alone so that it keeps 65 % of the near misses there; otherwise it is the default, what
+holds where finegrade.toml says nothing. Everything is reported on the other cases, with 95 % bootstrap intervals over
+the cases.
 """
 
 import argparse
@@ -36,8 +37,8 @@ from finegrade.text import content_words, words
 from finegrade.verifier import Judged, Verifier
 
 FILE = Path(__file__).parent / "data" / "verification.txt"
-WANTED, RESAMPLES, LEVELS = 0.85, 2_000, 4
-MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 1.0)
+WANTED, KEPT, RESAMPLES, LEVELS = 0.85, 0.65, 2_000, 4
+MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, *(i / 20 for i in range(2, 20)), 1.0)
 JUDGES: dict[str, dict[str, object]] = {
     **{
         name: {"scorer": name, "committee": (), "second_opinion": ()}
@@ -49,9 +50,6 @@ JUDGES: dict[str, dict[str, object]] = {
     "default": {},
 }
 """What finegrade.toml would say. "llm": the LLM alone decides on texts that an LLM wrote, wherever they score."""
-
-AS_THEY_ARE = ("llm", "default")
-"""Nothing is chosen for them: a text is false to an LLM that is likelier the same answer than a different one."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +265,15 @@ def margin_for(bench: Bench, name: str, cases: Sequence[Case]) -> float:
     return MARGINS[-1]
 
 
+def judge_margin_for(bench: Bench, cases: Sequence[Case]) -> float:
+    """The largest margin of the LLM that keeps so many of the near misses as are wanted."""
+    near_misses = [case for case in cases if not case.is_fault]
+    for margin in reversed(MARGINS):
+        if np.mean([not hit for _, hit in hits(bench, "llm", near_misses, is_gone, judge_margin=margin)]) >= KEPT:
+            return margin
+    return MARGINS[0]
+
+
 def half(cases: Sequence[Case], which: int) -> list[Case]:
     """0: what is chosen on; 1: what is reported."""
     return [case for case in cases if case.place % 2 == which]
@@ -305,8 +312,11 @@ def main() -> None:
     print("| judge | margin | fault | detected | false alarms | kept | by kind |\n|---|---|---|---|---|---|---|")
     for name in arguments.judges:
         rules: dict[str, object] = {}
-        if name not in AS_THEY_ARE:
-            rules["margin"] = margin_for(bench, name, half(classes["false negatives"][0], 0))
+        to_choose_on = half(classes["false negatives"][0], 0)
+        if name == "llm":
+            rules["judge_margin"] = judge_margin_for(bench, to_choose_on)
+        elif name != "default":
+            rules["margin"] = margin_for(bench, name, to_choose_on)
         for title, (cases, found) in classes.items():
             if name == "llm" and found is not is_gone:
                 continue  # it is asked about what an LLM wrote, and about nothing else here

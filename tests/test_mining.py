@@ -283,5 +283,5 @@ def test_an_index_is_made_with_the_model_that_is_named_and_its_vectors_are_kept(
 def test_what_is_no_bi_encoder_is_told(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("finegrade.mining_index.MAX_LENGTH", 64)
     folder = classifier(tmp_path / "one", tiny_encoder, 1)
-    with pytest.raises(InputError, match=r"synthesis.miner_model .*got another model; wanted a bi-encoder"):
+    with pytest.raises(InputError, match=r"synthesis.miner_model .*got a cross-encoder; wanted a bi-encoder"):
         index_of("dense", str(folder), tmp_path)
