@@ -191,7 +191,7 @@ def test_invented_texts_of_the_fake_server_pass_the_gates():
     ("mode", "rules", "expected"),
     [
         ("sibling", {}, NUMBER),
-        ("one-call", {}, 2 * NUMBER),  # half of those of four levels are near enough
+        ("one-call", {}, 3 * NUMBER),  # three quarters of those of four levels are near enough
         ("one-call", {"second_opinion": []}, None),
         ("sibling", {"scorer": "llm", "second_opinion": []}, 4 * 1000),
         ("sibling", {"doubt": 0.1}, NUMBER + 0.2 * (4 * (1000 - NUMBER))),

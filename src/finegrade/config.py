@@ -226,12 +226,12 @@ class VerificationConfig(Section):
     """Scorers that are asked, and decide, where the first ones are in doubt. Empty: the first ones decide all."""
     doubt: float = Field(0.0, ge=0)
     """The first ones are in doubt about a corpus text that is false to them, or not so far below that. 0: never."""
-    doubt_written: float = Field(0.5, ge=0)
+    doubt_written: float = Field(1.0, ge=0)
     """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
     margin: float = Field(0.05, ge=0)
     """A negative is false unless it scores at least this much below the positive,"""
-    judge_margin: float = Field(0.33, ge=0, le=1)
-    """and of the LLM's grades: what is likelier the same answer than a different one is false,"""
+    judge_margin: float = Field(0.65, ge=0, le=1)
+    """and of the LLM's grades: about what is as likely the same answer as a different one is false,"""
     relative_margin: float = Field(0.0, ge=0, lt=1)
     """and at most (1 - relative_margin) times what the positive scores."""
     min_gap: float = Field(0.0, ge=0)

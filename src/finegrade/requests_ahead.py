@@ -30,7 +30,7 @@ TASKS_REPEATED = 1.5
 
 _CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
 _QUERY_TOKENS, _TASK_TOKENS, _FLAW_TOKENS, _GRADE_TOKENS = 13, 60, 25, 22  # written; with JSON around them
-_DOUBTFUL, _NEAR = 0.2, 0.5  # of the corpus' negatives, and of those that an LLM wrote for all levels: guesses
+_DOUBTFUL, _NEAR = 0.2, 0.75  # of the corpus' negatives, and of those that an LLM wrote for all levels: guesses
 _CHARS_A_WORD = 6
 _LOOKED_AT = 1_000  # pairs
 _DRAWN = 100  # samples, to see how many levels of one the LLM writes
