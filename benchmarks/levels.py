@@ -100,7 +100,7 @@ def main() -> None:
     print(
         "| min_gap | negatives left | violations, verified | at random | verified : at random |\n|---|---|---|---|---|"
     )
-    for gap in (0.0, 0.05, 0.1, 0.2, 0.3):
+    for gap in (0.0, 0.1):
         rules = VerificationConfig(min_gap=gap, weakest_positive=-100)
         left = verified(samples, arguments.verifier, rules)
         own, number = violations(samples, left, scores), sum(map(len, left))

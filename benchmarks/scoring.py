@@ -33,7 +33,7 @@ from finegrade.sources.python_docs import read_python_docs
 from finegrade.text import content_hash
 from finegrade.verifier import Verifier
 
-REPEATS, MAX_LENGTH, THREADS, LEVELS = 5, 192, 2, 4
+REPEATS, MAX_LENGTH, THREADS, LEVELS = 3, 192, 2, 4
 DOUBT = 0.15
 """Chosen on half of other samples (LOG.md)."""
 

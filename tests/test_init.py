@@ -121,8 +121,8 @@ def test_minutes_bind_where_money_does_not_and_a_cap_in_tokens_binds_too(tmp_pat
     write_documents(tmp_path / "docs", 300)
     rich = written(tmp_path / "docs", tmp_path / "a.toml", 10, settings=[*REMOTE, "llm.max_cost=100"])
     assert sum(estimate(rich, chunks=900).minutes.values()) <= 10
-    capped = written(tmp_path / "docs", tmp_path / "b.toml", 600, settings=[*REMOTE, "llm.max_tokens=80000"])
-    assert estimate(capped).tokens <= 80_000
+    capped = written(tmp_path / "docs", tmp_path / "b.toml", 600, settings=[*REMOTE, "llm.max_tokens=200000"])
+    assert estimate(capped).tokens <= 200_000
 
 
 def test_what_the_user_sets_wins_and_is_written(tmp_path):
