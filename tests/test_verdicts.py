@@ -239,6 +239,22 @@ def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
     assert first.then([opinion(nan, scorer="broken")]) == first
 
 
+def test_an_llm_s_grade_decides_and_says_nothing_of_the_order():
+    texts = sample(*((text, level, "llm") for level, text in enumerate("abc", 1)))
+    graded = [
+        View((opinion(g, scorer="llm"),), heard=view(s).deciding) for g, s in ((0.3, 0.1), (0.1, 0.5), (0.9, 0.3))
+    ]
+    verdicts = judged(texts, *graded, judge_margin=0.5)
+    assert told(verdicts) == [("kept", 1, ""), ("kept", 2, ""), ("dropped", None, FALSE_NEGATIVE)]
+    assert [(v.score, v.positive_score) for v in verdicts] == [(0.1, 1.0), (0.5, 1.0), (0.3, 1.0)]
+    assert [len(v.opinions) for v in verdicts] == [2, 2, 2]
+
+
+def test_where_only_an_llm_was_asked_its_grades_are_all_there_is():
+    verdicts = judged(sample(("a", 1), ("b", 2)), *(View((opinion(g, scorer="llm"),)) for g in (0.3, 0.2)))
+    assert [v.level_after for v in verdicts] == [2, 1]
+
+
 @pytest.mark.parametrize(("score", "weak"), [(-0.1, True), (0.0, False), (1.0, False), (nan, True)])
 def test_a_positive_no_nearer_than_a_random_text_is_weak(score, weak):
     assert is_weak(score, rules(weakest_positive=0.0)) == weak

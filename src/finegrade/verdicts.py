@@ -54,12 +54,19 @@ class View:
     @property
     def positive(self) -> float:
         """Score of (query, positive)."""
-        return fmean(one.positive for one in self.deciding)
+        return fmean(one.positive for one in self._similar)
 
     @property
     def score(self) -> float:
         """Score of (query, negative)."""
-        return fmean(one.score for one in self.deciding)
+        return fmean(one.score for one in self._similar)
+
+    @property
+    def _similar(self) -> tuple[Opinion, ...]:
+        """What the negatives of a sample are compared by: an LLM says whether a text answers, not how near it is."""
+        asked_last_first = (self.deciding, self.heard)
+        scorers = (tuple(one for one in some if one.scorer != LLM_JUDGE) for some in asked_last_first)
+        return next((some for some in scorers if some), self.deciding)
 
     @property
     def distance(self) -> float:
