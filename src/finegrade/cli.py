@@ -244,7 +244,7 @@ def _verify_given(given: Path, output: Path | None, config: Path, run: Path, set
 
     checked = load_config(config, settings) if config.exists() or config != DEFAULT_CONFIG else plain_config(settings)
     folder = RunFolder(run if run != DEFAULT_RUN else default_run(given))
-    if checked.verification.asks_llm:
+    if checked.verification.asks_llm_of_corpus:
         _need_consent(checked, folder, yes)
     verify_given(given, output or default_output(given), checked, folder)
 

@@ -270,6 +270,11 @@ class VerificationConfig(Section):
         return LLM_JUDGE in (*self.scorers, *self.second_opinion)
 
     @property
+    def asks_llm_of_corpus(self) -> bool:
+        """Whether the LLM is asked about texts, too, that no LLM wrote."""
+        return LLM_JUDGE in self.scorers or (LLM_JUDGE in self.second_opinion and self.doubt > 0)
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The scorers that are models to be loaded."""
         named = dict.fromkeys((*self.scorers, *self.second_opinion))

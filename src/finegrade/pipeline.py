@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from finegrade.config import LLM_JUDGE, Config
+from finegrade.config import Config
 from finegrade.config_file import load_config
 from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder
@@ -148,8 +148,7 @@ def fetch_models(config: Config) -> None:
     rules = config.verification
     miners = {config.synthesis.miner_model} if config.synthesis.miner != "bm25" else set()
     llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
-    llm_judges = LLM_JUDGE in rules.scorers or (rules.asks_llm and rules.doubt > 0)
-    own_llm = [config.llm.model] if (llm_writes or llm_judges) and not config.llm.base_url else []
+    own_llm = [config.llm.model] if (llm_writes or rules.asks_llm_of_corpus) and not config.llm.base_url else []
     for name in (*own_llm, *rules.models, *sorted(miners), config.training.backbone):
         model_path(name)
     for name in rules.models:

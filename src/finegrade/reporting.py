@@ -7,6 +7,7 @@ import json
 import platform
 import random
 from collections import defaultdict
+from collections.abc import Collection
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -74,7 +75,7 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
         "source_counts": _source_counts(config, run),
         "seeds": run.record("seeds")["details"],
         "stages": _stages(config, run),
-        "samples": _samples(run, config.seed),
+        "samples": _samples(run, found.written, config.seed),
         "set_aside": _set_aside(run),
         "level_name": lambda level: level_name(int(level), config.synthesis.levels),
         "snippet": load_snippet(run.path(MODEL)),
@@ -122,9 +123,8 @@ def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _samples(run: RunFolder, seed: int) -> list[dict[str, Any]]:
+def _samples(run: RunFolder, written: Collection[str], seed: int) -> list[dict[str, Any]]:
     """Samples to read, drawn at random: those with a text that an LLM wrote first."""
-    written = {v.sample for v in iterate_rows(run.path(VERDICTS), Verdict) if v.source == "llm"}
     dice = random.Random(seed)
     places: dict[str, tuple[bool, float]] = {}
     for sample in iterate_rows(run.path(VERIFIED), Sample):

@@ -125,11 +125,8 @@ def _grades(config: Config) -> list[Asked]:
     if not rules.asks_llm:
         return []
     written = synthesis.llm_samples * _llm_levels(config).mean
-    of_corpus = synthesis.levels * max(0, config.source.max_train - written)
-    if LLM_JUDGE in rules.scorers:
-        share, most = 1.0, of_corpus
-    else:
-        share, most = (_DOUBTFUL, of_corpus) if rules.doubt else (0.0, 0.0)
+    most = synthesis.levels * max(0, config.source.max_train - written) if rules.asks_llm_of_corpus else 0.0
+    share = 1.0 if LLM_JUDGE in rules.scorers else _DOUBTFUL
     if not written + most:
         return []
     length = _positive_length(config)

@@ -4,12 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from finegrade.benchmark_texts import benchmark_texts
 from finegrade.calibration import draw
-from finegrade.config import Config
+from finegrade.config import Config, user_path
 from finegrade.console import progress, say
 from finegrade.decontamination import Benchmarks
 from finegrade.durable import path_identity
@@ -43,7 +42,7 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
         "verification": rules.model_dump(mode="json"),
         "scorers": [model_identity(name) for name in rules.models],
         "judge": reply_settings(config.llm) if rules.asks_llm else {},
-        "benchmarks": [path_identity(Path(name)) if Path(name).exists() else name for name in rules.benchmarks],
+        "benchmarks": [_benchmark_identity(name) for name in rules.benchmarks],
         "levels": config.synthesis.levels,
         "seed": config.seed,
     }
@@ -79,6 +78,11 @@ def _write_parts(run: RunFolder, parts: VerifiedParts, verifier: Verifier) -> in
 
 def _benchmarks(names: Sequence[str]) -> Benchmarks | None:
     return Benchmarks(chain.from_iterable(map(benchmark_texts, names))) if names else None
+
+
+def _benchmark_identity(name: str) -> str:
+    path = user_path(name)
+    return path_identity(path) if path.exists() else name
 
 
 def _finish(stage: Stage, parts: VerifiedParts, number: int, panel: Panel) -> None:

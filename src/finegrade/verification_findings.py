@@ -52,6 +52,7 @@ class Found:
         order_before, order_after: Order violations, as the scorers see it.
         false: Counts by source and level.
         disputed: The verdicts that the scorers agree least about.
+        written: Ids of the samples with a text that an LLM wrote.
     """
 
     before: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -60,6 +61,7 @@ class Found:
     order_after: Violations = field(default_factory=Violations)
     false: list[FalseNegatives] = field(default_factory=list)
     disputed: list[Verdict] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
 
 
 def find(verdicts: Iterable[Verdict]) -> Found:
@@ -76,6 +78,8 @@ def find(verdicts: Iterable[Verdict]) -> Found:
         rows = list(of_sample)
         found.order_before.add((row.level_before, row.score) for row in rows if row.level_before is not None)
         found.order_after.add((row.level_after, row.score) for row in rows if row.level_after is not None)
+        if any(row.source == "llm" for row in rows):
+            found.written.add(rows[0].sample)
         for row in rows:
             key = (row.source, row.level_before or 0)
             negatives[key] += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from finegrade.committee import Asked, Committee, Scored
 from finegrade.config import VerificationConfig
 from finegrade.decontamination import Benchmarks, Leak
-from finegrade.records import IN_BENCHMARK, LeftOut, Sample, Verdict
+from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.verdicts import WEAK_POSITIVE, View, apply_verdicts, is_in_doubt, is_weak, judge_sample
 
 
@@ -56,9 +56,9 @@ class Verifier:
         """
         judged = Judged()
         clean = self._without_leaks(samples, judged)
-        scored = self._first.score(clean, (asked for sample in clean for asked in _asked(sample)), advance)
+        scored = self._first.score(clean, (_ask(sample, one) for sample in clean for one in sample.negatives), advance)
         strong = self._without_weak(clean, scored, judged)
-        views = [[View(scored.opinions(one)) for one in _asked(sample)] for sample in strong]
+        views = [[View(scored.opinions(_ask(sample, one))) for one in sample.negatives] for sample in strong]
         self._ask_again(strong, views)
         for sample, own in zip(strong, views, strict=True):
             verdicts = judge_sample(sample, own, self._rules, self._levels)
@@ -99,14 +99,14 @@ class Verifier:
         if not (doubtful and self._second):
             return
         rows = [samples[row] for row in dict.fromkeys(row for row, _ in doubtful)]
-        asked = [_asked(samples[row])[place] for row, place in doubtful]
+        asked = [_ask(samples[row], samples[row].negatives[place]) for row, place in doubtful]
         scored = self._second().score(rows, asked, lambda share: None)
         for (row, place), one in zip(doubtful, asked, strict=True):
             views[row][place] = views[row][place].then(scored.opinions(one))
 
 
-def _asked(sample: Sample) -> list[Asked]:
-    return [Asked(sample.query, sample.positive, one.text, one.sibling) for one in sample.negatives]
+def _ask(sample: Sample, negative: Negative) -> Asked:
+    return Asked(sample.query, sample.positive, negative.text, negative.sibling)
 
 
 def _told(leak: Leak) -> str:
