@@ -47,7 +47,7 @@ def verified(samples: Sequence[Sample], names: Sequence[str], rules: Verificatio
     """What is left of each sample; nothing of one that is left out."""
     drawn = draw(samples, 0)
     scorers = {name: load_scorer(name, MAX_LENGTH) for name in names}
-    members = [Member(name, scorer, calibrate(drawn, scorer, 0, name)) for name, scorer in scorers.items()]
+    members = [Member(name, scorer, calibrate(scorer, drawn, 0, name)) for name, scorer in scorers.items()]
     judged = Verifier(rules, LEVELS, Committee(members)).judge(samples)
     left = {sample.id: {n.text: n.level for n in sample.negatives} for sample in judged.samples}
     return [left.get(sample.id, {}) for sample in samples]

@@ -89,7 +89,7 @@ def mined_samples(number: int) -> list[Sample]:
 
 def member(name: str, scorer: Scorer, samples: Sequence[Sample]) -> Member:
     """A scorer on its scale, which is found once a run and is not timed here."""
-    return Member(name, scorer, calibrate(draw(samples, 0), scorer, 0, name))
+    return Member(name, scorer, calibrate(scorer, draw(samples, 0), 0, name))
 
 
 def verdicts(samples: Sequence[Sample], first: Member, second: Member | None = None) -> list[Verdict]:

@@ -1,10 +1,13 @@
 """One scale for all scorers: 0 as a random text, 1 as a query's own positive, and the order kept."""
 
+import random
+from math import nan
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from finegrade.calibration import FEWEST, calibrate, calibration_pairs, fit
+from finegrade.calibration import FEWEST, calibrate, calibration_pairs, fit, try_judge
 from finegrade.errors import InputError
 from finegrade.records import Sample
 
@@ -51,7 +54,7 @@ def test_the_order_stays_and_the_scorer_s_own_units_go(pairs, left, right, facto
 
 def test_a_scorer_of_other_units_gives_the_same_scale():
     made = samples(60)
-    plain, other = calibrate(made, Answers(), 0), calibrate(made, Answers(scale=0.01, offset=0.5), 0)
+    plain, other = calibrate(Answers(), made, 0), calibrate(Answers(scale=0.01, offset=0.5), made, 0)
     assert other.of(0.01 * 7 + 0.5) == pytest.approx(plain.of(7))
     assert plain.told_apart == 1
 
@@ -73,10 +76,80 @@ def test_where_there_is_one_group_only_another_positive_is_taken():
 @pytest.mark.parametrize("number", [0, FEWEST - 1])
 def test_too_few_samples_are_told(number):
     with pytest.raises(InputError, match=f"got {number} samples; wanted at least {FEWEST}"):
-        calibrate(samples(number), Answers(), 0)
+        calibrate(Answers(), samples(number), 0)
 
 
 @pytest.mark.parametrize("scale", [-1.0, 0.0])
 def test_a_scorer_that_tells_nothing_apart_is_refused(scale):
-    with pytest.raises(InputError, match="wanted a scorer that tells them apart"):
-        calibrate(samples(60), Answers(scale=scale), 0)
+    with pytest.raises(InputError, match="wanted a scorer that tells them apart, in 60% at least"):
+        calibrate(Answers(scale=scale), samples(60), 0)
+
+
+def test_noise_is_refused():
+    dice = random.Random(0)
+    noise = [[dice.gauss(0, 1) for _ in range(300)] for _ in range(2)]
+    with pytest.raises(InputError, match="of the pairs in order"):
+        fit(*noise)
+
+
+@given(st.permutations([*range(10), nan, nan]))
+def test_scores_that_are_no_numbers_count_for_nothing(randoms):
+    scale = fit([100.0] * len(randoms), randoms)
+    assert (scale.zero, scale.one, scale.told_apart) == (4.5, 100.0, 1.0)
+
+
+def test_too_few_numbers_are_told():
+    with pytest.raises(InputError, match="got 7 of 12 pairs with a number"):
+        fit([1.0] * 12, [0.0] * 7 + [nan] * 5)
+
+
+class Grades:
+    """A judge: 3 for a text that it knows, whatever its letters, a grade for others."""
+
+    best = 3.0
+
+    def __init__(self, same=3.0, other=0.0):
+        self.same, self.other, self.asked = same, other, []
+
+    def know(self, answers):
+        self.answers = answers
+
+    def scores(self, pairs):
+        self.asked += pairs
+        known = {query: {text.lower() for text in texts} for query, texts in self.answers.items()}
+        return iter([self.same if text.lower() in known[query] else self.other for query, text in pairs])
+
+    def reason(self, pair):
+        return ""
+
+
+def spoken(number, a_query=1):
+    return [
+        Sample(id=str(i), query=f"q{i // a_query}", positive=f"P{i}", negatives=(), group=str(i // a_query))
+        for i in range(number)
+    ]
+
+
+def test_a_judge_has_a_scale_of_its_own_and_is_tried_on_other_letters_and_random_texts():
+    judge = Grades(other=1.0)
+    scale = try_judge(judge, spoken(60), 0, "llm")
+    assert (scale.zero, scale.one, scale.told_apart) == (0.0, 3.0, 1.0)
+    assert len(judge.asked) == 16
+    assert not any(text in judge.answers[query] for query, text in judge.asked)
+    assert [query for query, _ in judge.asked] != [f"q{i}" for i in range(8)] * 2
+
+
+def test_queries_with_many_positives_are_tried_once_and_against_others_texts():
+    judge = Grades()
+    assert try_judge(judge, spoken(80, a_query=10), 0, "llm").told_apart == 1.0
+    assert len({query for query, _ in judge.asked}) == 8
+    assert {len(texts) for texts in judge.answers.values()} == {10}
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [(Grades(same=0.0), "tells them apart"), (Grades(same=nan), "0 replies of 8 that can be read")],
+)
+def test_a_judge_that_tells_nothing_apart_or_says_nothing_is_refused(judge, message):
+    with pytest.raises(InputError, match=message):
+        try_judge(judge, spoken(60), 0, "llm")

@@ -56,10 +56,12 @@ RANKS: dict[str, int] = {
             "sources.chunking evaluation.intervals",
             "anchors requests_ahead committee query_gates faults sources.pieces sources.looking evaluation.own "
             "evaluation.row_scores",
-            "sample_gates panel",
-            "writing ray_keeper estimating verdicts",
-            "drafting assembling repeats verifier verification_findings",
-            "ray_engine verified_parts",
+            "sample_gates panel views",
+            "writing ray_keeper estimating near_copies",
+            "drafting assembling repeats verdicts",
+            "ray_engine agreement verification_findings",
+            "verifier",
+            "verified_parts",
             # the stages: never one another
             "shading fitting data_export tasking importing querying seeding synthesis verification training "
             "evaluation.stage reporting",

@@ -13,12 +13,13 @@ from finegrade.verdicts import (
     ANSWERS,
     CONTRADICTS,
     FALSE_NEGATIVE,
+    NEARLY_ANSWERS,
     NO_GAP,
+    NO_SCORE,
     NOT_FOR_SIBLING,
     OUT_OF_ORDER,
     REPEATS,
     THE_POSITIVE,
-    View,
     apply_verdicts,
     excess,
     is_in_doubt,
@@ -26,6 +27,7 @@ from finegrade.verdicts import (
     judge_sample,
     level_of,
 )
+from finegrade.views import View
 
 LEVELS = 4
 WORDS = {"a": "apples ripen early", "b": "buses run late", "c": "cups break", "d": "doors creak at night"}
@@ -64,9 +66,7 @@ def test_clear_negatives_in_order_are_kept():
     assert (verdicts[1].positive_score, verdicts[1].score, verdicts[1].level_before) == (1.0, 0.2, 2)
 
 
-@pytest.mark.parametrize(
-    ("score", "false"), [(1.0, True), (0.91, True), (0.9, False), (0.89, False), (2.0, True), (nan, True)]
-)
+@pytest.mark.parametrize(("score", "false"), [(1.0, True), (0.91, True), (0.9, False), (0.89, False), (2.0, True)])
 def test_a_negative_must_score_the_margin_below_the_positive(score, false):
     (verdict,) = judged(sample(("a", 1)), score, promote=False)
     assert told([verdict]) == [("dropped", None, FALSE_NEGATIVE) if false else ("kept", 1, "")]
@@ -101,6 +101,12 @@ def test_a_rewrite_must_answer_its_sibling_better_than_the_query(sibling, left):
     assert verdict.sibling_score == sibling
 
 
+def test_the_sibling_test_holds_where_a_judge_decides_who_has_no_view_of_it():
+    asked_again = View((opinion(0.3, scorer="llm"),), heard=(opinion(0.8, sibling=0.1),))
+    (verdict,) = judged(sample(("a", 4, "llm")), asked_again)
+    assert (verdict.reason, verdict.sibling_score) == (NOT_FOR_SIBLING, 0.1)
+
+
 def test_false_negatives_come_before_the_sibling_test():
     assert judged(sample(("a", 4)), view(0.99, sibling=0.1))[0].reason == FALSE_NEGATIVE
 
@@ -119,10 +125,12 @@ def test_levels_out_of_order_are_dealt_out_again():
     ("scores", "left"),
     [
         ((0.1, 0.2, 0.3, 0.4), [1, 2, 3, 4]),
-        ((0.1, 0.3, 0.2, 0.4), [1, 3, 4]),  # the harder of the two stays
+        ((0.1, 0.3, 0.2, 0.4), [1, 2, 4]),  # both rise as far
+        ((0.3, 0.1, 0.4, 0.2), [2, 3]),  # rises the most
+        ((0.1, 0.2, 0.4, 0.3), [1, 2, 3]),
         ((0.4, 0.1, 0.2, 0.3), [2, 3, 4]),
         ((0.2, 0.3, 0.4, 0.1), [1, 2, 3]),  # as many as can
-        ((0.4, 0.3, 0.2, 0.1), [4]),
+        ((0.4, 0.3, 0.2, 0.1), [1]),
         ((0.2, 0.2, 0.2, 0.2), [1, 2, 3, 4]),
     ],
 )
@@ -160,6 +168,29 @@ def test_a_copy_of_the_positive_and_a_repeated_negative_go():
     ]  # fmt: skip
 
 
+def test_a_text_without_a_number_goes_and_changes_nothing_for_the_others():
+    one = sample((WORDS["a"], 1), (WORDS["b"], 2), (WORDS["c"], 3), (WORDS["d"], 4))
+    for order in ((0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)):
+        views = {0: view(0.1), 1: view(nan), 2: view(nan).then([opinion(0.5, scorer="llm")]), 3: view(0.3)}
+        mixed = one.model_copy(update={"negatives": tuple(one.negatives[i] for i in order)})
+        verdicts = judged(mixed, *(views[i] for i in order))
+        decided = {v.text: (v.decision, v.level_after, v.reason) for v in verdicts}
+        assert decided == {
+            WORDS["a"]: ("kept", 1, ""), WORDS["b"]: ("dropped", None, NO_SCORE),
+            WORDS["c"]: ("dropped", None, NO_SCORE), WORDS["d"]: ("kept", 4, ""),
+        }  # fmt: skip
+
+
+def test_levels_are_compared_by_those_who_were_asked_about_all():
+    cheap = [opinion(0.1, scorer="cheap"), opinion(0.2, scorer="cheap"), opinion(0.3, scorer="cheap")]
+    asked_again = View((cheap[0],)).then([opinion(0.8, positive=1.2, scorer="dear")])
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), asked_again, View((cheap[1],)), View((cheap[2],)))
+    assert told(verdicts) == [("kept", 1, ""), ("kept", 2, ""), ("kept", 3, "")]
+    assert [(v.score, v.positive_score) for v in verdicts] == [(0.1, 1), (0.2, 1), (0.3, 1)]
+    all_again = [View((one,)).then([opinion(1 - 2 * one.score, scorer="dear")]) for one in cheap]
+    assert [v.level_after for v in judged(sample(("a", 1), ("b", 2), ("c", 3)), *all_again)] == [3, 2, 1]
+
+
 class TestPromotion:
     """A text of the corpus that answers is a positive."""
 
@@ -184,6 +215,20 @@ class TestPromotion:
     def test_those_who_were_asked_first_must_agree(self):
         asked_again = view(0.95).then([opinion(1.0, scorer="second")])
         assert judged(sample(("a", 2)), asked_again)[0].decision == "dropped"
+
+    @pytest.mark.parametrize(("grade", "decision"), [(3.0, "promoted"), (2.9, "promoted"), (2.4, "dropped")])
+    def test_an_llm_finds_so_if_it_says_so_mostly(self, grade, decision):
+        asked_again = view(1.05).then([opinion(grade / 3, scorer="llm")])
+        assert judged(sample(("a", 2)), asked_again)[0].decision == decision
+
+    def test_what_is_nearly_a_text_that_is_promoted_is_neither_a_negative_nor_promoted_again(self):
+        long = "apples ripen early where the summer is long and the nights are warm, and late elsewhere"
+        one = sample((long, 3), (long + "!", 1), (long.upper(), 2), (long + ".", 4, "llm"))
+        verdicts = judged(one, 1.2, 0.8, 1.3, 0.8)
+        assert told(verdicts) == [
+            ("promoted", None, ANSWERS), ("dropped", None, NEARLY_ANSWERS), ("dropped", None, NEARLY_ANSWERS),
+            ("kept", 4, ""),
+        ]  # fmt: skip
 
     def test_it_can_be_switched_off(self):
         assert judged(sample(("a", 2)), 1.5, promote=False)[0].decision == "dropped"
@@ -222,7 +267,8 @@ class TestGivenTexts:
 )
 def test_doubt_is_nearness_to_the_border(score, source, doubt):
     negative = Negative(text="a", level=1, source=source)
-    assert is_in_doubt(negative, view(score), rules(doubt=0.2, doubt_written=0.5)) == doubt
+    allowed = rules(doubt=0.2, second_opinion=["other"], doubt_written=0.5)
+    assert is_in_doubt(negative, view(score), allowed) == doubt
 
 
 def test_by_default_texts_of_the_corpus_are_never_in_doubt():
@@ -234,9 +280,10 @@ def test_by_default_texts_of_the_corpus_are_never_in_doubt():
 def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
     first = view(0.97)
     second = first.then([opinion(0.1, scorer="judge"), opinion(nan, scorer="broken")])
-    assert (second.score, [one.scorer for one in second.deciding]) == (0.1, ["judge"])
+    assert [one.scorer for one in second.deciding] == ["judge"]
     assert [one.scorer for one in second.heard] == ["scorer 0", "broken"]
-    assert first.then([opinion(nan, scorer="broken")]) == first
+    unread = first.then([opinion(nan, scorer="llm")])
+    assert (unread.deciding, [one.scorer for one in unread.heard]) == (first.deciding, ["llm"])
 
 
 def test_an_llm_s_grade_decides_and_says_nothing_of_the_order():

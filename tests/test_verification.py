@@ -88,7 +88,7 @@ def test_stage_writes_samples_verdicts_and_counts(tmp_path, scorers, capsys):
     details = run.record("verify")["details"]
     assert details["decisions"] == {"kept": 24, "regraded": 2, "dropped": 1}
     assert details["by_source"] == {"mined": {"kept": 24, "regraded": 2, "dropped": 1}}
-    assert details["scorers"]["reranker-en"] == {"zero": 0.0, "one": 10.0, "told_apart": 1.0}
+    assert details["scorers"]["reranker-en"] == {"zero": 0.0, "one": 10.0, "told_apart": 1.0, "tried": 13}
     told = capsys.readouterr().err
     assert "reranker-en tells positives from random texts in 100% of 13 queries" in told
     assert "of 27 negatives 24 kept, 2 regraded, 1 dropped" in told
@@ -144,6 +144,29 @@ def test_what_a_benchmark_holds_leaves_with_the_evidence(tmp_path, scorers):
     assert read_rows(run.path(VERIFIED), Sample) == PLAIN
 
 
+def test_a_text_of_a_benchmark_is_not_promoted(tmp_path, scorers):
+    tested = "better 1 text of the benchmark that nobody is to train on in any way at all"
+    one = sample(1, ("far", 1))
+    one = one.model_copy(update={"negatives": (*one.negatives, Negative(text=tested, level=2, source="mined"))})
+    (tmp_path / "benchmark.jsonl").write_text(json.dumps({"positive": tested}) + "\n")
+    for benchmarks, decision in (([], "promoted"), ([str(tmp_path / "benchmark.jsonl")], "dropped")):
+        run = make_run(tmp_path / f"run {decision}", one)
+        verify(config(benchmarks=benchmarks), run)
+        (verdict,) = [v for v in verdicts_of(run, 1) if v.text == tested]
+        assert verdict.decision == decision
+        assert (verdict.reason == "in benchmark benchmark.jsonl") == (decision == "dropped")
+        assert any(row.positive == tested for row in read_rows(run.path(VERIFIED), Sample)) == (decision == "promoted")
+
+
+def test_samples_of_a_query_agree_on_what_is_false(tmp_path, scorers):
+    first, second = sample(1, ("better", 1), ("near", 2)), sample(1, ("better", 1), positive="same")
+    run = make_run(tmp_path, first, second.model_copy(update={"id": "2"}))
+    verify(config(), run)
+    samples = [one for one in read_rows(run.path(VERIFIED), Sample) if one.query == "query 1"]
+    assert [one.positive for one in samples] == ["answer 1", "better 1 text", "same 1"]
+    assert [[n.text for n in one.negatives] for one in samples] == [["near 1 text"], ["near 1 text"], []]
+
+
 def test_the_second_are_asked_where_the_first_are_in_doubt(tmp_path, scorers):
     run = make_run(tmp_path, sample(1, ("far", 1), ("same", 3)))
     verify(config(second_opinion=["other"], doubt=0.2), run)
@@ -178,7 +201,7 @@ def test_a_cascade_asks_the_model_about_what_words_leave_open(tmp_path, scorers)
 
 
 def test_nobody_loads_the_second_where_there_is_no_doubt(tmp_path, scorers):
-    verify(config(second_opinion=["other", "llm"]), make_run(tmp_path))
+    verify(config(second_opinion_written=["other", "llm"]), make_run(tmp_path))
     assert list(scorers) == [("reranker-en", 192)]
 
 

@@ -1,20 +1,26 @@
 """Puts every scorer on one scale, so that a threshold means the same for each of them.
 
 0 is what the scorer typically gives a text drawn at random, 1 what it gives a query's own positive, both medians over
-the run's own pairs. The scale is linear: it keeps the scorer's order and the proportions of its differences.
+the run's own pairs. The scale is linear: it keeps the scorer's order and the proportions of its differences. A judge
+has a scale of its own, from "unrelated" to "answers", and is only tried.
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 
+from finegrade.config import JUDGED
 from finegrade.errors import InputError
 from finegrade.records import Sample
-from finegrade.scoring import Scorer
+from finegrade.scoring import Judge, Scorer
 
 LOOKED_AT, FEWEST = 300, 8
 """Samples whose pairs a scorer is calibrated on, at most and at least."""
+TOLD_APART = 0.6
+"""Share of pairs that a scorer must have in the right order: noise has half of them."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +28,37 @@ class Calibration:
     """One scorer's scale.
 
     Attributes:
-        zero: The median score of random texts.
-        one: The median score of positives.
+        zero: The median score of random texts; of a judge, what it gives a text that has nothing to do with the query.
+        one: The median score of positives; of a judge, what it gives a text that answers.
         told_apart: Share of (positive, random text) pairs of one query that the scorer has in the right order.
+        tried: How many pairs these are.
     """
 
     zero: float
     one: float
     told_apart: float
+    tried: int
 
     def of(self, score: float) -> float:
         """A score on the common scale."""
         return (score - self.zero) / (self.one - self.zero)
 
 
-def calibrate(drawn: Sequence[Sample], scorer: Scorer, seed: int, name: str = "scorer") -> Calibration:
+def calibrate(scorer: Scorer, drawn: Sequence[Sample], seed: int, name: str = "scorer") -> Calibration:
     """Scores positives and random texts of samples.
 
     Args:
-        drawn: Samples of the run.
         scorer: To be calibrated.
+        drawn: Samples of the run.
         seed: Of the draw of random texts.
         name: The scorer's, for the error.
 
     Raises:
         InputError: There are too few samples, or the scorer does not tell positives from random texts.
     """
+    if len(drawn) < FEWEST:
+        remedy = "Give it more samples, or verify them together with others."
+        raise _refused(name, f"{len(drawn)} samples", f"at least {FEWEST}", remedy)
     pairs, random_pairs = calibration_pairs(drawn, seed)
     scores = list(scorer.scores([*pairs, *random_pairs]))
     return fit(scores[: len(pairs)], scores[len(pairs) :], name)
@@ -71,20 +82,49 @@ def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[
     return drawn
 
 
+def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Calibration:
+    """Has a judge grade positives in small letters, and random texts.
+
+    Args:
+        judge: To be tried.
+        drawn: Samples of the run; one a query is taken, at most JUDGED.
+        seed: Of the draws.
+        name: The judge's, for the error.
+
+    Raises:
+        InputError: The judge does not tell them apart, or most of its replies cannot be read.
+    """
+    answers: defaultdict[str, list[str]] = defaultdict(list)
+    for sample in drawn:
+        answers[sample.query].append(sample.positive)
+    judge.know(answers)
+    mixed = random.Random(f"{seed}/judge").sample(drawn, len(drawn))
+    some = list({sample.query: sample for sample in mixed}.values())[:JUDGED]
+    others = _others(some, drawn, seed)
+    pairs = [(sample.query, sample.positive.lower()) for sample in some]
+    scores = list(judge.scores([*pairs, *others]))
+    told = _numbers(scores[: len(pairs)], scores[len(pairs) :])
+    if 2 * len(told) < len(some):
+        remedy = "Look at the run folder's LLM log, or name another [llm] model."
+        raise _refused(name, f"{len(told)} replies of {len(some)} that can be read", "at least half of them", remedy)
+    return _checked(Calibration(0.0, judge.best, _share(told), len(told)), name)
+
+
 def calibration_pairs(drawn: Sequence[Sample], seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(query, positive), and for each (query, positive of a sample of another group, where there is one)."""
+    return [(sample.query, sample.positive) for sample in drawn], _others(drawn, drawn, seed)
+
+
+def _others(some: Sequence[Sample], drawn: Sequence[Sample], seed: int) -> list[tuple[str, str]]:
     dice = random.Random(f"{seed}/calibration")
-    others = [_another(sample, drawn, dice) for sample in drawn]
-    return (
-        [(sample.query, sample.positive) for sample in drawn],
-        [(sample.query, other.positive) for sample, other in zip(drawn, others, strict=True)],
-    )
+    return [(sample.query, _another(sample, drawn, dice).positive) for sample in some]
 
 
 def _another(sample: Sample, samples: Sequence[Sample], dice: random.Random, tries: int = 20) -> Sample:
     drawn = [dice.choice(samples) for _ in range(tries)]
-    far = [one for one in drawn if one.group != sample.group]
-    return next(iter(far or [one for one in drawn if one.positive != sample.positive]), drawn[0])
+    others = [one for one in drawn if one.query != sample.query and one.positive != sample.positive]
+    far = [one for one in others if one.group != sample.group]
+    return next(iter(far or others or drawn))
 
 
 def fit(positives: Sequence[float], randoms: Sequence[float], name: str = "scorer") -> Calibration:
@@ -96,23 +136,35 @@ def fit(positives: Sequence[float], randoms: Sequence[float], name: str = "score
         name: The scorer's, for the error.
 
     Raises:
-        InputError: There are too few, or the scorer does not tell one from the other.
+        InputError: There are too few numbers, or the scorer does not tell one from the other.
     """
-    if len(positives) < FEWEST:
-        remedy = "Give it more samples, or verify them together with others."
-        raise InputError(
-            f"calibration of {name}", got=f"{len(positives)} samples", wanted=f"at least {FEWEST}", remedy=remedy
-        )
-    found = Calibration(median(randoms), median(positives), _share(zip(positives, randoms, strict=True)))
-    if not found.one > found.zero:
-        got = f"positives at {found.one:.3g} and random texts at {found.zero:.3g}"
+    told = _numbers(positives, randoms)
+    if len(told) < FEWEST:
+        remedy = "Name another verification.scorer."
+        raise _refused(name, f"{len(told)} of {len(positives)} pairs with a number", f"at least {FEWEST}", remedy)
+    zero, one = (median(side) for side in zip(*((other, positive) for positive, other in told), strict=True))
+    return _checked(Calibration(zero, one, _share(told), len(told)), name)
+
+
+def _checked(found: Calibration, name: str) -> Calibration:
+    if not (found.one > found.zero and found.told_apart >= TOLD_APART):
+        in_order = f"{found.told_apart:.0%} of the pairs in order"
+        got = f"positives at {found.one:.3g} and random texts at {found.zero:.3g}, {in_order}"
         remedy = (
             "Name another verification.scorer: this one does not speak the texts' language, or is no judge of them."
         )
-        raise InputError(f"calibration of {name}", got=got, wanted="a scorer that tells them apart", remedy=remedy)
+        raise _refused(name, got, f"a scorer that tells them apart, in {TOLD_APART:.0%} at least", remedy)
     return found
 
 
-def _share(pairs: Iterable[tuple[float, float]]) -> float:
-    right = [positive > other for positive, other in pairs]
-    return sum(right) / len(right)
+def _refused(name: str, got: str, wanted: str, remedy: str) -> InputError:
+    return InputError(f"calibration of {name}", got=got, wanted=wanted, remedy=remedy)
+
+
+def _numbers(positives: Sequence[float], randoms: Sequence[float]) -> list[tuple[float, float]]:
+    pairs = zip(positives, randoms, strict=True)
+    return [pair for pair in pairs if all(map(isfinite, pair))]
+
+
+def _share(told: Sequence[tuple[float, float]]) -> float:
+    return sum(positive > other for positive, other in told) / len(told)

@@ -52,9 +52,11 @@ class Scored:
     def __init__(self, members: Sequence[Member], raw: Sequence[Mapping[Pair, float]]) -> None:
         self._members, self._raw = members, raw
 
-    def mean(self, pair: Pair) -> float:
-        """The mean of a pair's scores, on the common scale."""
-        return fmean(member.scale.of(raw[pair]) for member, raw in zip(self._members, self._raw, strict=True))
+    def mean(self, pair: Pair) -> float | None:
+        """The mean of a pair's scores, on the common scale; None of judges alone: they take positives as given."""
+        told = zip(self._members, self._raw, strict=True)
+        found = [member.scale.of(raw[pair]) for member, raw in told if not isinstance(member.scorer, Judge)]
+        return fmean(found) if found else None
 
     def opinions(self, asked: Asked) -> tuple[Opinion, ...]:
         """What each member says of a negative."""

@@ -16,7 +16,7 @@ CHUNK_TOKENS = 150
 LLM_JUDGE, LEXICAL = "llm", "bm25"
 """The names that stand for the LLM of [llm], and for BM25, among scorers."""
 JUDGED = 8
-"""Samples that a judge is calibrated on: it takes seconds for each, and its grades mean something by themselves."""
+"""Queries that a judge is tried on: it takes seconds for each."""
 
 _ENOUGH_PARAMETERS = 7  # billions
 _OWN_PARAMETERS = frozenset(
@@ -222,16 +222,18 @@ class VerificationConfig(Section):
     or "llm", the LLM of [llm], which grades from 0 to 3; or "bm25"."""
     committee: tuple[str, ...] = ("bge-small-en",)
     """More scorers: what counts is the mean of all."""
-    second_opinion: tuple[str, ...] = (LLM_JUDGE,)
-    """Scorers that are asked, and decide, where the first ones are in doubt. Empty: the first ones decide all."""
+    second_opinion: tuple[str, ...] = ()
+    """Scorers that are asked, and decide, where the first ones are in doubt about a text that no LLM wrote."""
     doubt: float = Field(0.0, ge=0)
-    """The first ones are in doubt about a corpus text that is false to them, or not so far below that. 0: never."""
-    doubt_written: float = Field(1.0, ge=0)
+    """They are in doubt about such a text if it is false to them, or not so far below that. 0: never."""
+    second_opinion_written: tuple[str, ...] = (LLM_JUDGE,)
     """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
+    doubt_written: float = Field(1.0, ge=0)
+    """Likewise."""
     margin: float = Field(0.05, ge=0)
     """A negative is false unless it scores at least this much below the positive,"""
-    judge_margin: float = Field(0.65, ge=0, le=1)
-    """and of the LLM's grades: about what is as likely the same answer as a different one is false,"""
+    judge_margin: float = Field(1 / 3, ge=0, le=1)
+    """and of the LLM's grades, where 0 is unrelated, 1/3 another answer and 1 the same answer,"""
     relative_margin: float = Field(0.0, ge=0, lt=1)
     """and at most (1 - relative_margin) times what the positive scores."""
     min_gap: float = Field(0.0, ge=0)
@@ -251,7 +253,7 @@ class VerificationConfig(Section):
         """Those who are asked first."""
         return (self.scorer, *self.committee)
 
-    @field_validator("committee", "second_opinion")
+    @field_validator("committee", "second_opinion", "second_opinion_written")
     @classmethod
     def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value) or not all(value):
@@ -262,22 +264,29 @@ class VerificationConfig(Section):
     def _is_another(self) -> "VerificationConfig":
         if self.scorer in self.committee:
             raise ValueError(f'committee: "{self.scorer}" is the scorer already')
+        if self.doubt > 0 and not self.second_opinion:
+            raise ValueError("doubt: there is nobody to be asked, name scorers in second_opinion")
         return self
 
     @property
-    def asks_llm(self) -> bool:
-        """Whether the LLM of [llm] is among the scorers."""
-        return LLM_JUDGE in (*self.scorers, *self.second_opinion)
+    def asks_llm_of_written(self) -> bool:
+        """Whether the LLM of [llm] is asked about texts that an LLM wrote."""
+        return LLM_JUDGE in self.scorers or (LLM_JUDGE in self.second_opinion_written and self.doubt_written > 0)
 
     @property
     def asks_llm_of_corpus(self) -> bool:
-        """Whether the LLM is asked about texts, too, that no LLM wrote."""
+        """Whether it is asked about other texts."""
         return LLM_JUDGE in self.scorers or (LLM_JUDGE in self.second_opinion and self.doubt > 0)
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether it is among the scorers."""
+        return self.asks_llm_of_written or self.asks_llm_of_corpus
 
     @property
     def models(self) -> tuple[str, ...]:
         """The scorers that are models to be loaded."""
-        named = dict.fromkeys((*self.scorers, *self.second_opinion))
+        named = dict.fromkeys((*self.scorers, *self.second_opinion, *self.second_opinion_written))
         return tuple(name for name in named if name not in (LLM_JUDGE, LEXICAL))
 
 

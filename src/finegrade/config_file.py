@@ -13,8 +13,8 @@ from finegrade.errors import InputError
 
 _PATHS = (
     ("source", "path"), ("source", "queries"), ("llm", "model"), ("verification", "scorer"),
-    ("verification", "committee"), ("verification", "second_opinion"), ("verification", "benchmarks"),
-    ("training", "backbone"), ("evaluation", "sts_data"),
+    ("verification", "committee"), ("verification", "second_opinion"), ("verification", "second_opinion_written"),
+    ("verification", "benchmarks"), ("training", "backbone"), ("evaluation", "sts_data"),
 )  # fmt: skip
 
 

@@ -144,4 +144,7 @@ def _begun(token: str) -> int | None:
 
 
 def _turn(query: str, answer: str, text: str) -> str:
-    return f"query: {plain(query)[:MAX_CHARS]}\nA: {plain(answer)[:MAX_CHARS]}\nB: {plain(text)[:MAX_CHARS]}"
+    """One line a text: none can begin a turn of the frame's own."""
+    return "\n".join(
+        f"{name}: {folded(plain(one))[:MAX_CHARS]}" for name, one in (("query", query), ("A", answer), ("B", text))
+    )

@@ -27,7 +27,12 @@ class LlmJudge:
         ledger: The file of requests and replies.
         log: Where the embedded server's own log goes.
         seed: Of the server's sampling.
+
+    Attributes:
+        best: See `Judge`.
     """
+
+    best: float = HIGHEST
 
     def __init__(self, config: LLMConfig, ledger: Path, log: Path, seed: int) -> None:
         self._config, self._ledger, self._log = config, ledger, log

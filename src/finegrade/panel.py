@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from finegrade.calibration import calibrate
+from finegrade.calibration import calibrate, try_judge
 from finegrade.committee import Committee, Member
-from finegrade.config import JUDGED, LEXICAL, LLM_JUDGE, VerificationConfig
+from finegrade.config import LEXICAL, LLM_JUDGE, VerificationConfig
 from finegrade.console import say
 from finegrade.fetching import model_identity
 from finegrade.lexical_scorer import LexicalScorer
@@ -46,10 +45,14 @@ class Panel:
         self._members: dict[str, Member] = {}
         self.first = self._committee(config.scorers)
 
-    @cached_property
-    def second(self) -> Committee:
-        """Is asked where the first is in doubt; loaded when that comes up."""
-        return self._committee(self._config.second_opinion)
+    def second(self, written: bool) -> Committee | None:
+        """Is asked where the first is in doubt; loaded when that comes up. None where nobody is named.
+
+        Args:
+            written: About texts that an LLM wrote, or about others.
+        """
+        names = self._config.second_opinion_written if written else self._config.second_opinion
+        return self._committee(names) if names else None
 
     @property
     def scales(self) -> dict[str, Any]:
@@ -63,12 +66,10 @@ class Panel:
         return Committee([self._members[name] for name in names])
 
     def _member(self, name: str) -> Member:
-        drawn = self._drawn[:JUDGED] if name == LLM_JUDGE else self._drawn
         scorer = self._scorer(name)
-        if isinstance(scorer, Judge):
-            scorer.know({sample.query: (sample.positive,) for sample in drawn})
-        scale = calibrate(drawn, scorer, self._seed, name)
-        say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {len(drawn)} queries")
+        told = self._drawn, self._seed, name
+        scale = try_judge(scorer, *told) if isinstance(scorer, Judge) else calibrate(scorer, *told)
+        say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {scale.tried} queries")
         return Member(name, scorer, scale)
 
     def _scorer(self, name: str) -> Scorer:

@@ -19,7 +19,13 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Judge(Scorer, Protocol):
-    """A scorer that compares a text with one that is known to answer, and has reasons; what it cannot judge is nan."""
+    """A scorer that compares a text with one that is known to answer, and has reasons; what it cannot judge is nan.
+
+    Attributes:
+        best: Its score of a text that answers; 0 is that of one that has nothing to do with the query.
+    """
+
+    best: float
 
     def know(self, answers: Mapping[str, Sequence[str]]) -> None:
         """Says what answers: query -> texts."""

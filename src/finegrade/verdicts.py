@@ -1,94 +1,49 @@
 """The rules of verification: what is decided on a sample's negatives, from what the scorers say of them.
 
 In this order, for a negative:
-1. duplicate: it is the positive, or nearly a harder negative of the sample -> dropped;
-2. false negative: it does not score ``margin`` below the positive -> promoted where every scorer finds that it answers,
-   and it is no text that was written to be wrong; else dropped;
+1. no score: a scorer gave no number -> dropped;
+2. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
+   finds that it answers, and it is no text that was written to be wrong; else dropped; a corpus text that is nearly
+   one that was promoted -> dropped;
 3. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
-4. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
+4. duplicate: it is nearly a harder negative of the sample -> dropped;
+5. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
    rise with their levels -> dropped. An LLM grades better than scorers do: to deal its levels out again by score makes
-   twice as many errors, to drop where both disagree a quarter (LOG.md, 2026-11-26);
-5. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
-6. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
+   twice as many errors (LOG.md, 2026-11-26);
+6. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
+7. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
    given without a level gets one by its place on the common scale.
-
-A score that is no number drops the negative.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
-from math import isfinite
+from math import inf
 from statistics import fmean
 
 from finegrade.config import LLM_JUDGE, VerificationConfig
+from finegrade.near_copies import NearCopies
 from finegrade.records import Negative, Opinion, Sample, Verdict
-from finegrade.sample_gates import are_nearly_the_same
 from finegrade.text import content_hash, normalised
+from finegrade.views import Nearness, View, nearness
 
+NO_SCORE = "no scorer gave a number"
 FALSE_NEGATIVE = "scores too near to the positive"
 ANSWERS = "answers the query"
-NOT_FOR_SIBLING = "does not answer its sibling query better"
-OUT_OF_ORDER = "level out of order"
 THE_POSITIVE = "is the positive"
+NEARLY_ANSWERS = "is nearly a text that answers"
+NOT_FOR_SIBLING = "does not answer its sibling query better"
 REPEATS = "repeats a harder negative"
 CONTRADICTS = "its level contradicts the scores"
 NO_GAP = "hardly easier than the next harder negative"
+OUT_OF_ORDER = "level out of order"
 WEAK_POSITIVE = "the positive does not answer"
 
+FALSE = frozenset((FALSE_NEGATIVE, ANSWERS, THE_POSITIVE, NEARLY_ANSWERS))
+"""Reasons that say of a text that it is no negative of its query."""
+
 TYPICAL_POSITIVE = 1.0  # on the common scale
-
-
-@dataclass(frozen=True)
-class View:
-    """What is known of one negative.
-
-    Args:
-        deciding: The opinions that count.
-        heard: Those that were asked before, and were in doubt.
-    """
-
-    deciding: tuple[Opinion, ...]
-    heard: tuple[Opinion, ...] = ()
-
-    @property
-    def positive(self) -> float:
-        """Score of (query, positive)."""
-        return fmean(one.positive for one in self._similar)
-
-    @property
-    def score(self) -> float:
-        """Score of (query, negative)."""
-        return fmean(one.score for one in self._similar)
-
-    @property
-    def _similar(self) -> tuple[Opinion, ...]:
-        """What the negatives of a sample are compared by: an LLM says whether a text answers, not how near it is."""
-        asked_last_first = (self.deciding, self.heard)
-        scorers = (tuple(one for one in some if one.scorer != LLM_JUDGE) for some in asked_last_first)
-        return next((some for some in scorers if some), self.deciding)
-
-    @property
-    def distance(self) -> float:
-        """How far the negative is above the positive; below: less than 0."""
-        return self.score - self.positive
-
-    @property
-    def sibling(self) -> float | None:
-        """Score of (sibling query, negative); None where nobody was asked."""
-        found = [one.sibling for one in self.deciding if one.sibling is not None]
-        return fmean(found) if found else None
-
-    @property
-    def gain(self) -> float | None:
-        """How much better the negative answers its sibling query than the query; None where nobody was asked."""
-        found = [one.sibling - one.score for one in self.deciding if one.sibling is not None]
-        return fmean(found) if found else None
-
-    def then(self, opinions: Sequence[Opinion]) -> "View":
-        """What is known when others were asked: they decide, as far as their scores are numbers."""
-        numbers = tuple(one for one in opinions if isfinite(one.score))
-        return View(numbers, (*self.deciding, *(one for one in opinions if one not in numbers))) if numbers else self
+_CALLED_THE_SAME = 2.5 / 3  # of an LLM's grades: "the same answer" in three of four cases, else "a different one"
 
 
 @dataclass
@@ -136,69 +91,95 @@ def judge_sample(sample: Sample, views: Sequence[View], rules: VerificationConfi
     Returns:
         One verdict a negative, in their order.
     """
-    found = _Decisions()
-    hardest_first = sorted(range(len(views)), key=lambda i: -sample.negatives[i].level)
-    taken: list[str] = []
+    near = nearness(views)
+    decisions = _Decisions()
+    distances = [one.distance if view.is_known else -inf for one, view in zip(near, views, strict=True)]
+    hardest_first = sorted(range(len(views)), key=lambda i: (-sample.negatives[i].level, -distances[i]))
     for i in hardest_first:
-        reason = _why_it_leaves(sample, sample.negatives[i], views[i], taken, rules)
-        if reason:
-            found.leaves[i] = reason
-        else:
-            taken.append(sample.negatives[i].text)
-    _drop_contradictions(sample, views, found)
-    _thin_out(sample, views, rules.min_gap, found)
-    _deal_levels(sample, views, levels, found)
-    return [_verdict(sample, i, view, found) for i, view in enumerate(views)]
+        if reason := _why_false(sample, sample.negatives[i], views[i], rules):
+            decisions.leaves[i] = reason
+    _drop_copies_of_promoted(sample, hardest_first, decisions)
+    for i in _staying(hardest_first, decisions):
+        gain = views[i].gain
+        if gain is not None and not gain > 0:
+            decisions.leaves[i] = NOT_FOR_SIBLING
+    _drop_repeats(sample, hardest_first, decisions)
+    _drop_contradictions(sample, near, decisions)
+    _thin_out(near, hardest_first, rules.min_gap, decisions)
+    _deal_levels(sample, near, levels, decisions)
+    return [_verdict(sample, i, view, near[i], decisions) for i, view in enumerate(views)]
 
 
-def _why_it_leaves(sample: Sample, negative: Negative, view: View, taken: list[str], rules: VerificationConfig) -> str:
+def _why_false(sample: Sample, negative: Negative, view: View, rules: VerificationConfig) -> str:
     if normalised(negative.text) == normalised(sample.positive):
         return THE_POSITIVE
-    if any(are_nearly_the_same(negative.text, other) for other in taken):
-        return REPEATS
-    if not excess(view, rules) <= 0:
-        return ANSWERS if rules.promote and _answers(negative, view) else FALSE_NEGATIVE
-    if view.gain is not None and not view.gain > 0:
-        return NOT_FOR_SIBLING
-    return ""
+    if not view.is_known:
+        return NO_SCORE
+    if excess(view, rules) <= 0:
+        return ""
+    return ANSWERS if rules.promote and _answers(negative, view) else FALSE_NEGATIVE
 
 
 def _answers(negative: Negative, view: View) -> bool:
     """Whether all agree; no similarity tells a text that an LLM wrote to be wrong from one that is right (LOG.md)."""
-    if negative.source == "llm":
-        return False
-    return all(one.score >= max(one.positive, TYPICAL_POSITIVE) for one in (*view.heard, *view.deciding))
+    return negative.source != "llm" and all(map(_finds_that_it_answers, view.opinions))
 
 
-def _drop_contradictions(sample: Sample, views: Sequence[View], found: _Decisions) -> None:
-    """Of several largest sets that are in order the one with the harder levels stays."""
-    written = [i for i in _left(sample, found) if sample.negatives[i].source == "llm"]
+def _finds_that_it_answers(one: Opinion) -> bool:
+    as_much = _CALLED_THE_SAME if one.scorer == LLM_JUDGE else max(one.positive, TYPICAL_POSITIVE)
+    return one.score >= as_much
+
+
+def _drop_copies_of_promoted(sample: Sample, hardest_first: Sequence[int], decisions: _Decisions) -> None:
+    """Not of what an LLM wrote: there a word turns what is right to what is wrong."""
+    promoted = NearCopies()
+    for i in [i for i in hardest_first if decisions.leaves.get(i) == ANSWERS]:
+        if promoted.has_one_of(sample.negatives[i].text):
+            decisions.leaves[i] = NEARLY_ANSWERS
+        promoted.add(sample.negatives[i].text)
+    for i in _staying(hardest_first, decisions):
+        if sample.negatives[i].source != "llm" and promoted.has_one_of(sample.negatives[i].text):
+            decisions.leaves[i] = NEARLY_ANSWERS
+
+
+def _drop_repeats(sample: Sample, hardest_first: Sequence[int], decisions: _Decisions) -> None:
+    harder = NearCopies()
+    for i in _staying(hardest_first, decisions):
+        if harder.has_one_of(sample.negatives[i].text):
+            decisions.leaves[i] = REPEATS
+        else:
+            harder.add(sample.negatives[i].text)
+
+
+def _drop_contradictions(sample: Sample, near: Sequence[Nearness], decisions: _Decisions) -> None:
+    """Of several largest sets that are in order the one stays whose scores rise the most."""
+    written = [i for i in _staying(range(len(near)), decisions) if sample.negatives[i].source == "llm"]
     easiest_first = sorted(written, key=lambda i: sample.negatives[i].level)
     sets = (chosen for size in range(len(written), 0, -1) for chosen in combinations(easiest_first, size))
-    in_order = [chosen for chosen in sets if all(views[i].distance <= views[j].distance for i, j in pairwise(chosen))]
+    in_order = [chosen for chosen in sets if all(near[i].distance <= near[j].distance for i, j in pairwise(chosen))]
     if in_order:
-        best = max(in_order, key=lambda chosen: (len(chosen), sum(sample.negatives[i].level for i in chosen)))
-        found.leaves |= {i: CONTRADICTS for i in written if i not in best}
+        best = max(in_order, key=lambda chosen: (len(chosen), near[chosen[-1]].distance - near[chosen[0]].distance))
+        decisions.leaves |= {i: CONTRADICTS for i in written if i not in best}
 
 
-def _thin_out(sample: Sample, views: Sequence[View], gap: float, found: _Decisions) -> None:
+def _thin_out(near: Sequence[Nearness], hardest_first: Sequence[int], gap: float, decisions: _Decisions) -> None:
     """The hardest stays."""
     above = None
-    for i in sorted(_left(sample, found), key=lambda i: -views[i].distance):
-        if above is not None and not above - views[i].distance >= gap:
-            found.leaves[i] = NO_GAP
+    for i in sorted(_staying(hardest_first, decisions), key=lambda i: -near[i].distance):
+        if above is not None and not above - near[i].distance >= gap:
+            decisions.leaves[i] = NO_GAP
         else:
-            above = views[i].distance
+            above = near[i].distance
 
 
-def _deal_levels(sample: Sample, views: Sequence[View], levels: int, found: _Decisions) -> None:
-    left = _left(sample, found)
+def _deal_levels(sample: Sample, near: Sequence[Nearness], levels: int, decisions: _Decisions) -> None:
+    left = _staying(range(len(near)), decisions)
     for i in left:
         if sample.negatives[i].source == "given":
-            found.levels[i] = level_of(views[i].score, levels)
-    own = [i for i in left if i not in found.levels]
-    easiest_first = sorted(own, key=lambda i: (views[i].distance, sample.negatives[i].level))
-    found.levels.update(zip(easiest_first, sorted(sample.negatives[i].level for i in own), strict=True))
+            decisions.levels[i] = level_of(near[i].score, levels)
+    own = [i for i in left if i not in decisions.levels]
+    easiest_first = sorted(own, key=lambda i: (near[i].distance, sample.negatives[i].level))
+    decisions.levels.update(zip(easiest_first, sorted(sample.negatives[i].level for i in own), strict=True))
 
 
 def level_of(score: float, levels: int) -> int:
@@ -211,14 +192,14 @@ def level_of(score: float, levels: int) -> int:
     return 1 + min(levels - 1, int(levels * max(0.0, score)))
 
 
-def _left(sample: Sample, found: _Decisions) -> list[int]:
-    return [i for i in range(len(sample.negatives)) if i not in found.leaves]
+def _staying(places: Iterable[int], decisions: _Decisions) -> list[int]:
+    return [i for i in places if i not in decisions.leaves]
 
 
-def _verdict(sample: Sample, place: int, view: View, found: _Decisions) -> Verdict:
-    negative, reason = sample.negatives[place], found.leaves.get(place, "")
+def _verdict(sample: Sample, place: int, view: View, near: Nearness, decisions: _Decisions) -> Verdict:
+    negative, reason = sample.negatives[place], decisions.leaves.get(place, "")
     before = None if negative.source == "given" else negative.level
-    after = found.levels.get(place)
+    after = decisions.levels.get(place)
     moved = not reason and before is not None and before != after
     left = "promoted" if reason == ANSWERS else "dropped"
     return Verdict(
@@ -229,10 +210,10 @@ def _verdict(sample: Sample, place: int, view: View, found: _Decisions) -> Verdi
         level_after=after,
         decision=left if reason else "regraded" if moved else "kept",
         reason=reason or (OUT_OF_ORDER if moved else ""),
-        positive_score=view.positive,
-        score=view.score,
+        positive_score=near.positive,
+        score=near.score,
         sibling_score=view.sibling,
-        opinions=(*view.heard, *view.deciding),
+        opinions=view.opinions,
     )
 
 

@@ -56,8 +56,9 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
             drawn = draw(iterate_rows(run.path(SAMPLES), Sample), config.seed)
             judge = partial(LlmJudge, config.llm, run.path(LEDGER), run.path(LLM_LOG), config.seed)
             panel = Panel(rules, drawn, book, judge, config.seed)
-            second = (lambda: panel.second) if rules.second_opinion else None
-            verifier = Verifier(rules, config.synthesis.levels, panel.first, second, _benchmarks(rules.benchmarks))
+            verifier = Verifier(
+                rules, config.synthesis.levels, panel.first, panel.second, _benchmarks(rules.benchmarks)
+            )
             number = _write_parts(run, parts, verifier)
         _finish(stage, parts, number, panel)
 

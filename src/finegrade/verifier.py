@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from finegrade.agreement import agree, dropped
 from finegrade.committee import Asked, Committee, Scored
 from finegrade.config import VerificationConfig
 from finegrade.decontamination import Benchmarks, Leak
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
-from finegrade.verdicts import WEAK_POSITIVE, View, apply_verdicts, is_in_doubt, is_weak, judge_sample
+from finegrade.verdicts import WEAK_POSITIVE, apply_verdicts, is_in_doubt, is_weak, judge_sample
+from finegrade.views import View
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Verifier:
         rules: Margins and gaps.
         levels: How many there are.
         first: Is asked about all.
-        second: Gives those who are asked, and decide, where the first is in doubt.
+        second: Gives those who are asked, and decide, where the first is in doubt: about what an LLM wrote, or not.
         benchmarks: What is not to be trained on.
     """
 
@@ -41,7 +43,7 @@ class Verifier:
         rules: VerificationConfig,
         levels: int,
         first: Committee,
-        second: Callable[[], Committee] | None = None,
+        second: Callable[[bool], Committee | None] = lambda written: None,
         benchmarks: Benchmarks | None = None,
     ) -> None:
         self._rules, self._levels = rules, levels
@@ -59,9 +61,11 @@ class Verifier:
         scored = self._first.score(clean, (_ask(sample, one) for sample in clean for one in sample.negatives), advance)
         strong = self._without_weak(clean, scored, judged)
         views = [[View(scored.opinions(_ask(sample, one))) for one in sample.negatives] for sample in strong]
-        self._ask_again(strong, views)
-        for sample, own in zip(strong, views, strict=True):
-            verdicts = judge_sample(sample, own, self._rules, self._levels)
+        for written in (True, False):
+            self._ask_again(strong, views, written)
+        rules = zip(strong, views, strict=True)
+        alone = [(sample, judge_sample(sample, own, self._rules, self._levels)) for sample, own in rules]
+        for sample, verdicts in self._without_promoted_leaks(agree(alone)):
             judged.verdicts += verdicts
             judged.samples += apply_verdicts(sample, verdicts)
         return judged
@@ -81,26 +85,43 @@ class Verifier:
         strong = []
         for sample in samples:
             score = scored.mean((sample.query, sample.positive))
-            if is_weak(score, self._rules):
+            if score is not None and is_weak(score, self._rules):
                 evidence = f"it scores {score:.2f}, where a random text scores 0 and a positive 1"
                 judged.left_out.append(_left_out(sample, WEAK_POSITIVE, evidence))
             else:
                 strong.append(sample)
         return strong
 
-    def _ask_again(self, samples: Sequence[Sample], views: list[list[View]]) -> None:
+    def _without_promoted_leaks(self, judged: list[tuple[Sample, list[Verdict]]]) -> list[tuple[Sample, list[Verdict]]]:
+        """A text that a benchmark tests with is no positive, either."""
+        promoted = [
+            (row, place)
+            for row, (_, verdicts) in enumerate(judged)
+            for place, verdict in enumerate(verdicts)
+            if verdict.decision == "promoted"
+        ]
+        if self._benchmarks and promoted:
+            pairs = [(judged[row][0].query, judged[row][1][place].text) for row, place in promoted]
+            for (row, place), leak in zip(promoted, self._benchmarks.leaks(pairs), strict=True):
+                if leak:
+                    verdicts = judged[row][1]
+                    verdicts[place] = dropped(verdicts[place], f"{IN_BENCHMARK} {leak.benchmark}")
+        return judged
+
+    def _ask_again(self, samples: Sequence[Sample], views: list[list[View]], written: bool) -> None:
         """Has the second committee decide where the first is in doubt, as far as it can."""
         doubtful = [
             (row, place)
             for row, sample in enumerate(samples)
             for place, negative in enumerate(sample.negatives)
-            if is_in_doubt(negative, views[row][place], self._rules)
+            if (negative.source == "llm") == written and is_in_doubt(negative, views[row][place], self._rules)
         ]
-        if not (doubtful and self._second):
+        second = self._second(written) if doubtful else None
+        if not second:
             return
         rows = [samples[row] for row in dict.fromkeys(row for row, _ in doubtful)]
         asked = [_ask(samples[row], samples[row].negatives[place]) for row, place in doubtful]
-        scored = self._second().score(rows, asked, lambda share: None)
+        scored = second.score(rows, asked, lambda share: None)
         for (row, place), one in zip(doubtful, asked, strict=True):
             views[row][place] = views[row][place].then(scored.opinions(one))
 

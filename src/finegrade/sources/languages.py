@@ -76,7 +76,10 @@ def check_language(found: Mapping[str, float], config: Config) -> None:
 
 def _models(config: Config) -> list[tuple[str, str]]:
     rules = config.verification
-    others = {"verification.committee": rules.committee, "verification.second_opinion": rules.second_opinion}
+    others = {
+        f"verification.{name}": getattr(rules, name)
+        for name in ("committee", "second_opinion", "second_opinion_written")
+    }
     return [
         ("training.backbone", config.training.backbone),
         ("verification.scorer", rules.scorer),
