@@ -1,26 +1,33 @@
 """Are levels that an LLM wrote in order, as a scorer sees it that took no part, before and after verification?
 
-    python benchmarks/levels.py [--verifier reranker-en ...] [--witness bge-small-en]
+    python benchmarks/levels.py [--llm] [--folder FOLDER]
 
-benchmarks/data/graded.jsonl: samples with four negatives each, written by an LLM (not one that finegrade brings) in one
-call a batch, with finegrade's own definitions of the levels. They are verified by the verifier; then the witness scores
-what is left. An order violation is a pair of one sample's negatives of which the one of the higher level scores lower.
-Beside it the same samples, from which as many negatives were taken at random (the mean of 200 draws). Intervals: 95 %,
-bootstrap over the samples.
+benchmarks/data/graded.jsonl: 220 samples with four negatives each, written by an LLM (not one that finegrade brings) in
+four goes of 55, with finegrade's own definitions of the levels; nobody read them one by one. They are verified, then a
+witness scores what is left. An order violation is a pair of one sample's negatives of which the one of the higher level
+scores lower. Beside it the same samples, from which as many negatives were taken at random: from all, and of each level
+as many as verification took there (means of 200 draws). Intervals: 95 %, bootstrap over the samples.
+
+The rule for levels that contradict the scores was chosen on every second sample, with the same witnesses; the rows
+"other half" are of the others. With --llm the LLM says what is false, as it does by default; without, the scorers do.
 """
 
 import argparse
 import json
 import random
-from collections.abc import Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from finegrade.calibration import calibrate, draw
-from finegrade.committee import Committee, Member
-from finegrade.config import VerificationConfig
+from finegrade.calibration import draw
+from finegrade.config import LLMConfig, VerificationConfig
+from finegrade.llm_judge import LlmJudge
+from finegrade.panel import Panel
 from finegrade.records import Negative, Sample
+from finegrade.score_book import ScoreBook
 from finegrade.scoring import load_scorer
 from finegrade.text import content_hash
 from finegrade.verification_findings import Violations
@@ -28,8 +35,14 @@ from finegrade.verifier import Verifier
 
 FILE = Path(__file__).parent / "data" / "graded.jsonl"
 LEVELS, MAX_LENGTH, DRAWS, RESAMPLES = 4, 192, 200, 2_000
+COMMITTEES = (
+    (("reranker-en",), "bge-small-en"),
+    (("reranker-en", "bge-small-en"), "all-minilm-l6-v2"),
+)
+"""Who verifies, and the witness; the second is the default."""
 Levels = dict[str, int]
 """Text of a negative -> its level."""
+Scores = dict[tuple[str, str], float]
 
 
 def read_samples(path: Path = FILE) -> list[Sample]:
@@ -43,26 +56,44 @@ def read_samples(path: Path = FILE) -> list[Sample]:
     return samples
 
 
-def verified(samples: Sequence[Sample], names: Sequence[str], rules: VerificationConfig) -> list[Levels]:
+def verified(samples: Sequence[Sample], rules: VerificationConfig, folder: Path) -> list[Levels]:
     """What is left of each sample; nothing of one that is left out."""
-    drawn = draw(samples, 0)
-    scorers = {name: load_scorer(name, MAX_LENGTH) for name in names}
-    members = [Member(name, scorer, calibrate(scorer, drawn, 0, name)) for name, scorer in scorers.items()]
-    judged = Verifier(rules, LEVELS, Committee(members)).judge(samples)
+    judge = LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0)
+    with ScoreBook(folder / "scores.sqlite") as book:
+        panel = Panel(rules, draw(samples, 0), book, lambda: judge, 0)
+        judged = Verifier(rules, LEVELS, panel.first, panel.second).judge(samples)
     left = {sample.id: {n.text: n.level for n in sample.negatives} for sample in judged.samples}
     return [left.get(sample.id, {}) for sample in samples]
 
 
-def at_random(samples: Sequence[Sample], number: int, dice: random.Random) -> list[Levels]:
-    """As many negatives left, drawn from all, at the levels they were written for."""
+def by_level(left: Iterable[Levels]) -> list[int]:
+    """How many negatives are left, level by level."""
+    counts = Counter(level for levels in left for level in levels.values())
+    return [counts[level] for level in range(1, LEVELS + 1)]
+
+
+def at_random(samples: Sequence[Sample], numbers: Sequence[int], dice: random.Random) -> list[Levels]:
+    """What is left of the samples if it is drawn.
+
+    Args:
+        samples: As they were written.
+        numbers: Of each level how many are left; or a single number, for all levels together.
+        dice: For the draw.
+    """
     places = [(i, n) for i, sample in enumerate(samples) for n in sample.negatives]
+    groups = (
+        [places]
+        if len(numbers) == 1
+        else [[(i, n) for i, n in places if n.level == level] for level in range(1, LEVELS + 1)]
+    )
     left: list[Levels] = [{} for _ in samples]
-    for i, negative in dice.sample(places, number):
-        left[i][negative.text] = negative.level
+    for group, number in zip(groups, numbers, strict=True):
+        for i, negative in dice.sample(group, number):
+            left[i][negative.text] = negative.level
     return left
 
 
-def violations(samples: Sequence[Sample], left: Sequence[Levels], scores: dict[tuple[str, str], float]) -> np.ndarray:
+def violations(samples: Sequence[Sample], left: Sequence[Levels], scores: Scores) -> np.ndarray:
     """Of each sample: wrong pairs, pairs. [samples, 2]"""
     found = []
     for sample, levels in zip(samples, left, strict=True):
@@ -84,37 +115,45 @@ def told(values: np.ndarray, resampled: np.ndarray) -> str:
     return f"{float(values):.3f} [{low:.3f}, {high:.3f}]"
 
 
+def row(samples: Sequence[Sample], left: Sequence[Levels], witness: Scores) -> str:
+    """Violations as written, verified and beside both controls."""
+    rows = np.random.default_rng(0).integers(0, len(samples), (RESAMPLES, len(samples)))
+    written = violations(samples, [{n.text: n.level for n in sample.negatives} for sample in samples], witness)
+    own, numbers, dice = violations(samples, left, witness), by_level(left), random.Random(0)
+    cells = [
+        " / ".join(map(str, numbers)),
+        told(share(written), share(written[rows])),
+        told(share(own), share(own[rows])),
+    ]
+    for drawn in ([sum(numbers)], numbers):
+        other = sum(violations(samples, at_random(samples, drawn, dice), witness) for _ in range(DRAWS)) / DRAWS
+        cells.append(f"{share(other):.3f}")
+        cells.append(told(share(own) / share(other), share(own[rows]) / share(other[rows])))
+    return " | ".join(cells)
+
+
 def main() -> None:
-    """Prints a row for each margin and gap."""
+    """Prints a row for each committee and its witness."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--verifier", nargs="+", default=["reranker-en"])
-    parser.add_argument("--witness", default="bge-small-en")
+    parser.add_argument("--llm", action="store_true")
+    parser.add_argument("--folder", type=Path, help="keeps scores and grades, so that a second run is quick")
     arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
     samples = read_samples()
     pairs = [(sample.query, n.text) for sample in samples for n in sample.negatives]
-    scores = dict(zip(pairs, load_scorer(arguments.witness, MAX_LENGTH).scores(pairs), strict=True))
-    written = violations(samples, [{n.text: n.level for n in sample.negatives} for sample in samples], scores)
-    rows = np.random.default_rng(0).integers(0, len(samples), (RESAMPLES, len(samples)))
-    print(f"{len(samples)} samples, {len(pairs)} negatives; verified by {' and '.join(arguments.verifier)}")
-    print(f"violations as written, seen by {arguments.witness}: {told(share(written), share(written[rows]))}\n")
-    print(
-        "| min_gap | negatives left | violations, verified | at random | verified : at random |\n|---|---|---|---|---|"
-    )
-    for gap in (0.0, 0.1):
-        rules = VerificationConfig(min_gap=gap, weakest_positive=-100)
-        left = verified(samples, arguments.verifier, rules)
-        own, number = violations(samples, left, scores), sum(map(len, left))
-        dice = random.Random(0)
-        other = sum(violations(samples, at_random(samples, number, dice), scores) for _ in range(DRAWS)) / DRAWS
-        ratio = told(share(own) / share(other), share(own[rows]) / share(other[rows]))
-        cells = (
-            f"{gap:g}",
-            f"{number}",
-            told(share(own), share(own[rows])),
-            told(share(other), share(other[rows])),
-            ratio,
-        )
-        print(f"| {' | '.join(cells)} |", flush=True)
+    print(f"{len(samples)} samples, {len(pairs)} negatives\n")
+    titles = "verified by", "witness", "samples", "left, level 1 to 4", "violations, written", "verified"
+    controls = "at random", "verified : random", "at random by level", "verified : random by level"
+    print(f"| {' | '.join((*titles, *controls))} |\n|{'---|' * (len(titles) + len(controls))}")
+    for scorers, witness in COMMITTEES:
+        scores = dict(zip(pairs, load_scorer(witness, MAX_LENGTH).scores(pairs), strict=True))
+        asked = {} if arguments.llm else {"second_opinion_written": ()}
+        rules = VerificationConfig.model_validate({"scorer": scorers[0], "committee": scorers[1:]} | asked)
+        left = verified(samples, rules, folder)
+        names = " and ".join((*scorers, *rules.second_opinion_written))
+        print(f"| {names} | {witness} | all | {row(samples, left, scores)} |", flush=True)
+        print(f"| {names} | {witness} | other half | {row(samples[1::2], left[1::2], scores)} |", flush=True)
 
 
 if __name__ == "__main__":

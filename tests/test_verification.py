@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
-from finegrade.records import LeftOut, Negative, Sample, Verdict
+from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.row_files import part_paths, read_rows, write_parts
 from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import accepted
@@ -154,7 +154,7 @@ def test_a_text_of_a_benchmark_is_not_promoted(tmp_path, scorers):
         verify(config(benchmarks=benchmarks), run)
         (verdict,) = [v for v in verdicts_of(run, 1) if v.text == tested]
         assert verdict.decision == decision
-        assert (verdict.reason == "in benchmark benchmark.jsonl") == (decision == "dropped")
+        assert verdict.reason.startswith(IN_BENCHMARK if decision == "dropped" else ANSWERS)
         assert any(row.positive == tested for row in read_rows(run.path(VERIFIED), Sample)) == (decision == "promoted")
 
 
