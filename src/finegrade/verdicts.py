@@ -26,6 +26,9 @@ from finegrade.records import Negative, Opinion, Sample, Verdict
 from finegrade.sample_gates import are_nearly_the_same
 from finegrade.text import content_hash, normalised
 
+RULES = 1
+"""Raised when what is decided changes: verdicts by other rules are not taken up."""
+
 FALSE_NEGATIVE = "scores too near to the positive"
 ANSWERS = "answers the query"
 NOT_FOR_SIBLING = "does not answer its sibling query better"
