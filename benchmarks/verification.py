@@ -188,7 +188,7 @@ def is_duplicate(sample: Sample, judged: Judged) -> bool:
 
 
 class Remembering:
-    """A judge that is asked about a pair once: starting the LLM takes seconds."""
+    """A judge that is asked about a pair once, whatever the margin."""
 
     def __init__(self, judge: LlmJudge) -> None:
         self._judge, self._answers = judge, {}
@@ -219,14 +219,14 @@ class Bench:
 
     Args:
         blocks: What scorers are calibrated on.
-        folder: For the book of scores, and the ledger of the LLM.
+        book: Of their scores.
+        judge: What the LLM is.
     """
 
-    def __init__(self, blocks: Sequence[Block], folder: Path) -> None:
+    def __init__(self, blocks: Sequence[Block], book: ScoreBook, judge: LlmJudge) -> None:
         self._drawn = [made_sample(str(i), block.query, block.positive) for i, block in enumerate(blocks)]
-        self._book = ScoreBook(folder / "scores.sqlite")
-        judge = Remembering(LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0))
-        self._judge = lambda: judge
+        self._book, remembering = book, Remembering(judge)
+        self._judge = lambda: remembering
         self._panels: dict[str, Panel] = {}
 
     def judged(self, name: str, cases: Sequence[Case], **rules: object) -> Judged:
@@ -300,8 +300,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = read_blocks()
-    bench = Bench(blocks, folder)
+    with (
+        ScoreBook(folder / "scores.sqlite") as book,
+        LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0) as judge,
+    ):
+        blocks = read_blocks()
+        report(Bench(blocks, book, judge), blocks, arguments.judges)
+
+
+def report(bench: Bench, blocks: Sequence[Block], judges: Sequence[str]) -> None:
+    """A line a judge and class."""
     classes: dict[str, tuple[list[Case], Found]] = {
         "false negatives": (rewritten(blocks), is_gone),
         "false negatives of STS-B": (of_stsb(), is_gone),
@@ -310,7 +318,7 @@ def main() -> None:
         "duplicates": (duplicates(blocks), is_duplicate),
     }
     print("| judge | margin | fault | detected | false alarms | kept | by kind |\n|---|---|---|---|---|---|---|")
-    for name in arguments.judges:
+    for name in judges:
         rules: dict[str, object] = {}
         to_choose_on = half(classes["false negatives"][0], 0)
         if name == "llm":
