@@ -125,10 +125,10 @@ def test_a_text_that_answers_becomes_a_positive(tmp_path, scorers):
 def test_a_weak_positive_takes_its_sample_along(tmp_path, scorers):
     weak = sample(1, ("far", 1), positive="weak")
     run = make_run(tmp_path, weak)
-    verify(config(weakest_positive=0.1), run)
+    verify(config(weakest_positive=0.1, committee=["another"]), run)
     (row,) = read_rows(run.path(LEFT_OUT), LeftOut)
     assert (row.sample, row.query, row.positive, row.reason) == ("1", weak.query, weak.positive, WEAK_POSITIVE)
-    assert "0.00" in row.evidence
+    assert "scores 0.00 (reranker-en 0.00, another 0.00)" in row.evidence
     assert read_rows(run.path(VERIFIED), Sample) == PLAIN
     assert verdicts_of(run, 1) == []
     assert run.record("verify")["details"]["left_out"] == {WEAK_POSITIVE: 1}

@@ -54,7 +54,11 @@ class Scored:
 
     def mean(self, pair: Pair) -> float:
         """The mean of a pair's scores, on the common scale."""
-        return fmean(member.scale.of(raw[pair]) for member, raw in zip(self._members, self._raw, strict=True))
+        return fmean(score for _, score in self.each(pair))
+
+    def each(self, pair: Pair) -> list[tuple[str, float]]:
+        """Who gave a pair what, on the common scale."""
+        return [(member.name, member.scale.of(raw[pair])) for member, raw in zip(self._members, self._raw, strict=True)]
 
     def opinions(self, asked: Asked) -> tuple[Opinion, ...]:
         """What each member says of a negative."""

@@ -80,9 +80,11 @@ class Verifier:
     def _without_weak(self, samples: Iterable[Sample], scored: Scored, judged: Judged) -> list[Sample]:
         strong = []
         for sample in samples:
-            score = scored.mean((sample.query, sample.positive))
+            pair = sample.query, sample.positive
+            score = scored.mean(pair)
             if is_weak(score, self._rules):
-                evidence = f"it scores {score:.2f}, where a random text scores 0 and a positive 1"
+                each = ", ".join(f"{name} {own:.2f}" for name, own in scored.each(pair))
+                evidence = f"it scores {score:.2f} ({each}), where a random text scores 0 and a positive 1"
                 judged.left_out.append(_left_out(sample, WEAK_POSITIVE, evidence))
             else:
                 strong.append(sample)
