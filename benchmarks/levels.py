@@ -58,8 +58,10 @@ def read_samples(path: Path = FILE) -> list[Sample]:
 
 def verified(samples: Sequence[Sample], rules: VerificationConfig, folder: Path) -> list[Levels]:
     """What is left of each sample; nothing of one that is left out."""
-    judge = LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0)
-    with ScoreBook(folder / "scores.sqlite") as book:
+    with (
+        ScoreBook(folder / "scores.sqlite") as book,
+        LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0) as judge,
+    ):
         panel = Panel(rules, draw(samples, 0), book, lambda: judge, 0)
         judged = Verifier(rules, LEVELS, panel.first, panel.second).judge(samples)
     left = {sample.id: {n.text: n.level for n in sample.negatives} for sample in judged.samples}

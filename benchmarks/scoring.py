@@ -141,9 +141,7 @@ def compare(exact: list[Verdict], cascade: list[Verdict]) -> None:
     asked = sum(len(b.opinions) > 1 for _, b in both) / len(both)
     print(f"\nof {len(both)} negatives the cascade asks the cross-encoder about {asked:.2f}")
     print(f"they stay or go as by the cross-encoder alone: {told(stays)}; at the same level, too: {told(level)}")
-    print(
-        f"of {len(gone)} that go, {told(gone)} are caught; to let all stay would agree on {1 - len(gone) / len(both):.3f}"
-    )
+    print(f"of {len(gone)} that go, {told(gone)} are caught; to let all stay agrees on {1 - len(gone) / len(both):.3f}")
 
 
 def told(hits: Sequence[bool]) -> str:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from finegrade.config import LLMConfig, VerificationConfig
 from finegrade.evaluation.sts import load_stsb
+from finegrade.judge_prompts import HIGHEST
 from finegrade.llm_judge import LlmJudge
 from finegrade.panel import Panel
 from finegrade.records import Negative, Sample, Source
@@ -187,7 +188,9 @@ def is_duplicate(sample: Sample, judged: Judged) -> bool | None:
 
 
 class Remembering:
-    """A judge that is asked about a pair once: starting the LLM takes seconds."""
+    """A judge that is asked about a pair once, whatever the margin."""
+
+    best = HIGHEST
 
     def __init__(self, judge: LlmJudge) -> None:
         self._judge, self._answers = judge, {}
@@ -218,14 +221,14 @@ class Bench:
 
     Args:
         blocks: What scorers are calibrated on.
-        folder: For the book of scores, and the ledger of the LLM.
+        book: Of their scores.
+        judge: What the LLM is.
     """
 
-    def __init__(self, blocks: Sequence[Block], folder: Path) -> None:
+    def __init__(self, blocks: Sequence[Block], book: ScoreBook, judge: LlmJudge) -> None:
         self._drawn = [made_sample(str(i), block.query, block.positive) for i, block in enumerate(blocks)]
-        self._book = ScoreBook(folder / "scores.sqlite")
-        judge = Remembering(LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0))
-        self._judge = lambda: judge
+        self._book, remembering = book, Remembering(judge)
+        self._judge = lambda: remembering
         self._panels: dict[str, Panel] = {}
 
     def judged(self, name: str, cases: Sequence[Case], **rules: object) -> Judged:
@@ -286,8 +289,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
+    with (
+        ScoreBook(folder / "scores.sqlite") as book,
+        LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0) as judge,
+    ):
+        report(Bench(read_blocks(TO_CHOOSE_ON), book, judge), arguments.judges)
+
+
+def report(bench: Bench, judges: Sequence[str]) -> None:
+    """A line a judge and class."""
     to_choose_on, blocks = read_blocks(TO_CHOOSE_ON), read_blocks(REPORTED)
-    bench = Bench(to_choose_on, folder)
     classes: dict[str, tuple[list[Case], Found]] = {
         "false negatives": (rewritten(blocks, "llm"), is_gone),
         "false negatives, as a corpus's": (rewritten(blocks, "mined"), is_gone),
@@ -298,7 +309,7 @@ def main() -> None:
         "duplicates": (duplicates(blocks), is_duplicate),
     }
     print("| judge | margin | fault | detected | false alarms | kept | by kind |\n|---|---|---|---|---|---|---|")
-    for name in arguments.judges:
+    for name in judges:
         rules: dict[str, object] = {}
         if name != "default":
             setting = "judge_margin" if name == "llm" else "margin"

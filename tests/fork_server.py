@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-import finegrade.evaluation.stage
+import finegrade.evaluation.stage  # every stage's own imports, before the fork
 import finegrade.importing
 import finegrade.querying
 import finegrade.reporting
@@ -19,10 +19,13 @@ import finegrade.seeding
 import finegrade.synthesis
 import finegrade.tasking
 import finegrade.training
-import finegrade.verification  # noqa: F401  (every stage's own imports, before the fork)
+import finegrade.verification
+import finegrade.verified_parts
 from finegrade.config import Config
 from finegrade.pipeline import run_stage
 from finegrade.store import RunFolder
+
+finegrade.verified_parts.SAMPLES_A_PART = 3  # so that kills fall between parts, too
 
 
 def work(command: dict) -> None:

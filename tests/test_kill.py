@@ -98,12 +98,16 @@ class Whole:
             self.seconds[stage] = ended["seconds"]
         self.run = run
 
-    def outputs(self, run: Path, stage: str) -> list[dict[str, str]]:
-        """What the stage's records say it wrote, with the hashes; of the report only that it is there."""
+    def outputs(self, run: Path, stage: str) -> list[dict[str, Any]]:
+        """What the stage's records say it wrote, with the hashes; of the report only that it is there.
+
+        Of verification also what it tells of itself, beside the seconds of the LLM.
+        """
         records = [read_json(run / "stages" / f"{name}.json") for name in RECORDS.get(stage, [stage])]
         if stage == "report":
             return [dict.fromkeys(record["outputs"], "") for record in records]
-        return [record["outputs"] for record in records]
+        told = [record["details"] | {"usage": {}} for record in records if stage == "verify"]
+        return [record["outputs"] for record in records] + told
 
 
 @pytest.fixture(scope="module")

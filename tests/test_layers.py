@@ -51,11 +51,11 @@ RANKS: dict[str, int] = {
             "cards data_card student_card encoder packing task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
-            "trained finding llm_judge mining_index sibling_gates query_prompts sample_prompts orders "
+            "trained finding llm.session mining_index sibling_gates query_prompts sample_prompts orders "
             "writer_probe score_book calibration "
             "sources.chunking evaluation.intervals",
-            "anchors requests_ahead committee query_gates faults sources.pieces sources.looking evaluation.own "
-            "evaluation.row_scores",
+            "anchors requests_ahead llm_judge committee query_gates faults sources.pieces sources.looking "
+            "evaluation.own evaluation.row_scores",
             "sample_gates panel views",
             "writing ray_keeper estimating near_copies",
             "drafting assembling repeats verdicts",

@@ -1,16 +1,21 @@
 """The LLM as a judge: what it is asked, what of its replies counts, and that nothing is asked twice."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from math import isnan
 from pathlib import Path
 
 import pytest
 
 from conftest import FakeLLM
+from finegrade import judge_prompts
 from finegrade.calibration import Calibration
 from finegrade.committee import Asked, Committee, Member
 from finegrade.config import LLMConfig
-from finegrade.judge_prompts import EXAMPLES, GRADES, HIGHEST, MAX_REASON
+from finegrade.errors import InputError
+from finegrade.judge_prompts import EXAMPLES, GRADES, HIGHEST, MAX_REASON, prompt_version
+from finegrade.llm import asking, session
 from finegrade.llm_judge import LlmJudge
 from finegrade.records import Sample
 from finegrade.scoring import Judge
@@ -23,19 +28,28 @@ SAID = {
 
 
 @pytest.fixture
-def judge(fake_llm: FakeLLM, tmp_path: Path) -> LlmJudge:
+def fresh(fake_llm: FakeLLM, tmp_path: Path) -> Iterator[Callable[..., LlmJudge]]:
+    """Makes a judge, which has asked nothing yet."""
+    with ExitStack() as judges:
+
+        def make(**settings: object) -> LlmJudge:
+            config = LLMConfig.model_validate(
+                {"base_url": fake_llm.base_url, "model": "m", "concurrency": 4, **settings}
+            )
+            return judges.enter_context(LlmJudge(config, tmp_path / "ledger.sqlite", tmp_path / "log", seed=3))
+
+        yield make
+
+
+@pytest.fixture
+def judge(fake_llm: FakeLLM, fresh: Callable[..., LlmJudge]) -> LlmJudge:
     def answer(request):
         text = request["messages"][-1]["content"].split("\nB: ")[1]
         said, reason = SAID[text]
         return fake_llm.reply(json.dumps({"answer": said, "reason": reason}))
 
     fake_llm.answer = answer
-    return fresh(fake_llm, tmp_path)
-
-
-def fresh(fake_llm: FakeLLM, folder: Path) -> LlmJudge:
-    config = LLMConfig(base_url=fake_llm.base_url, model="m", concurrency=4)
-    return LlmJudge(config, folder / "ledger.sqlite", folder / "log", seed=3)
+    return fresh()
 
 
 PAIRS = [("q", text) for text in ("something else", "the opposite", "the same in other words")]
@@ -93,15 +107,78 @@ def test_a_hostile_reason_is_one_short_line(judge, fake_llm):
     assert reason.isprintable()
 
 
-def test_what_the_ledger_holds_is_not_asked_again(judge, fake_llm, tmp_path):
+def test_what_the_ledger_holds_is_not_asked_again(judge, fresh, fake_llm):
     judge.know({"q": ["known"]})
     before = list(judge.scores(PAIRS))
     asked = len(fake_llm.requests)
-    again = fresh(fake_llm, tmp_path)
+    again = fresh()
     again.know({"q": ["known"]})
     assert list(again.scores(PAIRS)) == before
     assert again.reason(PAIRS[1]) == "turned round"
     assert len(fake_llm.requests) == asked
+
+
+def test_the_llm_is_opened_where_the_ledger_lacks_a_reply_and_once(judge, fresh, monkeypatch, capsys):
+    judge.know({"q": ["known"]})
+    list(judge.scores(PAIRS[:2]))
+    opened = []
+    monkeypatch.setattr(session, "open_llm", lambda *given: (opened.append(given), asking.open_llm(*given))[1])
+    again = fresh()
+    again.know({"q": ["known"]})
+    list(again.scores(PAIRS[:2]))
+    assert not opened
+    assert "continues" not in capsys.readouterr().err
+    for pairs in (PAIRS, PAIRS[::-1], [("q", "the same in other words")], [("other", "something else")]):
+        again.know({"q": ["known"], "other": ["known"]})
+        list(again.scores(pairs))
+    assert len(opened) == 1
+    assert capsys.readouterr().err.count("verify: continues, the ledger holds 2 replies") == 1
+
+
+def test_an_llm_that_cannot_be_had_is_one_line_however_many_wait_for_it(fresh, tmp_path):
+    judge = fresh(base_url=None, model=str(tmp_path / "gone.gguf"))
+    judge.know({"q": ["known"]})
+    with pytest.raises(InputError, match=r"gone\.gguf"):
+        list(judge.scores(PAIRS))
+
+
+def test_one_that_is_refused_after_others_were_answered_is_no_grade_and_stops_nothing(judge, fresh, fake_llm):
+    """Replies of an earlier session, and of an earlier part, show that the server answers."""
+    judge.know({"q": ["known"]})
+    list(judge.scores(PAIRS))
+    fake_llm.answer = lambda request: (400, {"error": {"message": "not this one"}})
+    again = fresh()
+    for texts in (["something else", "the opposite"], ["refused"], [f"refused {i}" for i in range(3)]):
+        again.know({"q": ["known"]})
+        grades = list(again.scores([("q", text) for text in texts]))
+        assert all(map(isnan, grades)) == texts[0].startswith("refused")
+    assert again.reason(("q", "refused 1")).startswith("no grade: request refused")
+
+
+@pytest.mark.parametrize(
+    ("cut", "grade"),
+    [
+        ('{"answer": "different", "reason": "noon in pla', 1),
+        ('{"answer": "same"', HIGHEST),
+        ('{"answer": "diff', None),
+        ('{"reason": "noon in pla', None),
+        ("I think {it is} the same as", None),
+        ("<think>Is B the same? If so I say " + '{"answer": "same", "reason": "so', None),
+    ],
+)
+def test_a_reply_that_was_cut_in_its_reason_is_a_grade(judge, fake_llm, cut, grade):
+    fake_llm.answer = lambda request: fake_llm.reply(cut, "length")
+    judge.know({"q": ["known"]})
+    (found,) = judge.scores(PAIRS[:1])
+    assert isnan(found) if grade is None else found == grade
+    assert judge.reason(PAIRS[0]).startswith("no grade: cut") == (grade is None)
+
+
+def test_another_prompt_has_another_version(monkeypatch):
+    before = prompt_version()
+    assert prompt_version() == before
+    monkeypatch.setattr(judge_prompts, "EXAMPLES", EXAMPLES[:-1])
+    assert prompt_version() != before
 
 
 class Plain:
@@ -133,10 +210,4 @@ def test_a_committee_asks_each_in_its_own_way(judge, fake_llm):
     assert (second.scorer, second.positive, second.raw, second.sibling) == ("llm", 1.0, 1.0, None)
     assert second.score == pytest.approx(1 / 3)
     assert second.reason == "turned round"
-    assert scored.mean(("q", "known text")) == 1.0
-    assert (
-        Committee([Member("llm", judge, Calibration(0, HIGHEST, 1, 8))])
-        .score([sample], [], done.append)
-        .mean(("q", "known text"))
-        is None
-    )  # it takes positives as given
+    assert scored.of_positive(sample) == {"length": 1.0}  # the judge takes positives as given

@@ -1,7 +1,7 @@
 """Scores are asked for once, whatever happens in between."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -86,3 +86,41 @@ def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "book").write_bytes(b"no database " * 100)
     with pytest.raises(InputError, match=r"wanted a book of scores\. Delete it"):
         ScoreBook(tmp_path / "book")
+
+
+def damaged(path: Path) -> None:
+    """A book whose header is whole, and its pages are not."""
+    with ScoreBook(path) as book:
+        book.add({number.to_bytes(32): 1.0 for number in range(2_000)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4_096] + b"junk" * ((len(whole) - 4_096) // 4))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [len, lambda book: book.find([bytes(32)]), lambda book: book.add({bytes(32): 2.0})],
+    ids=["count", "find", "add"],
+)
+def test_damage_behind_the_header_is_one_line(tmp_path: Path, use: Callable[[ScoreBook], object]) -> None:
+    damaged(tmp_path / "book")
+    with (
+        ScoreBook(tmp_path / "book") as book,
+        pytest.raises(InputError, match=r"malformed; wanted a book of scores\. Delete it"),
+    ):
+        use(book)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with ScoreBook(tmp_path / "book") as book:
+        book._rows.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(InputError, match="got no space left; wanted space for the book of scores"):
+            book.add({number.to_bytes(32): 1.0 for number in range(2_000)})
+        assert len(book) == 0
+
+
+def test_scores_by_other_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(Counting(), tmp_path / "book")
+    monkeypatch.setattr("finegrade.score_book.SCORING", 2)
+    scorer = Counting()
+    kept(scorer, tmp_path / "book")
+    assert scorer.asked == PAIRS

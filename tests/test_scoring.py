@@ -71,6 +71,23 @@ def test_a_folder_without_a_model_is_no_scorer(tmp_path: Path) -> None:
         load_scorer(str(tmp_path), 64)
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.json": '{"architectures": ["BertForSequenceClassification"], "model_type": "bert"}'},
+        {"modules.json": "[]"},
+        {"modules.json": "{"},
+        {"modules.json": '[{"idx": 0, "name": "0", "path": "", "type": "gone.Away"}]'},
+    ],
+    ids=["no weights", "no modules", "no JSON", "unknown module"],
+)
+def test_a_damaged_folder_for_torch_is_one_line(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=r"wanted a cross-encoder with one logit a pair, or a sentence-transformers"):
+        load_scorer(str(tmp_path), 64)
+
+
 def test_a_damaged_onnx_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     (tmp_path / "tokenizer.json").write_text("{}")

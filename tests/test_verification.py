@@ -2,19 +2,22 @@
 
 import json
 from collections import Counter
+from math import nan
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.config_file import parse_config
+from finegrade.decontamination import Benchmarks
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
-from finegrade.row_files import part_paths, read_rows, write_parts
+from finegrade.row_files import part_paths, read_rows, write_parts, write_rows
 from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import accepted
 from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
 from finegrade.verification import count_verdicts, verify
+from finegrade.verified_parts import in_parts
 from finegrade.verifier import Verifier
 
 OWN = {"answer": 10.0, "far": 1.0, "near": 5.0, "nearer": 6.0, "same": 9.9, "weak": 0.0, "better": 12.0}
@@ -122,10 +125,10 @@ def test_a_text_that_answers_becomes_a_positive(tmp_path, scorers):
 def test_a_weak_positive_takes_its_sample_along(tmp_path, scorers):
     weak = sample(1, ("far", 1), positive="weak")
     run = make_run(tmp_path, weak)
-    verify(config(weakest_positive=0.1), run)
+    verify(config(weakest_positive=0.1, committee=["another"]), run)
     (row,) = read_rows(run.path(LEFT_OUT), LeftOut)
     assert (row.sample, row.query, row.positive, row.reason) == ("1", weak.query, weak.positive, WEAK_POSITIVE)
-    assert "0.00" in row.evidence
+    assert "scores 0.00 (reranker-en 0.00, another 0.00)" in row.evidence
     assert read_rows(run.path(VERIFIED), Sample) == PLAIN
     assert verdicts_of(run, 1) == []
     assert run.record("verify")["details"]["left_out"] == {WEAK_POSITIVE: 1}
@@ -225,29 +228,175 @@ def test_each_pair_is_scored_once(tmp_path, scorers):
     assert len(asked) == len(set(asked))
 
 
-def test_a_finished_part_is_not_made_again(tmp_path, scorers, monkeypatch):
-    monkeypatch.setattr("finegrade.verification.SAMPLES_A_PART", 5)
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 5)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The sizes of the parts that are made."""
+    sizes, judge = [], Verifier.judge
+    monkeypatch.setattr(
+        Verifier, "judge", lambda self, some, advance: (sizes.append(len(some)), judge(self, some, advance))[1]
+    )
+    return sizes
+
+
+def written(run):
+    """All that verification wrote for later stages."""
+    folders = map(run.path, (VERIFIED, LEFT_OUT, VERDICTS))
+    return {path: path.read_bytes() for folder in folders for path in part_paths(folder)}
+
+
+def delete(path):
+    path.unlink()
+
+
+def junk(path):
+    path.write_bytes(b"junk")
+
+
+def junk_behind_the_rows(path):
+    """A damage that a look at the schema does not show."""
+    whole = path.read_bytes()
+    path.write_bytes(b"PAR1" + b"x" * 40 + whole[44:])
+
+
+@pytest.mark.parametrize("damage", [delete, junk, junk_behind_the_rows])
+@pytest.mark.parametrize("name", [VERIFIED, LEFT_OUT, VERDICTS])
+def test_a_part_is_made_again_of_which_a_file_is_gone_or_damaged_and_no_other(
+    tmp_path, scorers, small_parts, made, name, damage
+):
     run = make_run(tmp_path)
     verify(config(), run)
-    whole = {path: path.read_bytes() for folder in (VERIFIED, VERDICTS) for path in part_paths(run.path(folder))}
-    assert len(whole) == 2 * 3
-    run.path("stages", "verify.json").unlink()
-    lost = part_paths(run.path(VERDICTS))[1]
-    lost.unlink()
-    seen, judge = [], Verifier.judge
-    monkeypatch.setattr(
-        Verifier, "judge", lambda self, some, advance: (seen.append(len(some)), judge(self, some, advance))[1]
-    )
+    whole, record = written(run), run.record("verify")
+    assert len(whole) == 3 * 3
+    damage(part_paths(run.path(name))[1])
+    made.clear()
     verify(config(), run)
-    assert seen == [5]
-    assert {path: path.read_bytes() for path in whole} == whole
+    assert made == [5]
+    assert written(run) == whole
+    again = run.record("verify")
+    assert (again["outputs"], again["details"]) == (record["outputs"], record["details"])
 
 
-def test_parts_of_an_earlier_longer_run_go(tmp_path, scorers, monkeypatch):
-    monkeypatch.setattr("finegrade.verification.SAMPLES_A_PART", 5)
+@pytest.mark.parametrize("told", [None, "", "junk", "[]", "{}", '{"scales": {}}'])
+def test_a_part_is_made_again_whose_record_is_gone_or_damaged(tmp_path, scorers, small_parts, made, told):
+    run = make_run(tmp_path)
+    verify(config(), run)
+    whole = written(run)
+    run.path("stages", "verify.json").unlink()
+    record = run.path(VERDICTS, "part-000001.json")
+    record.unlink() if told is None else record.write_text(told)
+    made.clear()
+    verify(config(), run)
+    assert made == [5]
+    assert written(run) == whole
+
+
+def test_files_that_another_run_left_in_a_part_are_not_taken_for_its_own(tmp_path, scorers, small_parts, made):
+    """Begun with other rules, killed, and the old rules are back: the part's record is, one of its files is not."""
+    run = make_run(tmp_path)
+    verify(config(), run)
+    whole = written(run)
+    write_rows(part_paths(run.path(VERIFIED))[0], [], Sample)
+    made.clear()
+    verify(config(), run)
+    assert made == [5]
+    assert written(run) == whole
+
+
+def test_where_all_parts_are_there_nothing_is_loaded_and_no_benchmark_is_read(
+    tmp_path, scorers, small_parts, made, monkeypatch
+):
+    (tmp_path / "benchmark.jsonl").write_text(json.dumps({"query": "what is there to ask"}) + "\n")
+    rules = config(benchmarks=[str(tmp_path / "benchmark.jsonl")])
+    run = make_run(tmp_path / "run")
+    verify(rules, run)
+    record = run.record("verify")
+    run.path("stages", "verify.json").unlink()
+    scorers.clear()
+    made.clear()
+    monkeypatch.setattr("finegrade.verification.benchmark_texts", None)
+    verify(rules, run)
+    assert not scorers
+    assert not made
+    assert run.record("verify")["details"] == record["details"]
+
+
+def test_the_record_tells_of_a_scorer_that_only_an_earlier_session_needed(tmp_path, scorers, small_parts):
+    rules, run = config(second_opinion=["other"], doubt=0.2), make_run(tmp_path, sample(1, ("same", 3)))
+    verify(rules, run)
+    record = run.record("verify")
+    assert list(record["details"]["scorers"]) == ["reranker-en", "other"]
+    run.path("stages", "verify.json").unlink()
+    part_paths(run.path(VERDICTS))[2].unlink()  # in which nothing is in doubt
+    scorers.clear()
+    verify(rules, run)
+    assert list(scorers) == [("reranker-en", 192)]
+    assert run.record("verify")["details"] == record["details"]
+
+
+def test_parts_are_cut_by_samples_and_by_negatives(monkeypatch):
+    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 3)
+    monkeypatch.setattr("finegrade.verified_parts.NEGATIVES_A_PART", 4)
+
+    def parts(*negatives):
+        made = (sample(number, *[("far", 1)] * many) for number, many in enumerate(negatives))
+        return [[len(one.negatives) for one in part] for part in in_parts(made)]
+
+    assert parts(1, 1, 1, 1, 1) == [[1, 1, 1], [1, 1]]
+    assert parts(2, 2, 1, 3, 2, 0, 0) == [[2, 2], [1, 3], [2, 0, 0]]
+    assert parts(0, 9, 1, 9) == [[0], [9], [1], [9]]
+    assert parts(2, 2) == [[2, 2]]
+    assert parts() == [[]]
+
+
+def test_parts_that_were_cut_otherwise_are_made_again(tmp_path, scorers, made, monkeypatch):
+    run = make_run(tmp_path)
+    verify(config(), run)
+    run.path("stages", "verify.json").unlink()
+    made.clear()
+    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 5)
+    verify(config(), run)
+    assert made == [5, 5, 2]
+    assert read_rows(run.path(VERIFIED), Sample) == PLAIN
+
+
+@pytest.mark.parametrize("version", ["RULES", "SCORING", "prompt_version"])
+def test_other_rules_scorers_or_prompts_verify_anew(tmp_path, scorers, made, monkeypatch, version):
+    rules, run = config(second_opinion=["llm"], doubt=0.1), make_run(tmp_path)
+    verify(rules, run)
+    made.clear()
+    monkeypatch.setattr(f"finegrade.verification.{version}", (lambda: "2") if version == "prompt_version" else 2)
+    verify(rules, run)
+    assert made == [12]
+
+
+def test_a_bad_benchmark_shows_before_a_scorer_is_loaded(tmp_path, scorers):
+    with pytest.raises(InputError, match="the benchmark gone"):
+        verify(config(benchmarks=["gone"]), make_run(tmp_path))
+    assert not scorers
+
+
+def test_temporary_files_of_benchmarks_are_on_the_disk_of_the_run(tmp_path, scorers, monkeypatch):
+    (tmp_path / "benchmark.jsonl").write_text(json.dumps({"query": "what is there to ask"}) + "\n")
+    given, made = [], Benchmarks
+    monkeypatch.setattr(
+        "finegrade.verification.Benchmarks", lambda texts, folder: (given.append(folder), made(texts, folder))[1]
+    )
+    run = make_run(tmp_path / "run")
+    verify(config(benchmarks=[str(tmp_path / "benchmark.jsonl")]), run)
+    assert given == [run.root]
+
+
+def test_parts_of_an_earlier_longer_run_go(tmp_path, scorers, small_parts):
     verify(config(), make_run(tmp_path, *(sample(number, ("far", 1)) for number in range(30, 42))))
     run = make_run(tmp_path)
     verify(config(), run)
+    assert len(written(run)) == 3 * 3
+    assert len(list(run.path(VERDICTS).iterdir())) == 2 * 3
     assert read_rows(run.path(VERIFIED), Sample) == PLAIN
     assert len(read_rows(run.path(VERDICTS), Verdict)) == 24
 
@@ -289,6 +438,34 @@ def test_what_the_llm_said_of_a_negative_stays_with_it(tmp_path, scorers):
     run = make_run(tmp_path, sample(1).model_copy(update={"negatives": (told,)}))
     verify(config(), run)
     assert read_rows(run.path(VERIFIED), Sample)[0].negatives == (told,)
+
+
+def test_grades_that_could_not_be_read_are_counted_and_told(tmp_path, scorers, monkeypatch, capsys):
+    class Silent(Words):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def know(self, answers):
+            self.answers = answers
+
+        def scores(self, pairs):
+            yield from (
+                nan if text.startswith("same") else 3.0 if text in self.answers.get(query, ()) else 0.0
+                for query, text in pairs
+            )
+
+        def reason(self, pair):
+            return "no grade: cut at the token limit" if pair[1].startswith("same") else ""
+
+    monkeypatch.setattr("finegrade.verification.LlmJudge", lambda *given: Silent())
+    verify(config(committee=["llm"]), make_run(tmp_path, sample(1, ("same", 1), ("far", 2))))
+    run = RunFolder(tmp_path)
+    assert run.record("verify")["details"]["no_grade"] == {"cut at the token limit": 1}
+    told = capsys.readouterr().err
+    assert "the LLM gave no grade for 1 negatives: cut at the token limit (1)" in told
 
 
 some_verdicts = st.lists(

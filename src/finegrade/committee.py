@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import NamedTuple
 
 from finegrade.calibration import Calibration
@@ -52,11 +51,11 @@ class Scored:
     def __init__(self, members: Sequence[Member], raw: Sequence[Mapping[Pair, float]]) -> None:
         self._members, self._raw = members, raw
 
-    def mean(self, pair: Pair) -> float | None:
-        """The mean of a pair's scores, on the common scale; None of judges alone: they take positives as given."""
+    def of_positive(self, sample: Sample) -> dict[str, float]:
+        """Who gave the positive what, on the common scale; no judge: they take positives as given."""
         told = zip(self._members, self._raw, strict=True)
-        found = [member.scale.of(raw[pair]) for member, raw in told if not isinstance(member.scorer, Judge)]
-        return fmean(found) if found else None
+        pair = sample.query, sample.positive
+        return {one.name: one.scale.of(raw[pair]) for one, raw in told if not isinstance(one.scorer, Judge)}
 
     def opinions(self, asked: Asked) -> tuple[Opinion, ...]:
         """What each member says of a negative."""

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
 from finegrade.prompts import plain
-from finegrade.text import folded
+from finegrade.text import content_hash, folded
 
 GRADES = {"unrelated": 0, "different": 1, "same": 3}
 """What the LLM says, as graded relevance. Grade 2, "a part of the answer", is left out: a small model puts near misses
@@ -119,6 +119,11 @@ def grade_request(query: str, answer: str, text: str, settings: RequestSettings)
         messages.append(Message(role="assistant", content=json.dumps({"answer": said, "reason": reason})))
     messages.append(Message(role="user", content=_turn(query, answer, text)))
     return ChatRequest(**dict(settings), messages=tuple(messages), max_tokens=80, reply_schema=_SCHEMA, alternatives=10)
+
+
+def prompt_version() -> str:
+    """A name for what the LLM is told, shown and held to, and for what its words count: what fingerprints carry."""
+    return content_hash(SYSTEM, json.dumps([EXAMPLES, GRADES, _SCHEMA, MAX_CHARS]))
 
 
 def expected_grade(answer: str, alternatives: Sequence[Mapping[str, float]]) -> float:

@@ -19,7 +19,7 @@ from finegrade.schemas import schema_of
 
 Row = TypeVar("Row", bound=BaseModel)
 
-_READ_AT_ONCE = 1_000  # rows
+_READ_AT_ONCE = 100  # rows: one may be a sample with a thousand negatives
 
 
 def write_rows(path: Path, rows: Iterable[Row], kind: type[Row], about: Mapping[str, str] | None = None) -> None:

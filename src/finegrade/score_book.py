@@ -2,13 +2,14 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import nan
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from finegrade.errors import InputError
-from finegrade.scoring import Scorer
+from finegrade.errors import InputError, no_space
+from finegrade.scoring import SCORING, Scorer
 from finegrade.text import content_hash
 
 _CHUNK = 256
@@ -23,18 +24,16 @@ class ScoreBook:
         path: Of the SQLite file.
 
     Raises:
-        InputError: It is damaged.
+        InputError: It is damaged, or the disk is full; so do the methods.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        self._path = path
+        with self._guarded():
             self._rows = sqlite3.connect(path, isolation_level=None)
             self._rows.execute("PRAGMA journal_mode=WAL")
             self._rows.execute("PRAGMA synchronous=NORMAL")
             self._rows.execute("CREATE TABLE IF NOT EXISTS scores (pair BLOB PRIMARY KEY, score REAL) WITHOUT ROWID")
-        except sqlite3.DatabaseError as error:
-            remedy = "Delete it: the scores are computed again."
-            raise InputError(str(path), got=str(error), wanted="a book of scores", remedy=remedy) from None
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +45,8 @@ class ScoreBook:
 
     def __len__(self) -> int:
         """How many scores it holds."""
-        return int(self._rows.execute("SELECT count(*) FROM scores").fetchone()[0])
+        with self._guarded():
+            return int(self._rows.execute("SELECT count(*) FROM scores").fetchone()[0])
 
     def keeping(self, scorer: Scorer, identity: str) -> "KeptScores":
         """A scorer that is asked only for what the book does not hold.
@@ -60,21 +60,34 @@ class ScoreBook:
     def find(self, keys: Sequence[bytes]) -> dict[bytes, float]:
         """The scores that there are of these."""
         marks = ",".join("?" * len(keys))
-        found = self._rows.execute(f"SELECT pair, score FROM scores WHERE pair IN ({marks})", keys)
+        with self._guarded():
+            found = self._rows.execute(f"SELECT pair, score FROM scores WHERE pair IN ({marks})", keys).fetchall()
         return {key: nan if score is None else score for key, score in found}  # what is no number SQLite keeps as NULL
 
     def add(self, scores: dict[bytes, float]) -> None:
         """Keeps scores, all of them or none."""
-        self._rows.execute("BEGIN")
-        self._rows.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", scores.items())
-        self._rows.execute("COMMIT")
+        with self._guarded():
+            self._rows.execute("BEGIN")
+            self._rows.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", scores.items())
+            self._rows.execute("COMMIT")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Damage behind the header shows only where it is read."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+                raise no_space(self._path, "space for the book of scores") from None
+            remedy = "Delete it: the scores are computed again."
+            raise InputError(str(self._path), got=error, wanted="a book of scores", remedy=remedy) from None
 
 
 class KeptScores:
     """A scorer whose scores go to a book. See `ScoreBook.keeping`."""
 
     def __init__(self, scorer: Scorer, identity: str, book: ScoreBook) -> None:
-        self._scorer, self._identity, self._book = scorer, identity, book
+        self._scorer, self._identity, self._book = scorer, f"{SCORING} {identity}", book
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the score of each (query, text), in order."""

@@ -1,6 +1,7 @@
 """How near a text is to answering a query, behind one Protocol."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean, query_prompt
@@ -8,6 +9,9 @@ from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, archit
 from finegrade.errors import InputError
 from finegrade.fetching import model_path
 from finegrade.onnx_model import OnnxModel
+
+SCORING = 1
+"""Raised when the code of a scorer changes what it gives: scores and verdicts of another one are not taken up."""
 
 
 class Scorer(Protocol):
@@ -78,10 +82,23 @@ def _scorer(name: str, max_length: int) -> Scorer:
             return OnnxCrossEncoder(model)
         raise _no_scorer(name, f"an output of shape {model.shape}")
     if any("SequenceClassification" in architecture for architecture in architectures(folder)):
-        return TorchCrossEncoder(folder, max_length)
+        return _of_torch(TorchCrossEncoder, name, folder, max_length)
     if (folder / "modules.json").is_file():
-        return TorchBiEncoder(folder, max_length)
+        return _of_torch(TorchBiEncoder, name, folder, max_length)
     raise _no_scorer(name, ", ".join(architectures(folder)) or "a folder without a model configuration")
+
+
+def _of_torch(kind: type[TorchCrossEncoder] | type[TorchBiEncoder], name: str, folder: Path, max_length: int) -> Scorer:
+    try:
+        return kind(folder, max_length)
+    except (InputError, ImportError):
+        raise
+    except Exception as error:  # of a damaged folder the libraries raise whatever they stumble over
+        raise _no_scorer(name, _first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _no_scorer(name: str, got: str) -> InputError:
@@ -95,6 +112,6 @@ def _need_room(scorer: Scorer, max_length: int) -> None:
     try:
         next(iter(scorer.scores([(long, long)])))
     except Exception as error:  # whatever ONNX Runtime and torch raise
-        got = f"{max_length}: {(str(error).splitlines() or [''])[0]}"
+        got = f"{max_length}: {_first_line(error)}"
         wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
         raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None

@@ -27,6 +27,9 @@ from finegrade.records import Negative, Opinion, Sample, Verdict
 from finegrade.text import content_hash, normalised
 from finegrade.views import Nearness, View, nearness
 
+RULES = 1
+"""Raised when what is decided changes: verdicts by other rules are not taken up."""
+
 NO_SCORE = "no scorer gave a number"
 FALSE_NEGATIVE = "scores too near to the positive"
 ANSWERS = "answers the query"

@@ -1,29 +1,34 @@
 """The verify stage: negatives that are negative, at levels that are in order (docs/verification.md)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import partial
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from itertools import chain
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from finegrade.benchmark_texts import benchmark_texts
 from finegrade.calibration import draw
 from finegrade.config import Config, user_path
-from finegrade.console import progress, say
+from finegrade.console import Meter, progress, say
 from finegrade.decontamination import Benchmarks
 from finegrade.durable import path_identity
 from finegrade.fetching import model_identity
+from finegrade.judge_prompts import prompt_version
 from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
-from finegrade.llm_judge import LlmJudge
+from finegrade.llm_judge import NO_GRADE, LlmJudge
 from finegrade.panel import Panel
 from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.row_files import count_rows, iterate_rows
 from finegrade.score_book import ScoreBook
+from finegrade.scoring import SCORING
 from finegrade.store import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, RunFolder, Stage
 from finegrade.summary import accepted
-from finegrade.verified_parts import SAMPLES_A_PART, VerifiedParts
-from finegrade.verifier import Verifier
+from finegrade.verdicts import RULES
+from finegrade.verified_parts import VerifiedParts, in_parts
+from finegrade.verifier import Judged, Verifier
 
 
 def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
@@ -40,8 +45,9 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
     rules = config.verification
     settings: dict[str, Any] = {
         "verification": rules.model_dump(mode="json"),
+        "rules": [RULES, SCORING],
         "scorers": [model_identity(name) for name in rules.models],
-        "judge": reply_settings(config.llm) if rules.asks_llm else {},
+        "judge": reply_settings(config.llm) | {"prompt": prompt_version()} if rules.asks_llm else {},
         "benchmarks": [_benchmark_identity(name) for name in rules.benchmarks],
         "levels": config.synthesis.levels,
         "seed": config.seed,
@@ -50,35 +56,43 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
         if stage.done:
             return
         parts = VerifiedParts(run, stage.fingerprint)
-        with ScoreBook(run.path(SCORE_BOOK)) as book:
-            if len(book):
-                say(f"verify: {len(book):,} scores are there and are not computed again")
-            drawn = draw(iterate_rows(run.path(SAMPLES), Sample), config.seed)
-            judge = partial(LlmJudge, config.llm, run.path(LEDGER), run.path(LLM_LOG), config.seed)
-            panel = Panel(rules, drawn, book, judge, config.seed)
-            verifier = Verifier(
-                rules, config.synthesis.levels, panel.first, panel.second, _benchmarks(rules.benchmarks)
-            )
-            number = _write_parts(run, parts, verifier)
-        _finish(stage, parts, number, panel)
+        with (
+            ScoreBook(run.path(SCORE_BOOK)) as book,
+            LlmJudge(config.llm, run.path(LEDGER), run.path(LLM_LOG), config.seed) as judge,
+        ):
+            number = _write_parts(run, parts, cache(partial(_begin, config, run, book, judge)))
+        _finish(stage, parts, number)
 
 
-def _write_parts(run: RunFolder, parts: VerifiedParts, verifier: Verifier) -> int:
-    samples = iterate_rows(run.path(SAMPLES), Sample)
-    number = 0
+def _begin(config: Config, run: RunFolder, book: ScoreBook, judge: LlmJudge) -> tuple[Panel, Verifier]:
+    """Who scores, and who decides; benchmarks first, because a bad one shows at once."""
+    rules = config.verification
+    benchmarks = _benchmarks(rules.benchmarks, run.root)
+    if len(book):
+        say(f"verify: {len(book):,} scores are there and are not computed again")
+    drawn = draw(iterate_rows(run.path(SAMPLES), Sample), config.seed)
+    panel = Panel(rules, drawn, book, lambda: judge, config.seed)
+    return panel, Verifier(rules, config.synthesis.levels, panel.first, panel.second, benchmarks)
+
+
+def _write_parts(run: RunFolder, parts: VerifiedParts, begin: Callable[[], tuple[Panel, Verifier]]) -> int:
+    """Makes the parts that are not there; begins only where there are any. Returns how many there are."""
     with progress("verifying samples", count_rows(run.path(SAMPLES))) as meter:
-        while (some := list(islice(samples, SAMPLES_A_PART))) or not number:
+        for number, some in enumerate(in_parts(iterate_rows(run.path(SAMPLES), Sample))):
             if parts.has(number):
                 meter.advance(len(some))
             else:
-                judged = verifier.judge(some, lambda share: meter.advance(share * len(some)))
-                parts.write(number, judged)
-            number += 1
-    return number
+                panel, verifier = begin()
+                parts.write(number, _judge(some, verifier, meter), panel.scales)
+    return number + 1
 
 
-def _benchmarks(names: Sequence[str]) -> Benchmarks | None:
-    return Benchmarks(chain.from_iterable(map(benchmark_texts, names))) if names else None
+def _judge(samples: Sequence[Sample], verifier: Verifier, meter: Meter) -> Judged:
+    return verifier.judge(samples, lambda share: meter.advance(share * len(samples)))
+
+
+def _benchmarks(names: Sequence[str], folder: Path) -> Benchmarks | None:
+    return Benchmarks(chain.from_iterable(map(benchmark_texts, names)), folder) if names else None
 
 
 def _benchmark_identity(name: str) -> str:
@@ -86,10 +100,10 @@ def _benchmark_identity(name: str) -> str:
     return path_identity(path) if path.exists() else name
 
 
-def _finish(stage: Stage, parts: VerifiedParts, number: int, panel: Panel) -> None:
+def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
     outputs = parts.end(number)
     counts = count_verdicts(parts.verdicts(), parts.left_out())
-    details = counts | {"scorers": panel.scales, "usage": _usage(stage.run)}
+    details = counts | {"scorers": parts.scales(number), "usage": _usage(stage.run)}
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
     listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items())
@@ -97,6 +111,9 @@ def _finish(stage: Stage, parts: VerifiedParts, number: int, panel: Panel) -> No
         f"verify: of {total:,} negatives {listed}; written by the LLM and accepted: "
         f"{accepted(details['by_source'].get('llm', {}))}; {sum(details['left_out'].values()):,} samples left out"
     )
+    if ungraded := details["no_grade"]:
+        reasons = ", ".join(f"{reason} ({number:,})" for reason, number in ungraded.items())
+        say(f"verify: the LLM gave no grade for {sum(ungraded.values()):,} negatives: {reasons}")
 
 
 def _usage(run: RunFolder) -> dict[str, float]:
@@ -109,18 +126,22 @@ def _usage(run: RunFolder) -> dict[str, float]:
 
 
 def count_verdicts(verdicts: Iterable[Verdict], left_out: Iterable[LeftOut]) -> dict[str, Any]:
-    """Counts by decision, by reason, by source, and of what was left out."""
+    """Counts by decision, by reason, by source, of grades that could not be read, and of what was left out."""
     decisions: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    no_grade: Counter[str] = Counter()
     by_source: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for verdict in verdicts:
         decisions[verdict.decision] += 1
         by_source[verdict.source][verdict.decision] += 1
         if verdict.reason:
             reasons[verdict.reason] += 1
+        unread = (one.reason for one in verdict.opinions if not isfinite(one.score))
+        no_grade.update(reason.removeprefix(NO_GRADE) for reason in unread if reason.startswith(NO_GRADE))
     return {
         "decisions": dict(decisions.most_common()),
         "reasons": dict(reasons.most_common()),
+        "no_grade": dict(no_grade.most_common()),
         "by_source": {name: dict(counts) for name, counts in sorted(by_source.items())},
         "left_out": dict(Counter(row.reason for row in left_out).most_common()),
     }

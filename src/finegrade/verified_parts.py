@@ -1,16 +1,35 @@
-"""The verify stage's files, in parts: one that is finished is not made again, and memory holds no more than a part."""
+"""The verify stage's files, in parts: one that is finished is not made again, and memory holds no more than a part.
 
-from collections.abc import Iterator
+A part is three files, and a record beside the verdicts, written last: what the part was made for, the hashes of its
+files, and the scales of the scorers that had been calibrated by then. A part of which a file is gone or was changed is
+made again, and an interrupted run knows the scales that only its earlier sessions needed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from finegrade.durable import file_hash, read_json, write_json
 from finegrade.records import LeftOut, Sample, Verdict
-from finegrade.row_files import about, iterate_rows, part_path, part_paths, write_rows
+from finegrade.row_files import iterate_rows, part_path, part_paths, write_rows
 from finegrade.store import LEFT_OUT, VERDICTS, VERIFIED, RunFolder
 from finegrade.verifier import Judged
 
-SAMPLES_A_PART = 1_000
+SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
+"""At most; a sample with more negatives is a part of its own."""
 
-_MADE_FOR = "finegrade"
+
+def in_parts(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Cuts samples into parts; one part at least."""
+    part: list[Sample] = []
+    negatives = 0
+    for sample in samples:
+        negatives += len(sample.negatives)
+        if part and (len(part) == SAMPLES_A_PART or negatives > NEGATIVES_A_PART):
+            yield part
+            part, negatives = [], len(sample.negatives)
+        part.append(sample)
+    yield part
 
 
 class VerifiedParts:
@@ -22,26 +41,48 @@ class VerifiedParts:
     """
 
     def __init__(self, run: RunFolder, made_for: str) -> None:
-        self._verified, self._left_out, self._verdicts = map(run.path, (VERIFIED, LEFT_OUT, VERDICTS))
-        self._made_for = {_MADE_FOR: made_for}
+        self._folders = self._verified, self._left_out, self._verdicts = (
+            run.path(VERIFIED),
+            run.path(LEFT_OUT),
+            run.path(VERDICTS),
+        )
+        self._made_for = f"{made_for} {SAMPLES_A_PART} {NEGATIVES_A_PART}"
 
     def has(self, number: int) -> bool:
-        """Whether a part is finished."""
-        return about(part_path(self._verdicts, number)) == self._made_for
+        """Whether a part is finished, and whole."""
+        record = self._record(number)
+        try:
+            return record.get("made_for") == self._made_for and record.get("files") == self._hashes(number)
+        except OSError:
+            return False
 
-    def write(self, number: int, judged: Judged) -> None:
-        """Finishes a part."""
+    def write(self, number: int, judged: Judged, scales: Mapping[str, Any]) -> None:
+        """Finishes a part.
+
+        Args:
+            number: Which.
+            judged: What came of its samples.
+            scales: Of the scorers, as far as they are calibrated; JSON.
+        """
         write_rows(part_path(self._verified, number), judged.samples, Sample)
         write_rows(part_path(self._left_out, number), judged.left_out, LeftOut)
-        write_rows(part_path(self._verdicts, number), judged.verdicts, Verdict, self._made_for)  # last: all are there
+        write_rows(part_path(self._verdicts, number), judged.verdicts, Verdict)
+        record = {"made_for": self._made_for, "files": self._hashes(number), "scales": dict(scales)}
+        write_json(self._record_path(number), record)
 
     def end(self, number: int) -> list[Path]:
-        """Removes the parts from a number on, which an earlier run left; returns those that are there now."""
-        folders = (self._verified, self._left_out, self._verdicts)
-        for folder in folders:
-            for path in part_paths(folder)[number:]:
+        """Removes what is no part from 0 to a number, which an earlier run left; returns the files of these parts."""
+        parts = {part_path(folder, part): None for folder in self._folders for part in range(number)}
+        records = set(map(self._record_path, range(number)))
+        there = [path for folder in self._folders for path in part_paths(folder)]
+        for path in (*there, *self._verdicts.glob("part-*.json")):
+            if path not in parts and path not in records:
                 path.unlink()
-        return [path for folder in folders for path in part_paths(folder)]
+        return list(parts)
+
+    def scales(self, number: int) -> dict[str, Any]:
+        """The scale of each scorer that a part from 0 to a number needed."""
+        return {name: scale for part in range(number) for name, scale in self._record(part)["scales"].items()}
 
     def verdicts(self) -> Iterator[Verdict]:
         """All verdicts, in order."""
@@ -50,3 +91,17 @@ class VerifiedParts:
     def left_out(self) -> Iterator[LeftOut]:
         """All that was left out, in order."""
         return iterate_rows(self._left_out, LeftOut)
+
+    def _hashes(self, number: int) -> dict[str, str]:
+        return {folder.name: file_hash(part_path(folder, number)) for folder in self._folders}
+
+    def _record(self, number: int) -> dict[str, Any]:
+        """Empty where it is missing or damaged: the part is made again."""
+        try:
+            record = read_json(self._record_path(number))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) and isinstance(record.get("scales"), dict) else {}
+
+    def _record_path(self, number: int) -> Path:
+        return part_path(self._verdicts, number).with_suffix(".json")

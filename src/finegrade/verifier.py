@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from finegrade.agreement import agree, dropped
 from finegrade.committee import Asked, Committee, Scored
@@ -84,9 +85,10 @@ class Verifier:
     def _without_weak(self, samples: Iterable[Sample], scored: Scored, judged: Judged) -> list[Sample]:
         strong = []
         for sample in samples:
-            score = scored.mean((sample.query, sample.positive))
-            if score is not None and is_weak(score, self._rules):
-                evidence = f"it scores {score:.2f}, where a random text scores 0 and a positive 1"
+            scores = scored.of_positive(sample)
+            if scores and is_weak(score := fmean(scores.values()), self._rules):
+                each = ", ".join(f"{name} {own:.2f}" for name, own in scores.items())
+                evidence = f"it scores {score:.2f} ({each}), where a random text scores 0 and a positive 1"
                 judged.left_out.append(_left_out(sample, WEAK_POSITIVE, evidence))
             else:
                 strong.append(sample)

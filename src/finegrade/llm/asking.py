@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager, closing, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from finegrade.config import LLMConfig, user_path
 from finegrade.console import say
@@ -32,6 +32,24 @@ AHEAD = 4
 """Items that are talked about at once, in requests that may be under way: a slow one at the head holds up no others."""
 
 _UNREACHED = "Start the server, or correct llm.base_url."
+
+
+class Client(Protocol):
+    """Who gives the replies."""
+
+    async def complete(self, request: ChatRequest) -> Reply:
+        """The reply to a request; one that the ledger holds is not asked again.
+
+        Raises:
+            InputError: The LLM cannot be had, or refuses one request after the other; or the budget is spent.
+        """
+
+    def check_some_were_answered(self) -> None:
+        """For the end.
+
+        Raises:
+            InputError: Every single request was refused.
+        """
 
 
 def model_name(config: LLMConfig) -> str:
@@ -165,17 +183,21 @@ async def ask_each(
             under way there.
     """
     take_up(config, ledger)
-    ahead = MOST_REQUESTS if config.batch else AHEAD * config.concurrency
     async with (
         open_llm(config, ledger, log) as client,
-        aclosing(in_order(items, talk, client, ahead)) as results,
+        aclosing(in_order(items, talk, client, ahead_of(config))) as results,
     ):
         async for result in results:
             yield result
 
 
+def ahead_of(config: LLMConfig) -> int:
+    """How many items are talked about at once."""
+    return MOST_REQUESTS if config.batch else AHEAD * config.concurrency
+
+
 async def in_order(
-    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], client: LLMClient | BatchClient, most: int
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], client: Client, most: int
 ) -> AsyncGenerator[tuple[T, R]]:
     """Talks about one item after another, and yields each with what came of it in the order of the items.
 
