@@ -353,6 +353,18 @@ def test_parts_are_cut_by_samples_and_by_negatives(monkeypatch):
     assert parts() == [[]]
 
 
+def test_samples_of_a_query_that_follow_each_other_are_in_one_part(monkeypatch):
+    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 2)
+    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_TOGETHER", 4)
+
+    def parts(queries):
+        return [len(part) for part in in_parts(sample(0).model_copy(update={"query": query}) for query in queries)]
+
+    assert parts("abbbc") == [4, 1]
+    assert parts("aabcc") == [2, 3]
+    assert parts("aaaaaaa") == [4, 3]  # not without end
+
+
 def test_parts_that_were_cut_otherwise_are_made_again(tmp_path, scorers, made, monkeypatch):
     run = make_run(tmp_path)
     verify(config(), run)
@@ -442,6 +454,8 @@ def test_what_the_llm_said_of_a_negative_stays_with_it(tmp_path, scorers):
 
 def test_grades_that_could_not_be_read_are_counted_and_told(tmp_path, scorers, monkeypatch, capsys):
     class Silent(Words):
+        best = 3.0
+
         def __enter__(self):
             return self
 
@@ -453,7 +467,7 @@ def test_grades_that_could_not_be_read_are_counted_and_told(tmp_path, scorers, m
 
         def scores(self, pairs):
             yield from (
-                nan if text.startswith("same") else 3.0 if text in self.answers.get(query, ()) else 0.0
+                nan if text.startswith("same") else 3.0 if text.lower() in self.answers.get(query, ()) else 0.0
                 for query, text in pairs
             )
 

@@ -17,15 +17,18 @@ from finegrade.verifier import Judged
 
 SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
 """At most; a sample with more negatives is a part of its own."""
+SAMPLES_TOGETHER = 100
+"""Samples of one query that follow each other are in one part, because their verdicts must agree: up to so many."""
 
 
 def in_parts(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     """Cuts samples into parts; one part at least."""
     part: list[Sample] = []
-    negatives = 0
+    negatives = together = 0
     for sample in samples:
         negatives += len(sample.negatives)
-        if part and (len(part) == SAMPLES_A_PART or negatives > NEGATIVES_A_PART):
+        together = together + 1 if part and sample.query == part[-1].query and together < SAMPLES_TOGETHER else 1
+        if part and together == 1 and (len(part) >= SAMPLES_A_PART or negatives > NEGATIVES_A_PART):
             yield part
             part, negatives = [], len(sample.negatives)
         part.append(sample)
