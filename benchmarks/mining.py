@@ -1,14 +1,18 @@
 """Negatives out of many documents: the exact search by vectors, and the miner on it; seconds and the memory's peak.
 
-    python benchmarks/mining.py [--documents 100000 1000000] [--queries 1000] [--miners bm25 dense both]
+    python benchmarks/mining.py [--documents 100000 1000000] [--queries 1000] [--miners dense bm25 both]
         [--model bge-small-en] [--folder FOLDER]
+
+Without --miners and --model it is the search alone.
 
 The search: random vectors of 384 dimensions, so that no model is waited for, written to the disk and read back, the 200
 nearest of each for so many queries. The floor of the seconds is the operations (2 x documents x 384 a query) at the
 speed of one large product of matrices, taken in the same process; "share" is how much of that speed is left. The miner:
 texts of eighty words, BM25 as it is, the bi-encoder's vectors random again; "seeds" is the peak when only the seeds are
-there. With --model also how many such texts and queries that bi-encoder embeds a second. Each line is a process of its
-own; the floor of the memory is what the imports take: the same with ten documents is printed first.
+there, and the hours are those of mining for every seed at the speed of the queries that were tried, without embedding
+them. With --model also how many such texts and queries that bi-encoder embeds a second, and the hours for all. Each
+line is a process of its own; the floor of the memory is what the imports take: the same with ten documents is printed
+first.
 """
 
 import argparse
@@ -33,10 +37,14 @@ WORDS, QUERY_WORDS, DIMENSION, DEPTH, SEED = 80, 6, 384, 200, 7
 
 
 class RandomVectors:
-    """An embedder that reads nothing."""
+    """An embedder that reads nothing.
 
-    def __init__(self) -> None:
-        self._dice = np.random.default_rng(SEED)
+    Args:
+        seed: Of another seed the vectors are others.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._dice = np.random.default_rng(seed)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors: [texts, 384]."""
@@ -70,9 +78,9 @@ def search(documents: int, queries: int, folder: Path) -> dict[str, float]:
     from finegrade.dense import DenseIndex
 
     began = time.perf_counter()
-    index = DenseIndex(map(str, range(documents)), RandomVectors(), folder, "random", documents)
+    index = DenseIndex(map(str, range(documents)), RandomVectors(SEED), folder, "random", documents)
     found = {"write": time.perf_counter() - began, "peak after writing": peak()}
-    asked = RandomVectors().embed_queries([""] * queries)
+    asked = RandomVectors(SEED + 1).embed_queries([""] * queries)
     found["search"] = seconds(lambda: index.top_k(asked, DEPTH))
     found["peak"] = peak()
     found["floor"] = 2 * documents * DIMENSION * queries / best_speed()
@@ -98,7 +106,7 @@ def mine(kind: str, documents: int, queries: int, folder: Path) -> dict[str, flo
     def index(texts: Sequence[str]) -> Ranking:
         if kind == "bm25":
             return BM25(texts)
-        dense = DenseIndex(texts, RandomVectors(), folder, "random", len(texts))
+        dense = DenseIndex(texts, RandomVectors(SEED), folder, "random", len(texts))
         return Fused(BM25(texts), dense) if kind == "both" else dense
 
     texts = enumerate(islice(made_texts(), documents))
@@ -153,8 +161,9 @@ def table(options: argparse.Namespace) -> None:
             found = measured(options.folder, kind, documents, asked)
             print(
                 f"{documents:>9,} documents  miner {kind:5}: index {found['index']:6.1f} s, "
-                f"{asked / found['mine']:7,.0f} queries/s; peak {found['seeds'] / 1e6:6,.0f} MB seeds, "
-                f"{found['peak of the index'] / 1e6:6,.0f} MB index, {found['peak'] / 1e6:6,.0f} MB in all",
+                f"{asked / found['mine']:7,.0f} queries/s, {hours(documents, asked / found['mine'])} for all; "
+                f"peak {found['seeds'] / 1e6:6,.0f} MB seeds, {found['peak of the index'] / 1e6:6,.0f} MB index, "
+                f"{found['peak'] / 1e6:6,.0f} MB in all",
                 flush=True,
             )
     if options.model:
@@ -163,6 +172,14 @@ def table(options: argparse.Namespace) -> None:
             f"{options.model}: {found['texts']:,.0f} texts/s of {WORDS} words, {found['queries']:,.0f} queries/s of "
             f"{QUERY_WORDS}; peak {found['peak'] / 1e6:,.0f} MB"
         )
+        for documents in options.documents:
+            told = f"{hours(documents, found['texts'])}, as many queries {hours(documents, found['queries'])}"
+            print(f"{documents:>9,} documents  embedded in {told}")
+
+
+def hours(number: int, a_second: float) -> str:
+    """How long so many take."""
+    return f"{number / a_second / 3600:.1f} h"
 
 
 def main() -> None:

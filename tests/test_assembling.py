@@ -21,7 +21,7 @@ LEVELS = (4, 3, 2, 1)
 def passage(number, *more):
     """A text with few words in common with that of another number."""
     own = content_hash("passage", str(number))
-    return " ".join([THINGS[number % 12], *(own[i : i + 4] for i in range(0, 16, 2)), *more])
+    return " ".join([THINGS[number % 12], "part", *(own[i : i + 4] for i in range(0, 16, 2)), *more])
 
 
 def negative(level, text):
@@ -342,12 +342,13 @@ def test_many_samples_are_mined_in_parts_and_none_is_lost(monkeypatch):
 
 
 def test_counts_count_what_goes_by():
-    counts = Counts()
+    counts = Counts(4)
     samples = of_tasks([draft(i, levels=LEVELS[:i]) for i in range(5)])
     assert list(counts.passing(samples)) == samples
     assert (counts.samples, counts.written) == (5, 4)
     assert counts.kinds == {"short-long": 5}
     assert counts.negatives == {"level 4 llm": 4, "level 3 llm": 3, "level 2 llm": 2, "level 1 llm": 1}
+    assert counts.empty_levels == {4: 1, 3: 2, 2: 3, 1: 4}
     rows = [SetAside(order="1", query="q", level=None, reason="so", text="t")] * 3
     assert list(counts.set_aside(rows)) == rows
     assert counts.reasons == {"llm: so": 3}

@@ -143,14 +143,32 @@ def test_one_group_alone_still_gets_an_easiest_level():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_small_corpora_give_what_they_have(count):
-    seeds = [seed(i, f"query {i}", f"{WORDS[i]} text") for i in range(count)]
+    seeds = [seed(i, f"text {i}", f"{WORDS[i]} text") for i in range(count)]
     assert len(Miner(seeds, 0).negatives(seeds[0])) == min(count - 1, 2 if count < 7 else 3)
 
 
 @pytest.mark.parametrize("query", ["???", "unheard of", ""])
-def test_queries_without_a_word_of_the_corpus_get_negatives(query):
+def test_queries_without_a_word_of_the_corpus_get_a_random_text_only(query):
     seeds = [seed(0, query, "alpha beta"), seed(1, "c", "gamma delta"), seed(2, "d", "epsilon zeta", group="h")]
-    assert Miner(seeds, 0).negatives(seeds[0])
+    assert [(n.level, n.source) for n in Miner(seeds, 0).negatives(seeds[0])] == [(1, "random")]
+
+
+def test_no_band_has_a_text_that_shares_no_word_with_the_query():
+    """Their order says nothing: the hardest level would be a text like any other, and the near one another level's."""
+    texts = [f"{WORDS[i % 10]} text of number {i}" for i in range(300)] + ["zebra in the herd", "stripes of a zebra"]
+    seeds = [seed(i, f"query {i}", text) for i, text in enumerate(texts)]
+    asked = seed(302, "zebra stripes", texts[300], group="h")
+    for turn in range(20):
+        found = Miner([*seeds, asked], 0).negatives(asked, dict.fromkeys((4, 3, 2, 1), "mined"), turn)
+        assert [(n.text, n.level) for n in found] == [(texts[301], 4)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(corpora)
+def test_what_is_mined_by_words_shares_one_with_the_query(seeds):
+    for one in seeds:
+        mined = [n.text for n in Miner(seeds, 0).negatives(one) if n.source == "mined"]
+        assert all(set(words(text)) & set(words(one.query)) for text in mined)
 
 
 def test_texts_without_a_word_do_no_harm():
@@ -159,7 +177,7 @@ def test_texts_without_a_word_do_no_harm():
 
 
 def test_what_stands_in_the_positive_s_own_section_is_no_negative():
-    seeds = [seed(i, f"query {i}", f"common words and unique{i}") for i in range(40)]
+    seeds = [seed(i, f"common query {i}", f"common words and unique{i}") for i in range(40)]
     own = [one.model_copy(update={"section": "doc > A" if i < 20 else "doc > B"}) for i, one in enumerate(seeds)]
     miner = Miner(own, 0)
     drawn = {negative.text for negative in miner.negatives(own[0])}

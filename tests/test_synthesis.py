@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
-from finegrade.row_files import read_rows
+from finegrade.row_files import read_rows, write_rows
 from finegrade.seeding import make_seeds
 from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.synthesis import synthesize
@@ -145,6 +146,29 @@ def test_what_is_refused_is_kept_with_its_reason_and_counted(config, new_run, fa
     assert details["negatives"]["level 4 llm"] == 4
     assert details["usage"]["replies"] == len(fake_llm.requests)
     assert details["usage"]["completion_tokens"] == 3 * len(fake_llm.requests)
+
+
+def test_levels_that_stay_empty_are_counted_and_told(config, new_run, capsys):
+    run = new_run()
+    path = run.path(TRAIN_SEEDS)
+    seeds = read_rows(path, Seed)
+    write_rows(path, [seeds[0].model_copy(update={"query": "zebra"}), *seeds[1:]], Seed)
+    with run.stage("seeds", {}) as stage:
+        stage.finish([path], {})
+    synthesize(config(0), run)
+    levels = Counter(n.level for s in samples(run) for n in s.negatives)
+    empty = {str(level): len(seeds) - levels[level] for level in (4, 3, 2, 1) if levels[level] < len(seeds)}
+    assert run.record("synthesize")["details"]["empty_levels"] == empty
+    assert empty["4"] == 1
+    assert "neither the LLM nor the corpus gave: level 4 in 1" in capsys.readouterr().err
+
+
+def test_a_miner_that_is_no_bi_encoder_is_refused_before_the_llm_writes(config, new_run, fake_llm, tmp_path):
+    made = config()
+    miner = made.synthesis.model_copy(update={"miner": "dense", "miner_model": str(tmp_path / "gone")})
+    with pytest.raises(InputError, match="gone"):
+        synthesize(made.model_copy(update={"synthesis": miner}), new_run())
+    assert fake_llm.requests == []
 
 
 def test_llm_that_writes_only_rubbish_leaves_mined_negatives(config, new_run, fake_llm):

@@ -143,11 +143,17 @@ def _hardest(mined: Sequence[Negative]) -> str:
 
 
 class Counts:
-    """What there is, counted while it goes by."""
+    """What there is, counted while it goes by.
 
-    def __init__(self) -> None:
+    Args:
+        levels: How many there are.
+    """
+
+    def __init__(self, levels: int) -> None:
+        self._levels = range(levels, 0, -1)
         self.samples = self.written = 0
         self.negatives: Counter[str] = Counter()
+        self.empty_levels = dict.fromkeys(self._levels, 0)
         self.kinds: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
 
@@ -157,6 +163,8 @@ class Counts:
             self.samples += 1
             self.written += any(negative.source == "llm" for negative in sample.negatives)
             self.negatives.update(f"level {negative.level} {negative.source}" for negative in sample.negatives)
+            for level in set(self._levels).difference(negative.level for negative in sample.negatives):
+                self.empty_levels[level] += 1
             self.kinds[sample.kind or "pair"] += 1
             yield sample
 

@@ -1,7 +1,7 @@
 """The report's pictures, as SVG. Numbers and our own words only: never text from a model or a file."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -33,9 +33,17 @@ def scores_chart(scores: dict[str, Any], ours: str) -> str:
         return _svg(figure)
 
 
-def levels_chart(before: dict[int, list[float]], after: dict[int, list[float]], highest: int) -> str:
-    """Relevance to the query by level, before and after verification; ``highest`` is the hardest level."""
+def levels_chart(before: Mapping[int, Sequence[float]], after: Mapping[int, Sequence[float]], highest: int) -> str:
+    """Relevance to the query by level, before and after verification; nothing where there is no level.
+
+    Args:
+        before: Level -> finite distances.
+        after: Likewise.
+        highest: The hardest level.
+    """
     levels = sorted(set(before) | set(after))
+    if not levels:
+        return ""
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(6.4, 2.8), layout="constrained")
         panel = figure.subplots()
@@ -69,7 +77,7 @@ def loss_chart(steps: Sequence[dict[str, Any]]) -> str:
         return _svg(figure)
 
 
-def _boxes(panel: Axes, groups: list[list[float]], shift: float, colour: str, label: str) -> None:
+def _boxes(panel: Axes, groups: Sequence[Sequence[float]], shift: float, colour: str, label: str) -> None:
     places = [i + shift for i, group in enumerate(groups) if group]
     filled = [group for group in groups if group]
     if filled:

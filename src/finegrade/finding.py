@@ -20,7 +20,7 @@ def find_again(queries: Sequence[tuple[str, str]], chunks: Sequence[Chunk], conf
     """
     number = {chunk.id: place for place, chunk in enumerate(chunks)}
     texts = [chunk.text for chunk in chunks]
-    rankings = BM25(texts).rank([query for query, _ in queries], FOUND_WITHIN, matching=True) if queries else []
+    rankings = BM25(texts).rank([query for query, _ in queries], FOUND_WITHIN) if queries else []
     found = [number[chunk] in ranking for (_, chunk), ranking in zip(queries, rankings, strict=True)]
     missed = [place for place, is_found in enumerate(found) if not is_found]
     if missed:

@@ -30,7 +30,7 @@ class Fused:
         """
         if not queries:
             return []
-        by_words = self._lexical.rank(queries, depth, matching=True)
+        by_words = self._lexical.rank(queries, depth)
         return [fused(pair, depth) for pair in zip(by_words, self._dense.rank(queries, depth), strict=True)]
 
 

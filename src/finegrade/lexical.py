@@ -25,13 +25,13 @@ class BM25:
         ]
         self._index.index((numbers, vocabulary), show_progress=False)
 
-    def rank(self, queries: Sequence[str], depth: int, matching: bool = False) -> list[list[int]]:
+    def rank(self, queries: Sequence[str], depth: int, matching: bool = True) -> list[list[int]]:
         """Numbers of the texts for each query, best first.
 
         Args:
             queries: What is searched for.
             depth: At most so many for each.
-            matching: Leave those out that share no word with the query.
+            matching: Leave those out that share no word with the query: their order says nothing.
         """
         depth = min(depth, self._size)
         ranked, scores = self._index.retrieve([list(words(query)) for query in queries], k=depth, show_progress=False)

@@ -33,7 +33,10 @@ class Ranking(Protocol):
     """An index of texts that can be searched."""
 
     def rank(self, queries: Sequence[str], depth: int) -> Sequence[Sequence[int]]:
-        """Numbers of at most ``depth`` texts for each query, best first; the same whatever else is asked."""
+        """Numbers of at most ``depth`` texts for each query, best first; the same whatever else is asked.
+
+        A text that the index knows no more of than that it is there has no rank.
+        """
 
 
 Index = Callable[[Sequence[str]], Ranking]
@@ -86,6 +89,9 @@ class Miner:
 
     def negatives_of(self, wanted: Iterable[Wanted]) -> Iterator[list[Negative]]:
         """For each of them one negative a level, where the corpus has one, hardest first.
+
+        A level stays empty whose band has no text: where the query shares words with a few texts only, or with none,
+        what is left is no harder than a random one.
 
         A text of the same query, of the positive's own section of a document, or nearly equal to one of the query's
         positives, is never drawn.

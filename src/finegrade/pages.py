@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
 from finegrade.text import without_control_signs
@@ -16,13 +16,22 @@ def render_page(template: str, facts: dict[str, Any]) -> str:
     """Fills a template of ``templates/``.
 
     Args:
-        template: Its file name.
+        template: Its file name; it may extend and include others of the folder.
         facts: What it shows; Markup, which is ours alone, goes in as it is.
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_without_control_signs)
+    environment = Environment(
+        loader=FunctionLoader(_read),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_without_control_signs,
+    )
     environment.filters["cut"] = lambda text: text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "…"
-    source = resources.files("finegrade").joinpath("templates", template).read_text(encoding="utf-8")
-    return environment.from_string(source).render(facts)
+    return environment.get_template(template).render(facts)
+
+
+def _read(template: str) -> str:
+    return resources.files("finegrade").joinpath("templates", template).read_text(encoding="utf-8")
 
 
 def _without_control_signs(value: Any) -> Any:

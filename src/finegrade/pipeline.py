@@ -6,6 +6,7 @@ from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.config_file import load_config
+from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder
 
@@ -125,6 +126,15 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
     with run.locked():
         for other in stages[: stages.index(name) + 1]:
             STAGES[other](config, run)
+        if name == "verify":
+            _say_what_was_found(config, run)
+
+
+def _say_what_was_found(config: Config, run: RunFolder) -> None:
+    """Where there is no report yet, a page of its own says it."""
+    from finegrade.reporting import write_verification_report
+
+    say(f"verify: what it found: {write_verification_report(config, run)}")
 
 
 def _need_a_batch(config: Config, run: RunFolder) -> None:

@@ -1,15 +1,13 @@
-"""The report stage: a run folder becomes one self-contained HTML file.
+"""The report stage: a run folder becomes one self-contained HTML file; of verification alone there is one, too.
 
 Whatever a model or a file wrote is escaped by the template; the page's policy forbids scripts and outside requests.
 """
 
 import json
 import platform
-import random
-from collections import defaultdict
-from collections.abc import Collection
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -24,7 +22,7 @@ from finegrade.row_files import iterate_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.store import LEFT_OUT, MODEL, REPORT, SAMPLES, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
-from finegrade.verification_findings import beside_their_samples, find
+from finegrade.verification_findings import DRAWN, Found, beside_their_samples, find
 
 _VERSIONS = (
     "finegrade",
@@ -36,7 +34,9 @@ _VERSIONS = (
     "onnxruntime",
     "xllamacpp",
 )
-_SAMPLES_SHOWN = _SET_ASIDE_SHOWN = _LEFT_OUT_SHOWN = 12
+VERIFICATION_REPORT = "verification.html"
+
+_SET_ASIDE_SHOWN = _LEFT_OUT_SHOWN = 12
 
 
 def write_report(config: Config, run: RunFolder) -> None:
@@ -50,34 +50,64 @@ def write_report(config: Config, run: RunFolder) -> None:
     with run.stage("report", settings, after=["synthesize", "verify", "evaluate"]) as stage:
         if stage.done:
             return
-        html = render_page("report.html", _facts(config, run))
-        with replacing(run.path(REPORT)) as path:
-            path.write_text(html, encoding="utf-8")
+        _write_page(run.path(REPORT), "report.html", _facts(config, run))
         write_card(run)
         stage.finish([run.path(REPORT), run.path(CARD)], {})
 
 
-def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
+def write_verification_report(config: Config, run: RunFolder) -> Path:
+    """Writes ``verification.html``, what verification found: the part of the report that needs no other stage.
+
+    Args:
+        config: What was verified with; of it only the number of levels counts.
+        run: Holds samples, verdicts, and the record of the verify stage.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: The verify stage has not run.
+    """
+    path = run.path(VERIFICATION_REPORT)
     found = find(iterate_rows(run.path(VERDICTS), Verdict))
+    _write_page(path, "verification.html", _verification_facts(config, run, found))
+    return path
+
+
+def _write_page(path: Path, template: str, facts: dict[str, Any]) -> None:
+    html = render_page(template, facts)
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _verification_facts(config: Config, run: RunFolder, found: Found) -> dict[str, Any]:
+    before, after = ({level: one.values for level, one in side.items()} for side in (found.before, found.after))
+    return {
+        "verification": run.record("verify")["details"],
+        "found": found,
+        "drawn": DRAWN,
+        "levels_chart": Markup(levels_chart(before, after, config.synthesis.levels)),
+        "disputed": beside_their_samples(found.disputed, iterate_rows(run.path(SAMPLES), Sample)),
+        "left_out": list(islice(iterate_rows(run.path(LEFT_OUT), LeftOut), _LEFT_OUT_SHOWN)),
+        "level_name": lambda level: level_name(int(level), config.synthesis.levels),
+    }
+
+
+def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
+    found = find(iterate_rows(run.path(VERDICTS), Verdict), config.seed)
     training = run.record(FINEGRADE.stage)["details"]
     scores = read_json(run.path(SCORES))
-    return {
+    return _verification_facts(config, run, found) | {
         "findings": findings(run),
         "scores": scores,
         "scores_chart": Markup(scores_chart(scores, FINEGRADE.name)),
-        "levels_chart": Markup(levels_chart(found.before, found.after, config.synthesis.levels)),
         "loss_chart": Markup(loss_chart(training["steps"])),
-        "verification": run.record("verify")["details"],
-        "found": found,
-        "disputed": beside_their_samples(found.disputed, iterate_rows(run.path(SAMPLES), Sample)),
-        "left_out": list(islice(iterate_rows(run.path(LEFT_OUT), LeftOut), _LEFT_OUT_SHOWN)),
         "synthesis": run.record("synthesize")["details"],
         "source_counts": _source_counts(config, run),
         "seeds": run.record("seeds")["details"],
         "stages": _stages(config, run),
-        "samples": _samples(run, found.written, config.seed),
+        "samples": _samples(run, found),
         "set_aside": _set_aside(run),
-        "level_name": lambda level: level_name(int(level), config.synthesis.levels),
         "snippet": load_snippet(run.path(MODEL)),
         "re_embed": RE_EMBED,
         "versions": {
@@ -123,21 +153,14 @@ def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _samples(run: RunFolder, written: Collection[str], seed: int) -> list[dict[str, Any]]:
-    """Samples to read, drawn at random: those with a text that an LLM wrote first."""
-    dice = random.Random(seed)
-    places: dict[str, tuple[bool, float]] = {}
-    for sample in iterate_rows(run.path(VERIFIED), Sample):
-        places.setdefault(sample.id, (sample.id not in written, dice.random()))
-    shown = sorted(places, key=places.__getitem__)[:_SAMPLES_SHOWN]
-    found = {sample.id: sample for sample in iterate_rows(run.path(VERIFIED), Sample) if sample.id in shown}
-    judged: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for verdict in iterate_rows(run.path(VERDICTS), Verdict):
-        if verdict.sample in found:
-            judged[verdict.sample].append(verdict)
+def _samples(run: RunFolder, found: Found) -> list[dict[str, Any]]:
+    """Samples to read, with what was decided on each of their negatives, hardest first."""
+    judged = {verdicts[0].sample: verdicts for verdicts in found.to_read}
+    samples = {sample.id: sample for sample in iterate_rows(run.path(VERIFIED), Sample) if sample.id in judged}
     return [
-        {"sample": found[name], "verdicts": sorted(judged[name], key=lambda v: -(v.level_before or 0))}
-        for name in shown
+        {"sample": samples[name], "verdicts": sorted(judged[name], key=lambda v: -(v.level_before or 0))}
+        for name in judged
+        if name in samples
     ]
 
 

@@ -56,7 +56,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
         "draws": config.draws.model_dump(mode="json"),
         "seed": config.seed,
         "gates": GATES,
-        "miner": None if config.synthesis.miner == "bm25" else model_identity(config.synthesis.miner_model),
+        "miner": "matching texts" if config.synthesis.miner == "bm25" else model_identity(config.synthesis.miner_model),
     }
     after = "tasks" if config.source.is_tasks else "seeds"
     with run.stage("synthesize", settings, after=[after]) as stage:
@@ -70,11 +70,11 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
     orders, number = _orders(seeds, config, run)
     rows = config.synthesis.shard_rows
     drafts = Drafts(run, stage.fingerprint, rows, number)
-    usage = _draft(orders, drafts, config, run)
+    index = index_of(config.synthesis.miner, config.synthesis.miner_model, run.path(VECTORS))
+    usage = _draft(orders, drafts, config, run)  # after the miner's model: a wrong one shows before the LLM works
     passed_over: Counter[str] = Counter()
     repeats = Repeats(drafts.read, run.path(DRAFTS))
-    index = index_of(config.synthesis.miner, config.synthesis.miner_model, run.path(VECTORS))
-    outputs, counts = [], Counts()
+    outputs, counts = [], Counts(config.synthesis.levels)
     total = max(number, sum(len(seed.positives) for seed in seeds if seed.query))
     with run.path(DRAFTS, _LATE).open("w", encoding="utf-8") as late, progress("samples", total) as meter:
 
@@ -102,6 +102,7 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
         "samples": counts.samples,
         "kinds": dict(counts.kinds),
         "negatives": dict(sorted(counts.negatives.items())),
+        "empty_levels": {str(level): number for level, number in counts.empty_levels.items() if number},
         "set_aside": dict(reasons.most_common()),
         "usage": usage,
         "probe": probe(iterate_rows(run.path(SAMPLES), Sample), config.seed),
@@ -111,6 +112,9 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
         f"synthesize: {counts.samples:,} samples, {counts.written:,} of them with a negative that the LLM wrote "
         f"({number:,} asked for, {counts.reasons.total():,} texts set aside)"
     )
+    if any(counts.empty_levels.values()):
+        told = ", ".join(f"level {level} in {n:,}" for level, n in counts.empty_levels.items() if n)
+        say(f"synthesize: levels without a negative, which neither the LLM nor the corpus gave: {told}")
 
 
 def _advancing(samples: Iterable[Sample], meter: Meter) -> Iterator[Sample]:

@@ -1,17 +1,27 @@
-"""What verification found, for the report: read in one pass over the verdicts, with little of them in memory."""
+"""What verification found, for the report: read in one pass over the verdicts.
 
-import heapq
+What is held does not grow with them: counts, 5,000 distances a level, the verdicts of one sample, the twenty most
+disputed ones, and those of a dozen samples to read.
+"""
+
+import random
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, count, groupby
-from operator import attrgetter
+from itertools import groupby
+from math import isfinite
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from finegrade.records import Sample, Verdict
-from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE
+from finegrade.bounded import Best, Drawn
+from finegrade.records import Opinion, Sample, Verdict
+from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, THE_POSITIVE
 
 DISPUTED = 20
+TO_READ = 12
+DRAWN = 5_000
+"""Distances that are held for the boxes of a level: of more so many are drawn."""
 
 
 @dataclass
@@ -22,11 +32,13 @@ class Violations:
     pairs: int = 0
 
     def add(self, levels_and_scores: Iterable[tuple[int, float]]) -> None:
-        """Counts the pairs of a sample."""
-        for (level, score), (other_level, other) in combinations(levels_and_scores, 2):
-            if level != other_level:
-                self.pairs += 1
-                self.wrong += (score > other) if level < other_level else (score < other)
+        """Counts the pairs of a sample that have different levels."""
+        lower: list[float] = []  # scores of the levels below, ascending
+        for _, of_level in groupby(sorted(levels_and_scores), key=itemgetter(0)):
+            scores = [score for _, score in of_level]
+            self.pairs += len(lower) * len(scores)
+            self.wrong += sum(len(lower) - bisect_right(lower, score) for score in scores)
+            lower = sorted(lower + scores)
 
     @property
     def share(self) -> float:
@@ -34,13 +46,36 @@ class Violations:
         return self.wrong / self.pairs if self.pairs else 0.0
 
 
+@dataclass
+class Order:
+    """Levels in the wrong order before and after verification, as one scorer sees it."""
+
+    before: Violations = field(default_factory=Violations)
+    after: Violations = field(default_factory=Violations)
+
+
 class FalseNegatives(NamedTuple):
-    """How many of the negatives of a source and level (0: given without one) are none."""
+    """How many of the negatives of a source and level (0: given without one) are none, and how that shows."""
 
     source: str
     level: int
-    false: int
     negatives: int
+    the_positive: int
+    too_near: int
+    answers: int
+
+    @property
+    def false(self) -> int:
+        """All of them."""
+        return self.the_positive + self.too_near + self.answers
+
+
+class _Distances(dict[int, Drawn]):
+    """Level -> how far its negatives score above their positives."""
+
+    def __missing__(self, level: int) -> Drawn:
+        self[level] = Drawn(DRAWN, level)
+        return self[level]
 
 
 @dataclass
@@ -48,64 +83,98 @@ class Found:
     """What the report tells.
 
     Attributes:
-        before, after: Level -> how far each negative scores above its positive, before and after verification.
-        order_before, order_after: Order violations, as the scorers see it.
+        before, after: Level -> how far its negatives score above their positives, before and after verification.
+        orders: Scorer -> order violations, by its own opinions.
         false: Counts by source and level.
-        disputed: The verdicts that the scorers agree least about.
-        written: Ids of the samples with a text that an LLM wrote.
+        no_number: Negatives whose score is no number: they are in no box, and not disputed.
+        disputed: The verdicts that the scorers agree least about, those farthest apart first.
+        to_read: The verdicts of some samples, drawn at random: those with a text that an LLM wrote first.
     """
 
-    before: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    after: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    order_before: Violations = field(default_factory=Violations)
-    order_after: Violations = field(default_factory=Violations)
+    before: _Distances = field(default_factory=_Distances)
+    after: _Distances = field(default_factory=_Distances)
+    orders: defaultdict[str, Order] = field(default_factory=lambda: defaultdict(Order))
     false: list[FalseNegatives] = field(default_factory=list)
-    disputed: list[Verdict] = field(default_factory=list)
-    written: set[str] = field(default_factory=set)
+    no_number: int = 0
+    disputed: Best[Verdict] = field(default_factory=lambda: Best(DISPUTED))
+    to_read: Best[list[Verdict]] = field(default_factory=lambda: Best(TO_READ))
 
 
-def find(verdicts: Iterable[Verdict]) -> Found:
+def find(verdicts: Iterable[Verdict], seed: int = 0) -> Found:
     """Reads the verdicts.
 
     Args:
         verdicts: In their order: those of a sample beside each other.
+        seed: Of the draw of samples to read.
     """
-    found, number = Found(), count()
-    negatives: Counter[tuple[str, int]] = Counter()
-    false: Counter[tuple[str, int]] = Counter()
-    heap: list[tuple[float, int, Verdict]] = []
+    found, dice = Found(), random.Random(seed)
+    reasons: Counter[tuple[str, int, str]] = Counter()
     for _, of_sample in groupby(verdicts, key=attrgetter("sample")):
         rows = list(of_sample)
-        found.order_before.add((row.level_before, row.score) for row in rows if row.level_before is not None)
-        found.order_after.add((row.level_after, row.score) for row in rows if row.level_after is not None)
-        if any(row.source == "llm" for row in rows):
-            found.written.add(rows[0].sample)
+        _add_orders(rows, found.orders)
+        found.to_read.offer((any(row.source == "llm" for row in rows), dice.random()), rows)
         for row in rows:
-            key = (row.source, row.level_before or 0)
-            negatives[key] += 1
-            false[key] += row.reason in (FALSE_NEGATIVE, ANSWERS)
-            for levels, level in ((found.before, row.level_before), (found.after, row.level_after)):
-                if level is not None:
-                    levels[level].append(row.score - row.positive_score)
-            heapq.heappush(heap, (dispute(row), -next(number), row))
-            if len(heap) > DISPUTED:
-                heapq.heappop(heap)
-    hardest_first = sorted(negatives, key=lambda key: (key[0], -key[1]))
-    found.false = [FalseNegatives(*key, false[key], negatives[key]) for key in hardest_first]
-    found.disputed = [row for *_, row in sorted(heap, reverse=True, key=lambda entry: entry[:2])]
+            reasons[row.source, row.level_before or 0, row.reason] += 1
+            _add_distance(row, found)
+    found.false = _false_negatives(reasons)
     return found
+
+
+def _add_orders(rows: Sequence[Verdict], orders: defaultdict[str, Order]) -> None:
+    opinions: defaultdict[str, list[tuple[Verdict, float]]] = defaultdict(list)
+    for row in rows:
+        for one in row.opinions:
+            if isfinite(_distance(one)):
+                opinions[one.scorer].append((row, _distance(one)))
+    for scorer, seen in opinions.items():
+        orders[scorer].before.add(_leveled(seen, lambda row: row.level_before))
+        orders[scorer].after.add(_leveled(seen, lambda row: row.level_after))
+
+
+def _leveled(
+    seen: Iterable[tuple[Verdict, float]], level_of: Callable[[Verdict], int | None]
+) -> Iterable[tuple[int, float]]:
+    return ((level, distance) for row, distance in seen if (level := level_of(row)) is not None)
+
+
+def _distance(one: Opinion) -> float:
+    return one.score - one.positive
+
+
+def _add_distance(row: Verdict, found: Found) -> None:
+    distance = row.score - row.positive_score
+    if not isfinite(distance):
+        found.no_number += 1
+        return
+    for levels, level in ((found.before, row.level_before), (found.after, row.level_after)):
+        if level is not None:
+            levels[level].add(distance)
+    found.disputed.offer(dispute(row), row)
+
+
+def _false_negatives(reasons: Counter[tuple[str, int, str]]) -> list[FalseNegatives]:
+    """By source, the hardest level first."""
+    negatives: Counter[tuple[str, int]] = Counter()
+    for (source, level, _), number in reasons.items():
+        negatives[source, level] += number
+    hardest_first = sorted(negatives, key=lambda key: (key[0], -key[1]))
+    return [
+        FalseNegatives(*key, negatives[key], *(reasons[*key, why] for why in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)))
+        for key in hardest_first
+    ]
 
 
 def dispute(verdict: Verdict) -> float:
     """How far the scorers are apart about a negative; where only one was asked, below 0: how near to even it is."""
-    distances = [one.score - one.positive for one in verdict.opinions]
+    distances = [distance for one in verdict.opinions if isfinite(distance := _distance(one))]
     if len(distances) < 2:
         return -abs(verdict.score - verdict.positive_score)
     return max(distances) - min(distances)
 
 
-def beside_their_samples(verdicts: Sequence[Verdict], samples: Iterable[Sample]) -> list[dict[str, Any]]:
+def beside_their_samples(verdicts: Iterable[Verdict], samples: Iterable[Sample]) -> list[dict[str, Any]]:
     """The verdicts with query and positive."""
-    wanted = {verdict.sample for verdict in verdicts}
+    listed = list(verdicts)
+    wanted = {verdict.sample for verdict in listed}
     found = {sample.id: sample for sample in samples if sample.id in wanted}
-    return [{"verdict": verdict, "sample": found[verdict.sample]} for verdict in verdicts if verdict.sample in found]
+    return [{"verdict": verdict, "sample": found[verdict.sample]} for verdict in listed if verdict.sample in found]

@@ -33,7 +33,7 @@ def score_bm25(config: Config, run: RunFolder) -> tuple[str, str]:
     """BM25, which is not trained. Returns the row's name and title, as the others do."""
 
     def work(test: TestSet) -> _Scored:
-        rankings = BM25(test.documents).rank([*test.queries, *test.unlabelled], DEPTH)
+        rankings = BM25(test.documents).rank([*test.queries, *test.unlabelled], DEPTH, matching=False)
         return _Scored(rankings, None)
 
     return _score(_BM25, "BM25", {"unlabelled": unlabelled_queries(config)}, ["seeds"], work, config, run)
