@@ -40,6 +40,7 @@ COMMON = 10
 
 
 _LIKELY = 0.625  # equal places of a signature: one text in a hundred of Jaccard 0.8 has fewer
+_MOST_LIKELY = 500  # of one band: of thousands of a template any is as near as the others
 _MOST_COMPARED = 50  # texts that are looked at for one: thousands of a template may be likely
 _MOST_SHOWN = 300  # characters of evidence
 _SIGNS_AT_ONCE, _TEXTS_AT_ONCE = 300_000, 100  # about 200 bytes a sign, while it lasts; what text.words remembers
@@ -225,12 +226,13 @@ class Benchmarks:
 
     def _alike(self, plains: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
         hashes, of = _telling_hashes(plains)
-        places, numbers = self._tellings.find(hashes)
+        places, numbers = self._tellings.find(hashes, first=_MOST_LIKELY)
         told = of[places] * MAX_TEXTS + numbers
         signs, of = _long_signatures(plains)
-        found = [postings.find(hashes) for postings, hashes in zip(self._bands, _band_hashes(signs), strict=True)]
-        unique = np.unique(np.concatenate([places * MAX_TEXTS + numbers for places, numbers in found]))
-        places, numbers = np.divmod(unique, MAX_TEXTS)
+        in_bands = zip(self._bands, _band_hashes(signs), strict=True)
+        found = [postings.find(hashes, first=_MOST_LIKELY) for postings, hashes in in_bands]
+        pairs = np.sort(np.concatenate([places * MAX_TEXTS + numbers for places, numbers in found]))
+        places, numbers = np.divmod(pairs[are_first(pairs)], MAX_TEXTS)  # np.unique hashes, and these collide
         similar = (signs.astype(np.uint8)[places] == self._signed[numbers]).mean(axis=1)
         likely = similar >= _LIKELY
         pairs = np.append(told, of[places[likely]] * MAX_TEXTS + numbers[likely])
