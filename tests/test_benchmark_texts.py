@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade import benchmark_texts as module
-from finegrade.benchmark_texts import BenchmarkText, benchmark_texts
+from finegrade.benchmark_texts import BenchmarkText, benchmark_texts, check_benchmarks
+from finegrade.config_file import parse_config
 from finegrade.errors import InputError
+from finegrade.pipeline import fetch_models
 
 
 def found(name: object) -> list[tuple[str, str]]:
@@ -53,7 +55,7 @@ def test_of_a_beir_folder_the_test_queries_and_what_answers_them(tmp_path, told)
     folder = beir(tmp_path, train=["q5 d5 1"], dev=["q4 d4 1"], test=["q0 d0 1", "q0 d1 2", "q1 d2 0"])
     assert found(folder) == [
         ("query", "query 0?"), ("query", "query 1?"),
-        ("document", "Text 0."), ("document", "Title 1"), ("document", "Text 1."),
+        ("document", "Text 0."), ("title", "Title 1"), ("document", "Text 1."),
     ]  # fmt: skip
     assert told == []
 
@@ -103,7 +105,66 @@ def test_columns_say_what_asks_and_what_answers(tmp_path, told):
         ("query", "one"), ("document", "one"), ("query", "two"), ("document", "two"),
         ("query", "either"), ("document", "either"),
     ]  # fmt: skip
-    assert told == [f"Benchmark {path}: 1 rows could not be used: no text in a column of a known name (1)."]
+    assert told == [
+        f"Benchmark {path}: texts of Query, positive, question, answers, sentence1, sentence2, text; "
+        "none in anchor, answer; not read: negative.",
+        f"Benchmark {path}: 1 rows could not be used: no text in a column of a known name (1).",
+    ]
+
+
+def test_columns_of_well_known_data_sets(tmp_path, told):
+    squad = {"id": "x", "title": "Valves", "question": "when?", "context": "A passage.",
+             "answers": {"text": ["now"], "answer_start": [3]}}  # fmt: skip
+    tevatron = {"query": "who?", "positive_passages": [{"docid": "1", "title": "T", "text": "me"}],
+                "negative_passages": [{"docid": "2", "title": "T", "text": "you"}]}  # fmt: skip
+    rows = (
+        squad, tevatron, {"premise": "one", "hypothesis": "two"}, {"title": "why so?", "selftext": "x", "body": "why"},
+        {"text1": "a", "sentence_A": "b", "answer_2": "c"}, {"title": "a name", "text": "d"},
+        {"context": {"title": ["no"], "sentences": [["e"], ["f"]]}},
+    )  # fmt: skip
+    both = {text: [("query", text), ("document", text)] for text in ("one", "two", "a", "b", "d")}
+    assert found(write_rows(tmp_path / "b.jsonl", *rows)) == [
+        ("title", "Valves"), ("query", "when?"), ("document", "A passage."), ("document", "now"),
+        ("query", "who?"), ("document", "me"), *both["one"], *both["two"],
+        ("title", "why so?"), ("document", "why"), ("query", "why so?"), *both["a"], *both["b"], ("document", "c"),
+        ("title", "a name"), *both["d"], ("document", "e"), ("document", "f"),
+    ]  # fmt: skip
+    assert told[0].endswith("; not read: id, negative_passages, selftext.")
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.large_string()), pa.list_(pa.string(), 2)])
+def test_lists_in_parquet_are_read_as_those_in_jsonl(tmp_path, told, kind):
+    rows = [{"query": "who?", "pos": ["me", "us"], "neg": ["you", "they"], "vector": [0.5], "answers": b"picture"}]
+    schema = {"query": pa.string(), "pos": kind, "neg": kind, "vector": pa.list_(pa.float32()), "answers": pa.binary()}
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(schema)), tmp_path / "b.parquet")
+    write_rows(tmp_path / "b.jsonl", {**rows[0], "answers": None})
+    wanted = [("query", "who?"), ("document", "me"), ("document", "us")]
+    assert found(tmp_path / "b.parquet") == found(tmp_path / "b.jsonl") == wanted
+    for line in told:
+        assert line.endswith(": texts of query, pos; none in answers; not read: neg.")
+
+
+def test_a_stray_quote_costs_no_other_row(tmp_path, told):
+    rows = [f"{i}\tquery number {i}" for i in range(9)]
+    rows[3] = '3\t"unbalanced query'
+    path = tmp_path / "b.tsv"
+    path.write_text("id\tquery\n" + "\n".join(rows) + "\n")
+    assert [text for _, text in found(path)] == [row.partition("\t")[2] for row in rows]
+    assert told[-1].endswith(
+        ": 1 rows could not be used: a quote that does not end: the lines from 5 on are read singly (1)."
+    )
+
+
+def test_names_of_columns_without_end_are_not_all_told(tmp_path, told):
+    rows = [{"query": "who?", **{f"note{'x' * (i * 50 + k)}": "n" for k in range(50)}} for i in range(30)]
+    found(write_rows(tmp_path / "b.jsonl", *rows))
+    assert told[0].count("note") == 20
+    assert told[0].endswith(", ….")
+
+
+def test_lists_in_lists_without_end_do_no_harm(tmp_path):
+    (tmp_path / "b.jsonl").write_text('{"query": "who?", "answers": ' + "[" * 400 + '"deep"' + "]" * 400 + "}\n")
+    assert found(tmp_path / "b.jsonl") == [("query", "who?")]
 
 
 def test_tables_and_lines_are_read_alike(tmp_path):
@@ -136,9 +197,9 @@ def test_bad_rows_are_counted_once_by_reason(tmp_path, told):
     path = tmp_path / "b.jsonl"
     path.write_bytes(b'{"query": "good"}\n{"query": "\xff"}\n[1]\n{"query": "\\ud800 half"}\nnull\n{"query": ')
     assert found(path) == [("query", "good"), ("query", "? half")]
-    assert len(told) == 1
-    assert "4 rows" in told[0]
-    assert "no JSON object (2)" in told[0]
+    assert len(told) == 2
+    assert "4 rows" in told[1]
+    assert "no JSON object (2)" in told[1]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +224,42 @@ def test_a_file_without_a_text_is_told(tmp_path, name, content, got):
 def test_a_name_of_nothing_is_told_before_anything_is_read():
     with pytest.raises(InputError, match="nothing there"):
         benchmark_texts("no/such/place.jsonl")
+
+
+# What is found out before anything is paid for.
+
+
+def test_a_check_reads_no_more_than_the_first_text(tmp_path, told):
+    path = write_rows(tmp_path / "b.jsonl", {"x": "no"}, {"query": "who?"})
+    path.write_bytes(path.read_bytes() + b"no JSON\n" * 9_000)
+    check_benchmarks([str(path), str(beir(tmp_path / "beir", test=["q0 d0 1"]))])
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("gone.jsonl", None), ("a.png", b"x"), ("a.jsonl", b'{"q": "x"}\n'), ("a.txt", b"\n"), ("a.parquet", b"x")],
+)
+def test_a_check_refuses_what_cannot_be_read(tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=name):
+        check_benchmarks([str(tmp_path / name)])
+
+
+def test_a_check_downloads_nothing_of_mteb(mteb):
+    mteb["Fake"] = Task(None)
+    check_benchmarks(["mteb:Fake"])
+    assert mteb["Fake"].dataset is None
+    with pytest.raises(InputError, match="Did you mean"):
+        check_benchmarks(["mteb:Fake", "mteb:Fke"])
+
+
+def test_a_wrong_name_is_told_before_a_model_is_fetched(monkeypatch):
+    monkeypatch.setattr("finegrade.fetching.model_path", lambda name: pytest.fail("a download"))
+    config = {"source": {"kind": "python-docs"}, "verification": {"benchmarks": ["no/such.jsonl"]}}
+    with pytest.raises(InputError, match=r"the benchmark no/such\.jsonl: got nothing there"):
+        fetch_models(parse_config(config, "test"))
 
 
 @settings(max_examples=60, deadline=None)
@@ -225,7 +322,7 @@ RETRIEVAL = {
     "relevant_docs": {"q0": {"d1": 1, "d0": 2, "d2": 0}},
     "top_ranked": None,
 }
-OF_RETRIEVAL = [("query", "who?"), ("document", "Text 0."), ("document", "A title"), ("document", "Text 1.")]
+OF_RETRIEVAL = [("query", "who?"), ("document", "Text 0."), ("title", "A title"), ("document", "Text 1.")]
 
 
 @pytest.mark.parametrize("subsets", [1, 2])

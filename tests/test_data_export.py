@@ -55,7 +55,10 @@ def finish(run, name, path, samples, after=(), details=DETAILS, **settings):
 
 
 synthesized = partial(finish, name="synthesize", path=f"{SAMPLES}/part-000000.parquet")
-VERIFICATION = {"decisions": {"kept": 7, "promoted": 2}, "left_out": {f"{IN_BENCHMARK} some|set\x1b[31m": 1}}
+VERIFICATION = {
+    "decisions": {"kept": 7, "promoted": 2}, "left_out": {f"{IN_BENCHMARK} some|set\x1b[31m": 1},
+    "benchmarks": {"some|set": {"query": 1_300, "document": 2}},
+}  # fmt: skip
 LEAK = LeftOut(
     sample="9", query="q", positive="p", reason=f"{IN_BENCHMARK} some|set", evidence=f"its query is {HOSTILE}"
 )
@@ -163,6 +166,7 @@ def test_the_card_shows_what_was_left_out_and_why(run):
     assert "| in benchmark some\\|set" in card
     assert "\x1b" not in card
     assert "- in benchmark some\\|set: its query is" in card
+    assert "| some\\|set | query | 1,300 |" in card
     assert HOSTILE not in card
 
 

@@ -2,6 +2,7 @@
 
 import random
 import re
+import sys
 import time
 import unicodedata
 import warnings
@@ -32,6 +33,10 @@ def text(dice: random.Random, number: int) -> str:
 
 def queries(*texts: str, benchmark: str = "bench") -> list[BenchmarkText]:
     return [BenchmarkText(benchmark, "query", one) for one in texts]
+
+
+def titles(*texts: str, benchmark: str = "bench") -> list[BenchmarkText]:
+    return [BenchmarkText(benchmark, "title", one) for one in texts]
 
 
 def documents(*texts: str, benchmark: str = "bench") -> list[BenchmarkText]:
@@ -82,7 +87,7 @@ def overlap(how: str, own: list[str], other: list[str], common: set[tuple[str, .
 def plain_leaks(texts: list[BenchmarkText], query: str, positive: str) -> set[Leak]:
     """All leaks of the strongest kind that there is, of the query if it has one."""
     unique: dict[tuple[str, ...], BenchmarkText] = {}
-    for one in sorted(texts, key=lambda one: one.role != "query"):
+    for one in sorted(texts, key=lambda one: ("query", "document", "title").index(one.role)):
         unique.setdefault(tuple(split(one.text)), one)
     counts = Counter(run for words in unique for run in runs(list(words), 13)) if unique else Counter()
     common = {run for run, number in counts.items() if number > COMMON}
@@ -90,7 +95,8 @@ def plain_leaks(texts: list[BenchmarkText], query: str, positive: str) -> set[Le
         for own, mine in (("query", split(query)), ("positive", split(positive))):
             found = set()
             for words, one in unique.items():
-                is_named = min(len(mine), len(words)) < 4 and not own == one.role == "query"
+                least = 8 if one.role == "title" else 0 if own == one.role == "query" else 4
+                is_named = min(len(mine), len(words)) < least
                 if mine and words and not is_named and (share := overlap(how, mine, list(words), common)):
                     found.add(Leak(one.benchmark, one.role, own, how, one.text[:300], share))
             if found:
@@ -100,7 +106,7 @@ def plain_leaks(texts: list[BenchmarkText], query: str, positive: str) -> set[Le
 
 PIECES = [text(random.Random(number), number % 14 + 1) for number in range(24)] + ["the", "is", "to"]
 TEXT = st.lists(st.sampled_from(PIECES), min_size=0, max_size=4).map(" ".join)
-BENCHMARK_TEXT = st.builds(BenchmarkText, st.sampled_from("ab"), st.sampled_from(["query", "document"]), TEXT)
+BENCHMARK_TEXT = st.builds(BenchmarkText, st.sampled_from("ab"), st.sampled_from(["query", "document", "title"]), TEXT)
 
 
 def agrees(found: Leak | None, wanted: set[Leak]) -> bool:
@@ -161,11 +167,22 @@ def test_many_samples_at_once_are_judged_as_each_alone(monkeypatch):
         ("How to open the valves?", "x", "query", "near duplicate"),
         ("Strasse in Munchen".replace("u", "u\u0308"), "x", "query", "same text"),
         ("valve", "x", "query", "same text"),
+        ("query: how to open the valve", "x", "query", "same text"),
+        ("x", "passage: how to open the valve", "positive", "same text"),
+        ("Instruct: Given a question: retrieve passages that answer the query\nQuery:how to open the valve", "x",
+         "query", "same text"),
+        ("Represent this sentence for searching relevant passages: How to open the valve?", "x", "query", "same text"),
+        ("search_query： how to open the valve", "x", "query", "same text"),
+        ("task: search result | query: how to open the valve", "x", "query", "same text"),
+        ("x", "title: none | text: how to open the valve", "positive", "same text"),
+        ("what is it for", "x", "query", "same text"),
+        ("how to o\u200epen the \u202avalve\u202c", "x", "query", "same text"),
     ],
-)
+)  # fmt: skip
 def test_what_leaks(query, positive, own, how):
     texts = queries("Valve", "how to open the valve", "who was the first to sail around the whole world alone")
-    found = Benchmarks([*texts, *queries("Straße in München"), *documents(PASSAGE)]).leak(query, positive)
+    texts += queries("Straße in München", "Query: what is it for?")
+    found = Benchmarks([*texts, *documents(PASSAGE)]).leak(query, positive)
     assert found is not None
     assert (found.own, found.how) == (own, how)
 
@@ -177,7 +194,7 @@ def test_the_evidence_is_the_benchmark_s_text_as_it_stands_there():
         "one", "document", "positive", "shared run of words", long[:300], 1.0
     )  # fmt: skip
     assert benchmarks.leak("who me or you", "") == Leak("two", "query", "query", "same text", "Who? Me, or you!", 1.0)
-    assert benchmarks.counts == {"one": 1, "two": 1}
+    assert benchmarks.counts == {"one": {"document": 1}, "two": {"query": 1}}
 
 
 def test_the_overlap_of_runs_is_a_share_of_the_shorter_text():
@@ -225,6 +242,16 @@ def test_a_near_duplicate_is_found_among_thousands_of_a_template():
     assert benchmarks.leak(template.format(f"{WORDS[7]}{WORDS[9]}").replace("the last", "last"), "")
 
 
+def test_samples_of_a_template_take_no_time_of_each_text_of_it():
+    dice = random.Random(4)
+    template = " {} ".join(text(dice, 11) for _ in range(4)).replace("{}", "{0}")
+    benchmarks = Benchmarks(queries(*(template.format(f"town{i}") for i in range(10_000))))
+    began = time.process_time()
+    found = benchmarks.leaks((template.format(f"place{i}"), "x") for i in range(300))
+    assert time.process_time() - began < 5
+    assert {leak and leak.how for leak in found} == {"near duplicate"}  # what all texts have in common is no evidence
+
+
 def test_scripts_without_spaces_count_two_signs_for_a_word():
     dice = random.Random(3)
     signs = ["".join(dice.choice("日本語文章水火木金土山川田人口目耳手足車") for _ in range(60)) for _ in range(3)]
@@ -267,6 +294,17 @@ def test_names_and_labels_are_right_for_many_queries(label):
     assert Benchmarks(documents(label)).leak(label, label) is None
     assert Benchmarks(queries(label)).leak("another question", label) is None
     assert Benchmarks(queries(label)).leak(label, "x").how == "same text"
+
+
+def test_a_short_title_is_a_name_and_a_long_one_a_text():
+    short, long = "History of the United States", "How do I sort a list of dictionaries by value?"
+    benchmarks = Benchmarks(titles(short, long))
+    assert benchmarks.leak(short, short) is None
+    assert benchmarks.leak("x", f"{short}. It began long ago.") is None
+    assert benchmarks.leak(long, "x")[1:4] == ("title", "query", "same text")
+    assert Benchmarks([*titles(short), *documents(short)]).leak("x", short).role == "document"
+    assert Benchmarks([*titles(short), *queries(short)]).leak(short, "x").role == "query"
+    assert Benchmarks([*titles(short, short), *queries(short)]).counts == {"bench": {"title": 2, "query": 1}}
 
 
 def test_a_common_run_hides_no_equal_text():
@@ -314,7 +352,10 @@ def disguised(one: str, dice: random.Random) -> str:
     """Other case, other punctuation, other form of Unicode, signs that nobody sees."""
     changed = dice.choice([str.upper, str.lower, str.title, str.swapcase])(one)
     changed = unicodedata.normalize(dice.choice(["NFC", "NFD", "NFKC", "NFKD"]), changed)
-    words = [word[:1] + dice.choice(["", "\u00ad", "\u200b"]) + word[1:] for word in changed.split()]
+    words = [
+        word[:1] + dice.choice(["", "\u00ad", "\u200b", "\u200e", "\u2067", "\ufe0f"]) + word[1:]
+        for word in changed.split()
+    ]
     return dice.choice(["", "«", "  "]) + "".join(word + dice.choice([" ", ", ", " - ", "\n", "! "]) for word in words)
 
 
@@ -381,6 +422,17 @@ def test_odd_texts_do_no_harm(one):
     assert benchmarks.leak(one, PASSAGE).how == "same text"
     found = benchmarks.leak("x", one)
     assert found is None or (found.how == "same text" and len(one) >= 50)
+
+
+def test_no_sign_of_format_is_left():
+    signs = [chr(number) for number in range(sys.maxunicode + 1)]
+    formats = "".join(sign for sign in signs if unicodedata.category(sign) == "Cf")
+    assert comparable(f"va{formats}lve") == "valve"
+
+
+@pytest.mark.parametrize("one", ["query:", "Text: ", "query", "what is a search query: a definition", "text file: how"])
+def test_only_a_prefix_is_one(one):
+    assert comparable(one) == comparable(one.replace(":", " "))
 
 
 def test_signs_are_no_words():

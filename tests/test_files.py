@@ -2,16 +2,19 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finegrade.errors import InputError
 from finegrade.sources.document import Document, Unread
 from finegrade.sources.files import list_files, read_files
-from finegrade.sources.tables import read_parquet
+from finegrade.sources.tables import read_csv, read_parquet
 from finegrade.store import RunFolder
 
 TEXT = "The valve opens when the pressure rises above two bar. It closes again below one."
@@ -207,13 +210,75 @@ def test_long_cells_are_read(tmp_path: Path, rows: str) -> None:
     assert len(texts(one(tmp_path))[0][1]) == 500_000
 
 
-@pytest.mark.parametrize("rows", ["text\nfirst\n" + "x" * 3000 + "\nlast\n", 'text\nfirst\n"' + "x\n" * 1500 + '"\n'])
-def test_cells_without_an_end_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str) -> None:
-    monkeypatch.setattr("finegrade.sources.tables.MAX_ROW_BYTES", 1000)
-    (tmp_path / "a.csv").write_text(rows)
-    (first, rest), _ = read(tmp_path)
-    assert texts(first) == [("", "first")]
-    assert rest.reason.startswith("no CSV from line ")
+@pytest.mark.parametrize(
+    ("rows", "read_singly"), [("x" * 3000 + "\n", []), ('"' + "x\n" * 1500, ['"x', *["x"] * 1499])]
+)
+def test_cells_without_an_end_are_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str, read_singly: list[str]
+) -> None:
+    monkeypatch.setattr("finegrade.sources.csv_rows.MAX_ROW_BYTES", 1000)
+    (tmp_path / "a.csv").write_text(f"text\nfirst\n{rows}last\n")
+    found, _ = read(tmp_path)
+    documents = sorted((d for d in found if isinstance(d, Document)), key=lambda d: int(d.path.partition("#")[2]))
+    assert [texts(document)[0][1] for document in documents] == ["first", *read_singly, "last"]
+    reasons = [one.reason for one in found if isinstance(one, Unread)]
+    assert "more than 1,000 characters (line 3)" in reasons[0] or "the lines from 3 on are read singly" in reasons[0]
+
+
+def csv_cells(path: Path, content: str, column: str = "text") -> list[str | None]:
+    path.write_text(content)
+    return [row if isinstance(row, str) else row[column] for row in read_csv(path, lambda _: None)]
+
+
+ODD_QUOTE = "a quote that does not end: the lines from 3 on are read singly"
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "wanted"),
+    [
+        ("a.tsv", ["1\tone", '2\t"odd', "3\tthree", "4\tfour"], ["one", '"odd', ODD_QUOTE, "three", "four"]),
+        ("a.tsv", ["1\tone", '2\t"odd', "3\tthree", '4\tend"'], ["one", '"odd', ODD_QUOTE, "three", 'end"']),
+        ("a.tsv", ["1\tone", '2\t"odd', '3\t"three', "4\tfour"], ["one", '"odd', ODD_QUOTE, '"three',
+         ODD_QUOTE.replace("3", "4"), "four"]),
+        ("a.tsv", ["1\tone", '2\t"Romeo and Juliet" author', "3\t5\" nails"],
+         ["one", "Romeo and Juliet author", '5" nails']),
+        ("a.tsv", ['1\t"def f():', "\tif x:", '\treturn ""1"""', "2\tx"], ['def f():\n\tif x:\n\treturn "1"', "x"]),
+        ("a.csv", ['1,"two', 'lines, and ""three"""', '2,"odd', "3,x", "4,y"],
+         ['two\nlines, and "three"', '"odd', ODD_QUOTE.replace("3", "4"), "x", "y"]),
+        ("a.csv", ["1,a, b", "2,ok", "", "3", "4,ok,,"], ["more cells than the header has", "ok", None, "ok"]),
+    ],
+)  # fmt: skip
+def test_a_quote_that_is_none_glues_no_rows(tmp_path: Path, name: str, rows: list[str], wanted: list[str]) -> None:
+    separator = "\t" if name == "a.tsv" else ","
+    assert csv_cells(tmp_path / name, "\n".join([f"id{separator}text", *rows]) + "\n") == wanted
+
+
+def test_of_a_single_column_commas_are_text(tmp_path: Path) -> None:
+    assert csv_cells(tmp_path / "a.csv", 'text\nwhat is a, b?\n"a, b"\n') == ["what is a, b?", "a, b"]
+
+
+def test_many_odd_quotes_take_no_time_that_is_a_square(tmp_path: Path) -> None:
+    began = time.process_time()
+    for line in ('1\t"x', '1\t"x ""y', '1\t""x', '"'):
+        csv_cells(tmp_path / "a.tsv", "id\ttext\n" + f"{line}\n" * 10_000)
+    assert time.process_time() - began < 5
+
+
+@given(rows=st.lists(st.lists(st.text('ab",\n\r\t; ', max_size=6), min_size=2, max_size=2), max_size=6))
+def test_what_a_csv_writer_wrote_is_read_as_it_was(tmp_path_factory: pytest.TempPathFactory, rows) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "text"], *rows])
+    found = [list(row.values()) for row in read_csv(path, lambda _: None)]
+    assert [[cell.lstrip(" ") for cell in row] for row in found] == [[cell.lstrip(" ") for cell in row] for row in rows]
+
+
+def test_nested_texts_of_parquet_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    rows = [{"pos": ["a"], "answers": {"text": ["b"], "start": [1]}, "passages": [{"text": "c", "score": 0.5}],
+             "image": {"bytes": b"x", "path": "y"}, "vector": [0.5]}]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert list(read_parquet(tmp_path / "a.parquet", str, nested=True)) == [rows[0] | {"image": None, "vector": None}]
+    assert list(read_parquet(tmp_path / "a.parquet", str)) == [dict.fromkeys(rows[0])]
 
 
 def test_of_parquet_only_columns_of_text_and_numbers_are_read(tmp_path: Path) -> None:

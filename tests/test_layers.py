@@ -26,8 +26,9 @@ RANKS: dict[str, int] = {
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
             "writing_config durable llm.limiter llm.failures llm.connecting llm.batch_state "
-            "leak_rules benchmark_columns formats.given formats.table formats.line_index formats.texts",
-            "config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts "
+            "benchmark_columns sources.csv_rows "
+            "formats.given formats.table formats.line_index formats.texts",
+            "leak_rules config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts "
             "curriculum "
             "siblings onnx_model "
             "vectors mteb_texts formats.output_files formats.column_roles formats.jsonl_table formats.parquet_table "

@@ -6,27 +6,49 @@ over and counted, where the same row in the user's own data would stop a run (so
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from finegrade.benchmark_columns import BOTH, DOCUMENT, ROLES, BenchmarkText, Role, row_texts
+from finegrade.benchmark_columns import BOTH, DOCUMENT, QUERY, ROLES, BenchmarkColumns, BenchmarkText, Role, Roles
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.mteb_texts import mteb_texts
+from finegrade.mteb_texts import mteb_task, mteb_texts
 from finegrade.sources.decoding import file_encoding
 from finegrade.sources.jsonl import MAX_ROW_BYTES
-from finegrade.sources.tables import read_csv, read_jsonl, read_parquet
+from finegrade.sources.tables import Guessed, read_csv, read_jsonl, read_parquet
 from finegrade.text import encodable
 
 _FORMS = "a BEIR folder, a file (.jsonl, .csv, .tsv, .parquet, .txt), or mteb:TASK"
-_TABLES = {
+_Row = Mapping[str, Any] | str
+_TABLES: dict[str, Callable[[Path, Guessed], Iterator[_Row]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".csv": read_csv,
     ".tsv": read_csv,
-    ".parquet": read_parquet,
+    ".parquet": partial(read_parquet, nested=True),
 }
+_MTEB = "mteb:"
+_NAMED = 12  # columns in an error
+
+
+def check_benchmarks(names: Iterable[str]) -> None:
+    """Finds out at once, and before anything is paid for, whether there are such benchmarks.
+
+    Of each the first text is read; of a task of mteb it is only looked whether there is one, and nothing downloaded.
+
+    Args:
+        names: As ``benchmark_texts`` takes them.
+
+    Raises:
+        InputError: There is no such benchmark, or no text in it.
+    """
+    for name in names:
+        if name.startswith(_MTEB):
+            mteb_task(name.removeprefix(_MTEB))
+        else:
+            next(benchmark_texts(name))
 
 
 def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
@@ -35,19 +57,20 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
     Args:
         name: A BEIR folder: the queries that have a judgement in qrels/test.tsv (in all of qrels/ where there is no
             such file), and the documents that these judgements call relevant. A file: .jsonl, .csv, .tsv or .parquet
-            with columns like query, positive, text or sentence1, or .txt with a text a line; what may be query or
-            document is given as both. ``mteb:TASK``: the test splits of a task of the mteb package.
+            with columns like query, positive, text or sentence1 (``finegrade.benchmark_columns`` lists them; which
+            were read, and which not, is told), or .txt with a text a line; what may be query or document is given as
+            both. ``mteb:TASK``: the test splits of a task of the mteb package.
 
     Raises:
         InputError: There is no such benchmark, or no text in it.
     """
-    if name.startswith("mteb:"):
-        return _at_least_one(name, mteb_texts(name.removeprefix("mteb:")), Counter())
+    if name.startswith(_MTEB):
+        return _at_least_one(name, mteb_texts(name.removeprefix(_MTEB)), Counter())
     path = Path(name).expanduser()
     if path.is_dir():
         return _of_files(name, _of_beir(path))
     if path.is_file() and path.suffix.lower() in (".txt", *_TABLES):
-        return _of_files(name, _of_lines(path) if path.suffix.lower() == ".txt" else _of_table(path))
+        return _of_files(name, _of_lines(path) if path.suffix.lower() == ".txt" else _of_table(name, path))
     got = f"a file that ends in {path.suffix or 'nothing'}" if path.is_file() else "nothing there"
     raise InputError(f"the benchmark {name}", got=got, wanted=_FORMS, remedy="Correct the name.")
 
@@ -85,7 +108,7 @@ def _at_least_one(name: str, found: Iterable[tuple[Role, str]], bad: Mapping[str
             yield BenchmarkText(name, role, encodable(text))
     if empty:
         got = next(iter(bad), "no text")
-        wanted = f"texts, in columns such as {', '.join(ROLES)}"
+        wanted = f"texts, in columns such as {', '.join(list(ROLES)[:_NAMED])}"
         raise InputError(f"the benchmark {name}", got=got, wanted=wanted, remedy="Name another file, or columns so.")
 
 
@@ -97,12 +120,14 @@ def _ignored(guess: str) -> None:
     """An encoding that had to be guessed is no trouble here."""
 
 
-def _of_table(path: Path) -> Iterator[_Found]:
+def _of_table(name: str, path: Path) -> Iterator[_Found]:
+    columns = BenchmarkColumns()
     for row in _TABLES[path.suffix.lower()](path, _ignored):
         if isinstance(row, str):
             yield row
         else:
-            yield from _texts_or(row_texts(row), "no text in a column of a known name")
+            yield from _texts_or(columns.texts(row), "no text in a column of a known name")
+    say(f"Benchmark {name}: {columns.told()}.")
 
 
 def _of_lines(path: Path) -> Iterator[_Found]:
@@ -138,7 +163,7 @@ def _of_beir(folder: Path) -> Iterator[_Found]:
             queries.add(query)
             if is_relevant:
                 documents.add(document)
-    yield from _wanted(folder / "queries.jsonl", queries, "query", ("text",))
+    yield from _wanted(folder / "queries.jsonl", queries, "query", QUERY)
     yield from _wanted(folder / "corpus.jsonl", documents, "document", DOCUMENT)
 
 
@@ -156,12 +181,13 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, bool] | str]:
                     yield "no judgement: query, document and grade between tabs"
 
 
-def _wanted(path: Path, ids: set[str], role: Role, columns: Sequence[str]) -> Iterator[_Found]:
+def _wanted(path: Path, ids: set[str], role: Role, roles: Roles) -> Iterator[_Found]:
     """The texts of the rows with these ids, which are struck off."""
+    columns = BenchmarkColumns(roles)
     for row in read_jsonl(path, _ignored):
         if isinstance(row, str):
             yield row
         elif (own := str(row.get("_id", row.get("id")))) in ids:
             ids.discard(own)
-            yield from _texts_or(row_texts(row, dict.fromkeys(columns, (role,))), f"a judged {role} without a text")
+            yield from _texts_or(columns.texts(row), f"a judged {role} without a text")
     yield from (f"a judged {role} that is not in {path.name}" for _ in ids)

@@ -72,9 +72,15 @@ def _left_out(run: RunFolder) -> list[str]:
     rows = iterate_rows(run.path(LEFT_OUT), LeftOut)
     shown = list(islice((row for row in rows if row.reason.startswith(IN_BENCHMARK)), _LEAKS_SHOWN))
     evidence = [f"- {for_markdown(row.reason)}: {for_markdown(row.evidence)}" for row in shown]
+    compared = [
+        (f"{for_markdown(name)} | {role}", number)
+        for name, counts in details.get("benchmarks", {}).items()
+        for role, number in counts.items()
+    ]
     return [
         *_table("verification", "negatives", details["decisions"].items()),
         *_table("samples left out", "samples", ((for_markdown(k), v) for k, v in details["left_out"].items())),
+        *_table("benchmark kept out | its texts", "number", compared),
         *(["What the first of them share with a benchmark:", "", *evidence, ""] if evidence else ()),
     ]
 

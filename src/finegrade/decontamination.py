@@ -22,9 +22,10 @@ from finegrade.benchmark_columns import BenchmarkText, Role
 from finegrade.errors import InputError
 from finegrade.leak_rules import (
     LONG_WORDS,
-    NAME_WORDS,
+    Own,
     comparable,
     equality,
+    least_words,
     nearness,
     run_size,
     shared_share,
@@ -39,6 +40,7 @@ COMMON = 10
 
 
 _LIKELY = 0.625  # equal places of a signature: one text in a hundred of Jaccard 0.8 has fewer
+_MOST_LIKELY = 500  # of one band: of thousands of a template any is as near as the others
 _MOST_COMPARED = 50  # texts that are looked at for one: thousands of a template may be likely
 _MOST_SHOWN = 300  # characters of evidence
 _SIGNS_AT_ONCE, _TEXTS_AT_ONCE = 300_000, 100  # about 200 bytes a sign, while it lasts; what text.words remembers
@@ -47,6 +49,8 @@ _Search = Callable[[Sequence[str]], Iterator[tuple[int, list[int]]]]  # texts ->
 _Overlap = Callable[[str, str], float]  # 0: no leak
 
 _BAND: Hashes = np.random.default_rng(31).integers(1, 1 << 63, ROWS, dtype=np.uint64) | np.uint64(1)
+
+_ROLES: tuple[Role, ...] = ("query", "document", "title")  # of those that are the same text the first is kept
 
 _T = TypeVar("_T")
 How = Literal["same text", "shared run of words", "near duplicate"]
@@ -67,7 +71,7 @@ class Leak(NamedTuple):
 
     benchmark: str
     role: Role
-    own: Literal["query", "positive"]
+    own: Own
     how: How
     text: str
     overlap: float
@@ -76,24 +80,26 @@ class Leak(NamedTuple):
 class Benchmarks:
     """The texts of benchmarks, and whether a sample holds one of them.
 
-    A text that is there several times counts once: as the first query, or else the first document.
+    A text that is there several times counts once: as the first query, or else the first document, or else a title.
 
     Args:
         texts: Read once, some at a time.
         folder: For temporary files, which nobody sees: the texts as long as this object lives, and twice as much
-            while it is made. None: where the system puts its own.
+            while it is made: a folder on a disk that has room. None: where the system puts its own, which may be
+            memory.
 
     Attributes:
-        counts: Benchmark -> how many texts it gave; what may be query or document, it gave twice.
+        counts: Benchmark -> role -> how many texts it gave; what may be query or document, it gave twice. Few of one
+            role are the sign of a benchmark that was half read.
 
     Raises:
         InputError: There are more than 16,777,216 texts.
     """
 
     def __init__(self, texts: Iterable[BenchmarkText], folder: Path | None = None) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, Counter[str]] = {}
         self._names: list[str] = []
-        self._of, self._begins, self._asks = array("I"), array("Q", [0]), bytearray()
+        self._of, self._begins, self._roles = array("I"), array("Q", [0]), bytearray()
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed with this object)
         weakref.finalize(self, self._file.close)
         signed, wholes = bytearray(), array("Q")
@@ -106,7 +112,7 @@ class Benchmarks:
             self._runs: defaultdict[int, Postings] = defaultdict(postings)
             for some in _together(texts, lambda one: len(one.text)):
                 self._add(some, signed, wholes)
-            firsts = _firsts(np.frombuffer(wholes, dtype=np.uint64), np.frombuffer(self._asks, dtype=np.bool_))
+            firsts = _firsts(np.frombuffer(wholes, dtype=np.uint64), np.frombuffer(self._roles, dtype=np.uint8))
             for one in (self._wholes, self._tellings, *self._bands, *self._runs.values()):
                 one.sort(firsts)
         self._runs.default_factory = None
@@ -136,9 +142,10 @@ class Benchmarks:
         for one, _ in with_text:
             if one.benchmark not in self.counts:
                 self._names.append(one.benchmark)
-            self.counts[one.benchmark] += 1
+                self.counts[one.benchmark] = Counter()
+            self.counts[one.benchmark][one.role] += 1
             self._of.append(self._names.index(one.benchmark))
-            self._asks.append(one.role == "query")
+            self._roles.append(_ROLES.index(one.role))
             self._begins.append(self._begins[-1] + self._file.write(encodable(one.text).encode()))
         if len(self._of) > MAX_TEXTS:
             got, wanted = f"more than {MAX_TEXTS:,} texts", "fewer"
@@ -190,16 +197,16 @@ class Benchmarks:
     ) -> Leak | None:
         """The first of the candidates that is a leak."""
         for number in numbers:
-            role: Role = "query" if self._asks[number] else "document"
+            role = _ROLES[self._roles[number]]
             begin, end = self._begins[number : number + 2]
             text = os.pread(self._file.fileno(), end - begin, begin).decode()
             other = comparable(text)
-            if (is_positive or role != "query") and min(word_count(plain), word_count(other)) < NAME_WORDS:
+            mine: Own = "positive" if is_positive else "query"
+            if min(word_count(plain), word_count(other)) < least_words(mine, role):
                 continue
-            share = overlap(plain, other)
-            if share:
+            if share := overlap(plain, other):
                 benchmark = self._names[self._of[number]]
-                return Leak(benchmark, role, "positive" if is_positive else "query", how, text[:_MOST_SHOWN], share)
+                return Leak(benchmark, role, mine, how, text[:_MOST_SHOWN], share)
         return None
 
     def _equal(self, plains: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
@@ -219,12 +226,13 @@ class Benchmarks:
 
     def _alike(self, plains: Sequence[str]) -> Iterator[tuple[int, list[int]]]:
         hashes, of = _telling_hashes(plains)
-        places, numbers = self._tellings.find(hashes)
+        places, numbers = self._tellings.find(hashes, first=_MOST_LIKELY)
         told = of[places] * MAX_TEXTS + numbers
         signs, of = _long_signatures(plains)
-        found = [postings.find(hashes) for postings, hashes in zip(self._bands, _band_hashes(signs), strict=True)]
-        unique = np.unique(np.concatenate([places * MAX_TEXTS + numbers for places, numbers in found]))
-        places, numbers = np.divmod(unique, MAX_TEXTS)
+        in_bands = zip(self._bands, _band_hashes(signs), strict=True)
+        found = [postings.find(hashes, first=_MOST_LIKELY) for postings, hashes in in_bands]
+        pairs = np.sort(np.concatenate([places * MAX_TEXTS + numbers for places, numbers in found]))
+        places, numbers = np.divmod(pairs[are_first(pairs)], MAX_TEXTS)  # np.unique hashes, and these collide
         similar = (signs.astype(np.uint8)[places] == self._signed[numbers]).mean(axis=1)
         likely = similar >= _LIKELY
         pairs = np.append(told, of[places[likely]] * MAX_TEXTS + numbers[likely])
@@ -245,9 +253,9 @@ def _together(items: Iterable[_T], signs_of: Callable[[_T], int]) -> Iterator[li
         yield some
 
 
-def _firsts(wholes: Hashes, asks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True for the first query, or else the first document, of those that are the same text: [texts]."""
-    order = np.lexsort((~asks, wholes))
+def _firsts(wholes: Hashes, roles: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """True for the first query, or else the first document, or title, of those that are the same text: [texts]."""
+    order = np.lexsort((roles, wholes))
     firsts = np.zeros(len(wholes), dtype=np.bool_)
     firsts[order[are_first(wholes[order])]] = True
     return firsts

@@ -1,6 +1,7 @@
 """What a training sample must not have in common with a benchmark.
 
-A query or positive leaks where it has, without regard to case, punctuation and the form of its Unicode,
+A query or positive leaks where it has, without regard to case, punctuation, the form of its Unicode and what models
+want before a text ("query: ", "Instruct: ... Query: "),
 
 - the same text as a query or document of the benchmark;
 - a run of 13 words that stands in a text of the benchmark (the longest that GPT-3's decontamination asks for; Brown et
@@ -12,12 +13,15 @@ A query or positive leaks where it has, without regard to case, punctuation and 
   so all words must be the same, in order, but for "a", "do I" and the like and a final "s".
 
 Texts of fewer than four words are names and labels ("Paris", "billing department"), right for many queries: they
-count only where both are queries.
+count only where both are queries. A document's title is a name up to seven words ("History of the United States"): who
+asks for that, or answers with it, has not seen the document. From eight on it is a sentence, and often a question.
 """
 
 import re
 import unicodedata
+from typing import Literal
 
+from finegrade.benchmark_columns import Role
 from finegrade.near_duplicates import RUN, SIMILAR
 from finegrade.text import encodable, jaccard, normalised, word_count, words
 
@@ -27,22 +31,49 @@ RUN_WORDS, WHOLE_WORDS = 13, 8
 NAME_WORDS = 4
 """Shorter texts are names and labels: they count only where both are queries."""
 
+Own = Literal["query", "positive"]
+
 LONG_WORDS = 2 * RUN_WORDS  # with one other word in its middle, there is still a run that counts
 _NO_MATTER = frozenset(
     ("a", "an", "the", "to", "do", "does", "is", "are", "s", "i", "we", "you", "my", "our", "your", "please")
 )
 _TELLING_WORDS = 3  # fewer that matter tell too little
 
-_UNSEEN = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))  # soft hyphens, and signs of no width
+_UNSEEN = re.compile(  # what may be ignored, and signs of format: no width, or the direction of others
+    "[\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_PREFIX = re.compile(  # of E5, BGE, Nomic, Qwen, Gemma and their like
+    r"""\W{0,9}(?:
+        instruct:.{0,600}?\bquery
+        |(?:search_)?(?:query|document) |passage |question |text |clustering |classification
+        |represent\s(?:this|the)\b[^:\n]{0,100}\bfor\s(?:search|retriev|cluster|classif)[^:\n]{0,100}
+        |task:[^|\n]{0,200}\|\s*query |title:[^|\n]{0,400}\|\s*text
+    )\s*:\s*(?=\S)""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
 _MARKS = re.compile(r"([^\w\s]{30})[^\w\s]+")  # normalising takes a time that is the square of the marks' number
 
 
 def comparable(text: str) -> str:
-    """What is left of a text when case, punctuation and the form of its Unicode do not count."""
+    """What is left of a text when case, punctuation, the form of its Unicode and a model's prefix do not count."""
     if not text.isascii():
-        text = _MARKS.sub(r"\1", encodable(text).translate(_UNSEEN))
+        text = _MARKS.sub(r"\1", _UNSEEN.sub("", encodable(text)))
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return normalised(text)
+    return normalised(_PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text)
+
+
+def least_words(own: Own, role: Role) -> int:
+    """How many words two texts must have, both of them, to be more than names.
+
+    Args:
+        own: Which of the sample's texts.
+        role: Of the benchmark's.
+    """
+    if role == "title":
+        return WHOLE_WORDS
+    return 0 if own == role == "query" else NAME_WORDS
 
 
 def run_size(plain: str) -> int:

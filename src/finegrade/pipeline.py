@@ -146,7 +146,8 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
 
 
 def fetch_models(config: Config) -> None:
-    """Fetches whatever the run will need, first: a missing or wrong model shows before hours of work, not after."""
+    """Fetches whatever the run will need, first: what is missing or wrong shows before hours of work, not after."""
+    from finegrade.benchmark_texts import check_benchmarks
     from finegrade.fetching import model_path
     from finegrade.mining_index import load_bi_encoder
     from finegrade.scoring import load_cross_encoder, load_scorer
@@ -156,6 +157,7 @@ def fetch_models(config: Config) -> None:
 
         need_ray()
     rules = config.verification
+    check_benchmarks(rules.benchmarks)
     miners = {config.synthesis.miner_model} if config.synthesis.miner != "bm25" else set()
     llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
     own_llm = [config.llm.model] if (llm_writes or rules.asks_llm_of_corpus) and not config.llm.base_url else []

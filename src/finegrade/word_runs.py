@@ -72,15 +72,21 @@ class Postings:
         self._keys = keys[:end]
         self._keys.sort()
 
-    def find(self, hashes: Hashes, most: int = MAX_TEXTS) -> tuple[Places, Places]:
-        """Places of hashes with numbers of texts that have them, of hashes that no more than so many texts have."""
+    def find(self, hashes: Hashes, most: int = MAX_TEXTS, first: int = MAX_TEXTS) -> tuple[Places, Places]:
+        """Places of hashes with numbers of texts that have them.
+
+        Args:
+            hashes: What is looked for.
+            most: A hash that more texts have is passed over.
+            first: No more texts of one hash are given.
+        """
         order = np.argsort(hashes)  # a search beside the last one finds its memory near
         wanted = hashes[order] & ~_NUMBER
         begins = np.searchsorted(self._keys, wanted)
         there = np.flatnonzero(begins < len(self._keys))
         there = there[self._keys[begins[there]] & ~_NUMBER == wanted[there]]
         counts = np.searchsorted(self._keys, wanted[there] | _NUMBER, side="right") - begins[there]
-        there, counts = there[counts <= most], counts[counts <= most]
+        there, counts = there[counts <= most], np.minimum(counts[counts <= most], first)
         found = np.repeat(there, counts)
         before = np.repeat(np.cumsum(counts) - counts, counts)
         keys = self._keys[begins[found] + np.arange(len(found)) - before]

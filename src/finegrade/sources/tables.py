@@ -1,14 +1,15 @@
 """Tables whose rows are documents: JSONL, CSV and Parquet, read a piece at a time."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.errors import InputError
+from finegrade.sources.csv_rows import csv_records, separator_of
 from finegrade.sources.decoding import file_encoding
 from finegrade.sources.document import Document, Unread, paragraphs
 from finegrade.sources.jsonl import MAX_ROW_BYTES, jsonl_rows
@@ -33,7 +34,7 @@ def read_jsonl(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str
 
 
 def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of a CSV or TSV file with a header; the separator is found by looking at it.
+    """Rows of a CSV or TSV file with a header, which also tells the separator of a CSV.
 
     Raises:
         ValueError: It is no text in any encoding.
@@ -41,38 +42,36 @@ def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
     encoding, is_guess = file_encoding(path)
     if is_guess:
         guessed(encoding)
-    csv.field_size_limit(MAX_ROW_BYTES)
     with path.open(encoding=encoding, errors="replace", newline="") as text:
-        sample = text.read(1 << 16)
+        separator = "\t" if path.suffix.lower() == ".tsv" else separator_of(text.readline(MAX_ROW_BYTES))
         text.seek(0)
-        try:
-            dialect: Any = csv.Sniffer().sniff(sample, delimiters=",;\t|")
-        except csv.Error:
-            dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
-        rows = csv.DictReader(_lines(text), dialect=dialect)
-        try:
-            for row in rows:
-                yield {key: value for key, value in row.items() if key is not None}
-        except csv.Error as error:
-            yield f"no CSV from line {rows.line_num} on: {error}"
+        header: list[str] = []
+        for cells in csv_records(text, separator):
+            if isinstance(cells, str):
+                yield cells
+            elif not header:
+                header = cells
+            elif any(cells[len(header) :]):
+                yield "more cells than the header has"
+            elif cells:  # an empty line is no row
+                yield dict(zip_longest(header, cells[: len(header)]))
 
 
-def _lines(text: TextIO) -> Iterator[str]:
-    while line := text.readline(MAX_ROW_BYTES + 1):
-        if len(line) > MAX_ROW_BYTES:
-            raise csv.Error(f"a line of more than {MAX_ROW_BYTES:,} characters")
-        yield line
-
-
-def read_parquet(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
+def read_parquet(path: Path, guessed: Guessed, nested: bool = False) -> Iterator[Mapping[str, Any] | str]:
     """Rows of a Parquet file, some at a time: of the columns with text or numbers; the others are None.
+
+    Args:
+        path: Of the file.
+        guessed: See Guessed; a Parquet file says what it is.
+        nested: Whether lists and structs that hold texts, and no pictures, are read as well.
 
     Raises:
         ValueError: It is no Parquet file.
     """
     try:
         file = pq.ParquetFile(path)
-        columns = [field.name for field in file.schema_arrow if _is_plain(field.type)]
+        kinds = {field.name: field.type for field in file.schema_arrow}
+        columns = [name for name, kind in kinds.items() if _is_plain(kind) or (nested and _holds_texts(kind))]
         others = dict.fromkeys(file.schema_arrow.names)
         for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
             yield from ({**others, **row} for row in batch.to_pylist())
@@ -81,10 +80,28 @@ def read_parquet(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | s
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return bool(is_text or pa.types.is_integer(kind))
+    return _is_text(kind) or bool(pa.types.is_integer(_value_type(kind)))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _holds_texts(kind: pa.DataType) -> bool:
+    leaves = list(_leaves(kind))
+    return any(map(_is_text, leaves)) and not any("binary" in str(leaf) for leaf in leaves)
+
+
+def _leaves(kind: pa.DataType) -> Iterator[pa.DataType]:
+    if not kind.num_fields:
+        yield kind
+    for place in range(kind.num_fields):
+        yield from _leaves(kind.field(place).type)
 
 
 class _Columns(NamedTuple):
