@@ -398,5 +398,5 @@ def test_of_pictures_nothing_is_loaded(mteb):
 
 def test_without_mteb_the_remedy_is_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
-    with pytest.raises(InputError, match="pip install mteb"):
+    with pytest.raises(InputError, match=r"pip install 'finegrade\[mteb\]'"):
         found("mteb:SciFact")

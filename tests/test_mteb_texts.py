@@ -1,4 +1,4 @@
-"""Tasks as mteb itself makes and loads them, from data on this machine; where mteb is installed (pip install mteb)."""
+"""Tasks as mteb itself makes and loads them, from data on this machine; where mteb is installed."""
 
 import json
 import sys

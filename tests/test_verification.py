@@ -159,6 +159,8 @@ def test_a_text_of_a_benchmark_is_not_promoted(tmp_path, scorers):
         assert verdict.decision == decision
         assert verdict.reason.startswith(IN_BENCHMARK if decision == "dropped" else ANSWERS)
         assert any(row.positive == tested for row in read_rows(run.path(VERIFIED), Sample)) == (decision == "promoted")
+        counts = run.record("verify")["details"].get("benchmarks", {})
+        assert [sum(roles.values()) for roles in counts.values()] == [1 for _ in benchmarks]
 
 
 def test_samples_of_a_query_agree_on_what_is_false(tmp_path, scorers):
@@ -281,7 +283,7 @@ def test_a_part_is_made_again_of_which_a_file_is_gone_or_damaged_and_no_other(
     assert (again["outputs"], again["details"]) == (record["outputs"], record["details"])
 
 
-@pytest.mark.parametrize("told", [None, "", "junk", "[]", "{}", '{"scales": {}}'])
+@pytest.mark.parametrize("told", [None, "", "junk", "[]", "{}", '{"found": {}}'])
 def test_a_part_is_made_again_whose_record_is_gone_or_damaged(tmp_path, scorers, small_parts, made, told):
     run = make_run(tmp_path)
     verify(config(), run)

@@ -22,7 +22,7 @@ def mteb_task(task_name: str) -> Any:
     try:
         task = importlib.import_module("mteb").get_task(task_name)
     except ImportError as error:
-        wanted, remedy = "the package mteb, 2 or later", "Install it: pip install mteb"
+        wanted, remedy = "the package mteb, 2 or later", "Install it: pip install 'finegrade[mteb]'"
         raise InputError(name, got=error, wanted=wanted, remedy=remedy) from None
     except KeyError as error:
         got, wanted = error.args[0] if error.args else "no such task", "the name of a task of mteb"

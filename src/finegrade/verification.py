@@ -27,7 +27,7 @@ from finegrade.scoring import SCORING
 from finegrade.store import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, RunFolder, Stage
 from finegrade.summary import accepted
 from finegrade.verdicts import RULES
-from finegrade.verified_parts import VerifiedParts, in_parts
+from finegrade.verified_parts import Found, VerifiedParts, in_parts
 from finegrade.verifier import Judged, Verifier
 
 
@@ -64,26 +64,30 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
         _finish(stage, parts, number)
 
 
-def _begin(config: Config, run: RunFolder, book: ScoreBook, judge: LlmJudge) -> tuple[Panel, Verifier]:
-    """Who scores, and who decides; benchmarks first, because a bad one shows at once."""
+def _begin(config: Config, run: RunFolder, book: ScoreBook, judge: LlmJudge) -> tuple[Verifier, Callable[[], Found]]:
+    """Who decides, and what was found out by now; benchmarks first, because a bad one shows at once."""
     rules = config.verification
     benchmarks = _benchmarks(rules.benchmarks, run.root)
     if len(book):
         say(f"verify: {len(book):,} scores are there and are not computed again")
     drawn = draw(iterate_rows(run.path(SAMPLES), Sample), config.seed)
     panel = Panel(rules, drawn, book, lambda: judge, config.seed)
-    return panel, Verifier(rules, config.synthesis.levels, panel.first, panel.second, benchmarks)
+    verifier = Verifier(rules, config.synthesis.levels, panel.first, panel.second, benchmarks)
+    counts = benchmarks.counts if benchmarks else {}
+    return verifier, lambda: {"scorers": panel.scales, "benchmarks": counts}
 
 
-def _write_parts(run: RunFolder, parts: VerifiedParts, begin: Callable[[], tuple[Panel, Verifier]]) -> int:
+def _write_parts(
+    run: RunFolder, parts: VerifiedParts, begin: Callable[[], tuple[Verifier, Callable[[], Found]]]
+) -> int:
     """Makes the parts that are not there; begins only where there are any. Returns how many there are."""
     with progress("verifying samples", count_rows(run.path(SAMPLES))) as meter:
         for number, some in enumerate(in_parts(iterate_rows(run.path(SAMPLES), Sample))):
             if parts.has(number):
                 meter.advance(len(some))
             else:
-                panel, verifier = begin()
-                parts.write(number, _judge(some, verifier, meter), panel.scales)
+                verifier, found = begin()
+                parts.write(number, _judge(some, verifier, meter), found())
     return number + 1
 
 
@@ -103,7 +107,7 @@ def _benchmark_identity(name: str) -> str:
 def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
     outputs = parts.end(number)
     counts = count_verdicts(parts.verdicts(), parts.left_out())
-    details = counts | {"scorers": parts.scales(number), "usage": _usage(stage.run)}
+    details = counts | parts.found(number) | {"usage": _usage(stage.run)}
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
     listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items())

@@ -1,8 +1,8 @@
 """The verify stage's files, in parts: one that is finished is not made again, and memory holds no more than a part.
 
 A part is three files, and a record beside the verdicts, written last: what the part was made for, the hashes of its
-files, and the scales of the scorers that had been calibrated by then. A part of which a file is gone or was changed is
-made again, and an interrupted run knows the scales that only its earlier sessions needed.
+files, and what was found out by then: scales of scorers, sizes of benchmarks. A part of which a file is gone or was
+changed is made again, and an interrupted run knows what only its earlier sessions needed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +17,8 @@ from finegrade.verifier import Judged
 
 SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
 """At most; a sample with more negatives is a part of its own."""
+Found = Mapping[str, Mapping[str, Any]]
+"""Kind ("scorers", "benchmarks") -> name -> what was found out; JSON."""
 SAMPLES_TOGETHER = 100
 """Samples of one query that follow each other are in one part, because their verdicts must agree: up to so many."""
 
@@ -59,18 +61,18 @@ class VerifiedParts:
         except OSError:
             return False
 
-    def write(self, number: int, judged: Judged, scales: Mapping[str, Any]) -> None:
+    def write(self, number: int, judged: Judged, found: Found) -> None:
         """Finishes a part.
 
         Args:
             number: Which.
             judged: What came of its samples.
-            scales: Of the scorers, as far as they are calibrated; JSON.
+            found: What was found out by now.
         """
         write_rows(part_path(self._verified, number), judged.samples, Sample)
         write_rows(part_path(self._left_out, number), judged.left_out, LeftOut)
         write_rows(part_path(self._verdicts, number), judged.verdicts, Verdict)
-        record = {"made_for": self._made_for, "files": self._hashes(number), "scales": dict(scales)}
+        record = {"made_for": self._made_for, "files": self._hashes(number), "found": found}
         write_json(self._record_path(number), record)
 
     def end(self, number: int) -> list[Path]:
@@ -83,9 +85,13 @@ class VerifiedParts:
                 path.unlink()
         return list(parts)
 
-    def scales(self, number: int) -> dict[str, Any]:
-        """The scale of each scorer that a part from 0 to a number needed."""
-        return {name: scale for part in range(number) for name, scale in self._record(part)["scales"].items()}
+    def found(self, number: int) -> dict[str, dict[str, Any]]:
+        """What was found out for the parts from 0 to a number."""
+        found: dict[str, dict[str, Any]] = {}
+        for part in range(number):
+            for kind, named in self._record(part)["found"].items():
+                found.setdefault(kind, {}).update(named)
+        return found
 
     def verdicts(self) -> Iterator[Verdict]:
         """All verdicts, in order."""
@@ -104,7 +110,7 @@ class VerifiedParts:
             record = read_json(self._record_path(number))
         except (OSError, ValueError):
             return {}
-        return record if isinstance(record, dict) and isinstance(record.get("scales"), dict) else {}
+        return record if isinstance(record, dict) and isinstance(record.get("found"), dict) else {}
 
     def _record_path(self, number: int) -> Path:
         return part_path(self._verdicts, number).with_suffix(".json")
