@@ -72,7 +72,8 @@ def test_what_was_graded_before_is_graded_anew(tmp_path):
     ({"neg_scores": [0.5]}, "neg_scores: not one for each text"), ({"neg_scores": None}, None),
     ({"pos_scores": [1, 2, 3]}, "pos_scores: not one for each text"), ({"neg_scores": float("nan")}, None),
     ({"neg_levels": [1]}, "neg_levels: not one for each text"), ({"neg": []}, "neg_scores: not one for each text"),
-    ({"more": "\ud800"}, None),
+    ({"more": "\ud800"}, None), ({"neg": ["n"] * 1_001}, "neg: more than 1,000 texts"),
+    ({"pos": ["p"] * 101}, "pos: more than 100 texts"),
 ])  # fmt: skip
 def test_hostile_rows(tmp_path, row, reason):
     data = opened(tmp_path, ROW, ROW | row, ROW)

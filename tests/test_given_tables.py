@@ -64,6 +64,13 @@ def test_a_list_of_other_things_than_texts(tmp_path):
     }  # fmt: skip
 
 
+def test_a_row_of_too_many_negatives(tmp_path):
+    rows = [{"query": "q", "positive": "p", "negatives": ["n"] * number} for number in (1_000, 1_001, 100_000)]
+    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    assert [len(row.negatives) for row in data.rows()] == [1_000]
+    assert data.passed_over == {"negatives: more than 1,000 texts": 2}
+
+
 @pytest.mark.parametrize(("line", "reason"), [
     ("q,p", "fewer cells than the header has"), ("q,p,n,x", "more cells than the header has"), ("", None),
     (",p,n", "anchor: empty"), ('"q"x,p,n', "no CSV: ',' expected after '\"'"), (b"q,\xff,n", "positive: not Unicode"),

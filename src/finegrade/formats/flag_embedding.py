@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from finegrade.formats.given import Given, Judged, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, numbered
-from finegrade.formats.texts import UnreadableRowError, text_in, texts_in
+from finegrade.formats.texts import MAX_NEGATIVES, MAX_POSITIVES, UnreadableRowError, text_in, texts_in
 from finegrade.sources.jsonl import jsonl_rows
 
 LEVELS = "neg_levels"
+
+_MOST = {"pos": MAX_POSITIVES, "neg": MAX_NEGATIVES}
 
 
 class _Row(NamedTuple):
@@ -76,7 +78,7 @@ class FlagEmbedding:
 
 def _read(keys: Mapping[str, Any]) -> _Row:
     query = text_in(keys.get("query"), "query")
-    pos, neg = (texts_in(keys.get(name), name) for name in ("pos", "neg"))
+    pos, neg = (texts_in(keys.get(name), name, most) for name, most in _MOST.items())
     if not pos:
         raise UnreadableRowError("pos: empty")
     for name in ("pos", "neg"):
