@@ -31,8 +31,8 @@ RANKS: dict[str, int] = {
             "curriculum "
             "siblings onnx_model "
             "vectors mteb_texts formats.output_files formats.column_roles formats.jsonl_table formats.parquet_table "
-            "formats.beir_lines portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate "
-            "sources.html sources.hub "
+            "formats.beir_lines formats.pairs_by_query portable.anchor_transformer llm.embedded llm.ledger "
+            "sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
             "benchmark_texts dense formats.csv_table formats.column_rows formats.flag_embedding "
