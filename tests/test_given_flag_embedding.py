@@ -87,6 +87,12 @@ def test_hostile_rows(tmp_path, row, reason):
     assert len(lines(written)) == (2 if reason else 3)
 
 
+def test_one_row_that_is_none_does_not_make_it_another_format(tmp_path):
+    data = opened(tmp_path, ROW | {"pos": "p"}, *[ROW] * 50)
+    assert len(list(data.rows())) == 50
+    assert data.passed_over == {"pos: str in place of a list of texts": 1}
+
+
 def test_gaps_in_the_lists(tmp_path):
     data = opened(tmp_path, ROW | {"neg": ["n1", None, "n3"], "pos": ["", "p2"]})
     assert list(data.rows()) == [Given("q", ("p2",), ("n1", "n3"))]

@@ -55,6 +55,27 @@ def test_lines_of_jsonl_that_are_no_rows(tmp_path, line, reason):
     assert passed_over(data) == ({reason: 1} if reason else {}) | {"no JSON": 1 + (reason == "no JSON")}
 
 
+@pytest.mark.parametrize("bad", [
+    {"query": 1984}, {"query": ["q"]}, {"positive": {"text": "p"}}, {"negatives": "n"}, {"negatives": [1]},
+])  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_one_row_of_other_kinds_decides_nothing(tmp_path, bad, first):
+    good = {"title": "t", "query": "q", "positive": "p", "negatives": ["n"]}
+    rows = [good] * 3
+    rows.insert(0 if first else 3, good | bad)
+    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    assert data.about == "queries: query, positives: positive, negatives: negatives"
+    assert list(data.rows()) == [READ] * 3
+    assert sum(data.passed_over.values()) == 1
+
+
+def test_queries_that_are_all_numbers_are_no_reason_to_take_another_column(tmp_path):
+    rows = [{"title": "t", "query": 1984, "positive": "p", "negative": "n"}] * 3
+    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    assert list(data.rows()) == []
+    assert data.passed_over == {"query: int in place of a text": 3}
+
+
 def test_a_list_of_other_things_than_texts(tmp_path):
     rows = [{"q": "q", "p": "p", "negatives": negatives} for negatives in (["n"], [None, "n"], ["n", 3], "n", None)]
     data = open_given(write_table(tmp_path / "a.jsonl", rows))
