@@ -1,16 +1,18 @@
 """Hostile tables: each bad row is passed over with its reason, and the rows around it are read."""
 
 import codecs
+import csv
 import json
 import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from finegrade.errors import InputError
-from finegrade.formats import parquet_table
+from finegrade.formats import csv_table, parquet_table
 from finegrade.formats.given import Given, Judged
 from finegrade.formats.opening import open_given
 from given_data import TABLES, all_kept, judged, read_table, write_table
@@ -95,7 +97,7 @@ def test_a_row_of_too_many_negatives(tmp_path):
 @pytest.mark.parametrize(("line", "reason"), [
     ("q,p", "fewer cells than the header has"), ("q,p,n,x", "more cells than the header has"), ("", None),
     (",p,n", "anchor: empty"), ('"q"x,p,n', "no CSV: ',' expected after '\"'"), (b"q,\xff,n", "positive: not Unicode"),
-    (f"q,p,{LARGE}", "no CSV: a line of more than 4,000,000 characters"), ("q\0,p,", None),
+    (f"q,p,{LARGE}", "no CSV: a row of more than 4,000,000 characters"), ("q\0,p,", None),
 ])  # fmt: skip
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_lines_of_csv_that_are_no_rows(tmp_path, line, reason, end):
@@ -122,6 +124,37 @@ def test_cells_with_everything_in_them(tmp_path):
         assert list(data.rows()) == [Given("q", ("p",), (cell,)), Given(cell, ("p",), ("n",))]
         (written, _) = data.write(judged(data, all_kept), tmp_path / f"b{suffix}")
         assert list(open_given(written).rows()) == list(data.rows())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("cell", ["a\rb", "\r", "a\nb", "a\r\nb", "a\n\rb", '"', 'a "b" c', '""', "a,b;c\td|e"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_cells_that_have_to_be_quoted(tmp_path, separator, cell, end):
+    """By every reader of CSV."""
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
+        writer.writerows([["anchor", "positive", "negative", "notes of mine"], ["q", f"{cell}p", "n", cell]])
+        writer.writerow(["q", "p", f"n{cell}", ""])
+    data = open_given(tmp_path / "a.csv")
+    assert list(data.rows()) == [Given("q", (f"{cell}p",), ("n",)), Given("q", ("p",), (f"n{cell}",))]
+    (written, _) = data.write(judged(data, all_kept), tmp_path / "b.csv")
+    assert list(open_given(written).rows()) == list(data.rows())
+    with written.open(newline="") as file:
+        assert list(csv.reader(file, delimiter=separator))[1][3] == cell
+    assert pd.read_csv(written, sep=separator)["notes of mine"][0] == cell
+
+
+def test_a_row_of_csv_without_end(tmp_path, monkeypatch):
+    """Each line closes one quoted cell and opens the next."""
+    monkeypatch.setattr(csv_table, "MAX_ROW_BYTES", 10_000)
+    data = opened(tmp_path / "a.csv", b'anchor,positive,negative\nq,p,n\nq,p,"\n' + b'","\n' * 50_000 + b"q,p,n\n")
+    tracemalloc.start()
+    read = list(data.rows())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == [READ, READ]
+    assert data.passed_over["no CSV: a row of more than 10,000 characters"] == 1
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
