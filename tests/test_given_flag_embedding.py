@@ -54,8 +54,24 @@ def test_rows_without_negatives_go_to_a_file_of_their_own(tmp_path):
     (row,) = lines(none)
     assert (row["pos"], row["neg"], row["neg_scores"]) == (["p1", "p2", "n1", "n2", "n3"], [], [])
     assert row["pos_scores"] == [0.9, 0.8, 0.1, 0.2, 0.3]
-    data.write([all_kept(next(data.rows()))] * 3, tmp_path / "out.jsonl")
-    assert not none.exists()
+
+
+@pytest.mark.parametrize("beside", [{}, {"neg_scores": []}, {"neg_scores": None}, {"neg_scores": 0.5}])
+def test_no_text_gets_beside_the_positives_without_its_score(tmp_path, beside):
+    """A gap among the scores ends the training by distillation."""
+    row = {"query": "q", "pos": ["p"], "neg": ["a", "b"], "pos_scores": [1.0]} | beside
+    data = opened(tmp_path, row)
+    for _ in range(2):
+        (file,) = data.write([Judged(((1, 2),), (0,), (0,))], tmp_path / "out.jsonl")
+        assert lines(file) == [row | {"neg": ["b"], "neg_levels": [2]}]
+        assert data.not_written == {"a negative that answers: no label of it is known": 1}
+
+
+def test_only_the_files_of_the_result_are_touched(tmp_path):
+    (tmp_path / "out.0.jsonl").write_text("mine")
+    data = opened(tmp_path, ROW)
+    data.write(judged(data, all_kept), tmp_path / "out.jsonl")
+    assert (tmp_path / "out.0.jsonl").read_text() == "mine"
 
 
 def test_what_was_graded_before_is_graded_anew(tmp_path):
