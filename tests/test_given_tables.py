@@ -302,6 +302,44 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, suffix, monkeypatch):
     assert peaks[1] < 1.3 * peaks[0]
 
 
+@pytest.fixture
+def arrow_memory():
+    """Counts Arrow's memory, which tracemalloc does not see."""
+    before = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(counting)
+    yield counting
+    pa.set_memory_pool(before)
+
+
+def carried(path: Path, number: int) -> Path:
+    """A file with a large column that nobody looks at."""
+    columns = {name: [name] * number for name in GOOD}
+    images = [bytes([i % 250]) * 20_000 + str(i).encode() for i in range(number)]
+    pq.write_table(pa.table(columns | {"image": images}), path, row_group_size=50)
+    return path
+
+
+@pytest.mark.parametrize("kept", [1, 10])
+def test_memory_does_not_grow_with_columns_that_are_carried_along(tmp_path, monkeypatch, arrow_memory, kept):
+    """Neither where all rows stay, nor where few of each batch do."""
+    monkeypatch.setattr(parquet_table, "_BYTES_AT_ONCE", 400_000)
+    data = open_given(carried(tmp_path / "a.parquet", 1_000))
+    before = arrow_memory.bytes_allocated()
+    peak = 0
+
+    def decide():
+        nonlocal peak
+        for number, row in enumerate(data.rows()):
+            peak = max(peak, arrow_memory.bytes_allocated() - before)
+            yield all_kept(row) if number % kept == 0 else Judged((), (), ())
+
+    (written, _) = data.write(decide(), tmp_path / "out.parquet")
+    wanted = read_table(tmp_path / "a.parquet")[::kept]
+    assert read_table(written) == wanted
+    assert peak < 5_000_000  # of 20 MB
+
+
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "folder", "none.parquet", "none"])
 def test_other_things_are_refused(tmp_path, name):
     (tmp_path / "a.xlsx").write_bytes(b"x")
