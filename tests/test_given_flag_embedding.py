@@ -145,22 +145,16 @@ def test_what_is_written_is_read_as_what_was_left(tmp_path_factory, rows):
             assert found == wanted
 
 
-def trained_on(row: dict, group: int) -> list[str]:
-    """As FlagEmbedding draws the texts of one example (AbsEmbedderTrainDataset)."""
-    assert isinstance(row["pos"], list)
-    assert isinstance(row["neg"], list)
-    times = -(-(group - 1) // len(row["neg"]))
-    return [random.choice(row["pos"]), *random.sample(row["neg"] * times, group - 1)]
-
-
-def test_flag_embedding_trains_on_what_is_written(tmp_path):
+def test_datasets_loads_what_is_written(tmp_path):
+    """FlagEmbedding takes its rows from there, and draws among the texts of both lists."""
     rows = [ROW, ROW | {"neg": ["m"], "neg_scores": [0.5], "neg_ids": ["d"]}]
     data = opened(tmp_path, *rows)
     (file,) = data.write(judged(data, all_kept), tmp_path / "out.jsonl")
     loaded = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded["neg_levels"][:] == [[3, 2, 1], [1]]
     assert loaded["neg_scores"][:] == [[0.3, 0.2, 0.1], [0.5]]
-    assert [len(trained_on(row, 4)) for row in loaded] == [4, 4]
+    assert loaded["pos"][:] == [["p1", "p2"]] * 2
+    assert loaded["neg"][:] == [["n3", "n2", "n1"], ["m"]]
 
 
 def test_what_finegrade_exports_is_read(tmp_path):
