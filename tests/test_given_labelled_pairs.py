@@ -1,19 +1,18 @@
 """Labelled pairs, as cross-encoders are trained on: all the pairs of a query are verified as one row."""
 
 import random
+import sys
 import tracemalloc
 from collections.abc import Iterable
 from itertools import product
 
 import pytest
 
-from finegrade.config_file import plain_config
+from finegrade.cli import main
 from finegrade.formats import labelled_pairs
 from finegrade.formats.given import Given, Judged
 from finegrade.formats.opening import open_given
-from finegrade.given_data import verify_given
 from finegrade.sources.jsonl import MAX_ROW_BYTES
-from finegrade.store import RunFolder
 from given_data import TABLES, all_kept, drawn, judged, left, lines, read_table, write_table
 from test_verification import Words
 
@@ -130,9 +129,11 @@ def test_pairs_in_no_order_and_in_pieces_are_verified(tmp_path, monkeypatch):
         for i in range(10) for kind, label in kinds.items()
     ]  # fmt: skip
     random.Random(1).shuffle(rows)
-    verify_given(
-        write_table(tmp_path / "a.jsonl", rows), tmp_path / "b.jsonl", plain_config(), RunFolder(tmp_path / "run")
-    )
+    write_table(tmp_path / "a.jsonl", rows)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["finegrade", "verify", "--input", "a.jsonl", "--output", "b.jsonl"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
     assert lines(tmp_path / "b.jsonl") == [
         row | {"label": int(row["text"].startswith(("answer", "better")))} for row in rows
     ]  # fmt: skip
