@@ -54,8 +54,24 @@ def test_rows_without_negatives_go_to_a_file_of_their_own(tmp_path):
     (row,) = lines(none)
     assert (row["pos"], row["neg"], row["neg_scores"]) == (["p1", "p2", "n1", "n2", "n3"], [], [])
     assert row["pos_scores"] == [0.9, 0.8, 0.1, 0.2, 0.3]
-    data.write([all_kept(next(data.rows()))] * 3, tmp_path / "out.jsonl")
-    assert not none.exists()
+
+
+@pytest.mark.parametrize("beside", [{}, {"neg_scores": []}, {"neg_scores": None}, {"neg_scores": 0.5}])
+def test_no_text_gets_beside_the_positives_without_its_score(tmp_path, beside):
+    """A gap among the scores ends the training by distillation."""
+    row = {"query": "q", "pos": ["p"], "neg": ["a", "b"], "pos_scores": [1.0]} | beside
+    data = opened(tmp_path, row)
+    for _ in range(2):
+        (file,) = data.write([Judged(((1, 2),), (0,), (0,))], tmp_path / "out.jsonl")
+        assert lines(file) == [row | {"neg": ["b"], "neg_levels": [2]}]
+        assert data.not_written == {"a negative that answers: no label of it is known": 1}
+
+
+def test_only_the_files_of_the_result_are_touched(tmp_path):
+    (tmp_path / "out.0.jsonl").write_text("mine")
+    data = opened(tmp_path, ROW)
+    data.write(judged(data, all_kept), tmp_path / "out.jsonl")
+    assert (tmp_path / "out.0.jsonl").read_text() == "mine"
 
 
 def test_what_was_graded_before_is_graded_anew(tmp_path):
@@ -72,7 +88,8 @@ def test_what_was_graded_before_is_graded_anew(tmp_path):
     ({"neg_scores": [0.5]}, "neg_scores: not one for each text"), ({"neg_scores": None}, None),
     ({"pos_scores": [1, 2, 3]}, "pos_scores: not one for each text"), ({"neg_scores": float("nan")}, None),
     ({"neg_levels": [1]}, "neg_levels: not one for each text"), ({"neg": []}, "neg_scores: not one for each text"),
-    ({"more": "\ud800"}, None),
+    ({"more": "\ud800"}, None), ({"neg": ["n"] * 1_001}, "neg: more than 1,000 texts"),
+    ({"pos": ["p"] * 101}, "pos: more than 100 texts"),
 ])  # fmt: skip
 def test_hostile_rows(tmp_path, row, reason):
     data = opened(tmp_path, ROW, ROW | row, ROW)
@@ -84,6 +101,12 @@ def test_hostile_rows(tmp_path, row, reason):
     (written,) = data.write(judged(data, all_kept), tmp_path / "b.jsonl")
     assert lines(written)[0]["neg"] == ["n3", "n2", "n1"]
     assert len(lines(written)) == (2 if reason else 3)
+
+
+def test_one_row_that_is_none_does_not_make_it_another_format(tmp_path):
+    data = opened(tmp_path, ROW | {"pos": "p"}, *[ROW] * 50)
+    assert len(list(data.rows())) == 50
+    assert data.passed_over == {"pos: str in place of a list of texts": 1}
 
 
 def test_gaps_in_the_lists(tmp_path):
@@ -122,22 +145,16 @@ def test_what_is_written_is_read_as_what_was_left(tmp_path_factory, rows):
             assert found == wanted
 
 
-def trained_on(row: dict, group: int) -> list[str]:
-    """As FlagEmbedding draws the texts of one example (AbsEmbedderTrainDataset)."""
-    assert isinstance(row["pos"], list)
-    assert isinstance(row["neg"], list)
-    times = -(-(group - 1) // len(row["neg"]))
-    return [random.choice(row["pos"]), *random.sample(row["neg"] * times, group - 1)]
-
-
-def test_flag_embedding_trains_on_what_is_written(tmp_path):
+def test_datasets_loads_what_is_written(tmp_path):
+    """FlagEmbedding takes its rows from there, and draws among the texts of both lists."""
     rows = [ROW, ROW | {"neg": ["m"], "neg_scores": [0.5], "neg_ids": ["d"]}]
     data = opened(tmp_path, *rows)
     (file,) = data.write(judged(data, all_kept), tmp_path / "out.jsonl")
     loaded = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded["neg_levels"][:] == [[3, 2, 1], [1]]
     assert loaded["neg_scores"][:] == [[0.3, 0.2, 0.1], [0.5]]
-    assert [len(trained_on(row, 4)) for row in loaded] == [4, 4]
+    assert loaded["pos"][:] == [["p1", "p2"]] * 2
+    assert loaded["neg"][:] == [["n3", "n2", "n1"], ["m"]]
 
 
 def test_what_finegrade_exports_is_read(tmp_path):

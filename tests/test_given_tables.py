@@ -1,16 +1,18 @@
 """Hostile tables: each bad row is passed over with its reason, and the rows around it are read."""
 
 import codecs
+import csv
 import json
 import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from finegrade.errors import InputError
-from finegrade.formats import parquet_table
+from finegrade.formats import csv_table, parquet_table
 from finegrade.formats.given import Given, Judged
 from finegrade.formats.opening import open_given
 from given_data import TABLES, all_kept, judged, read_table, write_table
@@ -55,6 +57,27 @@ def test_lines_of_jsonl_that_are_no_rows(tmp_path, line, reason):
     assert passed_over(data) == ({reason: 1} if reason else {}) | {"no JSON": 1 + (reason == "no JSON")}
 
 
+@pytest.mark.parametrize("bad", [
+    {"query": 1984}, {"query": ["q"]}, {"positive": {"text": "p"}}, {"negatives": "n"}, {"negatives": [1]},
+])  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_one_row_of_other_kinds_decides_nothing(tmp_path, bad, first):
+    good = {"title": "t", "query": "q", "positive": "p", "negatives": ["n"]}
+    rows = [good] * 3
+    rows.insert(0 if first else 3, good | bad)
+    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    assert data.about == "queries: query, positives: positive, negatives: negatives"
+    assert list(data.rows()) == [READ] * 3
+    assert sum(data.passed_over.values()) == 1
+
+
+def test_queries_that_are_all_numbers_are_no_reason_to_take_another_column(tmp_path):
+    rows = [{"title": "t", "query": 1984, "positive": "p", "negative": "n"}] * 3
+    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    assert list(data.rows()) == []
+    assert data.passed_over == {"query: int in place of a text": 3}
+
+
 def test_a_list_of_other_things_than_texts(tmp_path):
     rows = [{"q": "q", "p": "p", "negatives": negatives} for negatives in (["n"], [None, "n"], ["n", 3], "n", None)]
     data = open_given(write_table(tmp_path / "a.jsonl", rows))
@@ -64,10 +87,17 @@ def test_a_list_of_other_things_than_texts(tmp_path):
     }  # fmt: skip
 
 
+def test_a_row_of_too_many_negatives(tmp_path):
+    rows = [{"query": "q", "positive": "p", "negatives": ["n"] * number} for number in (1_000, 1_001, 100_000)]
+    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    assert [len(row.negatives) for row in data.rows()] == [1_000]
+    assert data.passed_over == {"negatives: more than 1,000 texts": 2}
+
+
 @pytest.mark.parametrize(("line", "reason"), [
     ("q,p", "fewer cells than the header has"), ("q,p,n,x", "more cells than the header has"), ("", None),
     (",p,n", "anchor: empty"), ('"q"x,p,n', "no CSV: ',' expected after '\"'"), (b"q,\xff,n", "positive: not Unicode"),
-    (f"q,p,{LARGE}", "no CSV: a line of more than 4,000,000 characters"), ("q\0,p,", None),
+    (f"q,p,{LARGE}", "no CSV: a row of more than 4,000,000 characters"), ("q\0,p,", None),
 ])  # fmt: skip
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_lines_of_csv_that_are_no_rows(tmp_path, line, reason, end):
@@ -94,6 +124,37 @@ def test_cells_with_everything_in_them(tmp_path):
         assert list(data.rows()) == [Given("q", ("p",), (cell,)), Given(cell, ("p",), ("n",))]
         (written, _) = data.write(judged(data, all_kept), tmp_path / f"b{suffix}")
         assert list(open_given(written).rows()) == list(data.rows())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("cell", ["a\rb", "\r", "a\nb", "a\r\nb", "a\n\rb", '"', 'a "b" c', '""', "a,b;c\td|e"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_cells_that_have_to_be_quoted(tmp_path, separator, cell, end):
+    """By every reader of CSV."""
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
+        writer.writerows([["anchor", "positive", "negative", "notes of mine"], ["q", f"{cell}p", "n", cell]])
+        writer.writerow(["q", "p", f"n{cell}", ""])
+    data = open_given(tmp_path / "a.csv")
+    assert list(data.rows()) == [Given("q", (f"{cell}p",), ("n",)), Given("q", ("p",), (f"n{cell}",))]
+    (written, _) = data.write(judged(data, all_kept), tmp_path / "b.csv")
+    assert list(open_given(written).rows()) == list(data.rows())
+    with written.open(newline="") as file:
+        assert list(csv.reader(file, delimiter=separator))[1][3] == cell
+    assert pd.read_csv(written, sep=separator)["notes of mine"][0] == cell
+
+
+def test_a_row_of_csv_without_end(tmp_path, monkeypatch):
+    """Each line closes one quoted cell and opens the next."""
+    monkeypatch.setattr(csv_table, "MAX_ROW_BYTES", 10_000)
+    data = opened(tmp_path / "a.csv", b'anchor,positive,negative\nq,p,n\nq,p,"\n' + b'","\n' * 50_000 + b"q,p,n\n")
+    tracemalloc.start()
+    read = list(data.rows())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == [READ, READ]
+    assert data.passed_over["no CSV: a row of more than 10,000 characters"] == 1
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -239,6 +300,44 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, suffix, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+@pytest.fixture
+def arrow_memory():
+    """Counts Arrow's memory, which tracemalloc does not see."""
+    before = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(counting)
+    yield counting
+    pa.set_memory_pool(before)
+
+
+def carried(path: Path, number: int) -> Path:
+    """A file with a large column that nobody looks at."""
+    columns = {name: [name] * number for name in GOOD}
+    images = [bytes([i % 250]) * 20_000 + str(i).encode() for i in range(number)]
+    pq.write_table(pa.table(columns | {"image": images}), path, row_group_size=50)
+    return path
+
+
+@pytest.mark.parametrize("kept", [1, 10])
+def test_memory_does_not_grow_with_columns_that_are_carried_along(tmp_path, monkeypatch, arrow_memory, kept):
+    """Neither where all rows stay, nor where few of each batch do."""
+    monkeypatch.setattr(parquet_table, "_BYTES_AT_ONCE", 400_000)
+    data = open_given(carried(tmp_path / "a.parquet", 1_000))
+    before = arrow_memory.bytes_allocated()
+    peak = 0
+
+    def decide():
+        nonlocal peak
+        for number, row in enumerate(data.rows()):
+            peak = max(peak, arrow_memory.bytes_allocated() - before)
+            yield all_kept(row) if number % kept == 0 else Judged((), (), ())
+
+    (written, _) = data.write(decide(), tmp_path / "out.parquet")
+    wanted = read_table(tmp_path / "a.parquet")[::kept]
+    assert read_table(written) == wanted
+    assert peak < 5_000_000  # of 20 MB
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "folder", "none.parquet", "none"])

@@ -31,12 +31,12 @@ RANKS: dict[str, int] = {
             "leak_rules config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts "
             "curriculum "
             "siblings onnx_model "
-            "vectors mteb_texts formats.output_files formats.column_roles formats.jsonl_table formats.parquet_table "
-            "formats.beir_lines portable.anchor_transformer llm.embedded llm.ledger sources.boilerplate "
-            "sources.html sources.hub "
+            "vectors mteb_texts formats.output_files formats.column_roles formats.parquet_table "
+            "formats.beir_lines formats.pairs_by_query portable.anchor_transformer llm.embedded llm.ledger "
+            "sources.boilerplate sources.html sources.hub "
             "sources.markdown sources.pairs sources.pdf sources.tables evaluation.judging evaluation.rankers",
             # sources; carriers of models
-            "benchmark_texts dense formats.csv_table formats.column_rows formats.flag_embedding "
+            "benchmark_texts dense formats.csv_table formats.jsonl_table formats.column_rows formats.flag_embedding "
             "formats.labelled_pairs "
             "formats.beir_folder config_file config_writing export_folder plain_folder wheels rows mining "
             "llm.budget llm.commits "

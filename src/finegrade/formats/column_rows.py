@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from finegrade.formats.column_roles import Roles, beside_negatives, beside_positive, is_of_negatives
 from finegrade.formats.given import Given
 from finegrade.formats.table import Kind, TableRow
-from finegrade.formats.texts import UnreadableRowError, text_in, texts_in
+from finegrade.formats.texts import MAX_NEGATIVES, UnreadableRowError, text_in, texts_in
 
 
 class ColumnRow(NamedTuple):
@@ -50,14 +50,14 @@ class ColumnRows:
         """A row of the file.
 
         Raises:
-            UnreadableRowError: It has no query or positive, something else than texts, or labels of other texts.
+            UnreadableRowError: It has no query or positive, too many negatives, no texts, or labels of other texts.
         """
         query, positive, negatives, is_list, _ = self._roles
         if any(is_of_negatives(name) for name in cells.keys() - set(self._columns)):
             raise UnreadableRowError("negatives: a column that the first rows do not have")
         given = [text_in(cells.get(name), name) for name in (query, positive)]
         values = cells.get(negatives[0]) if is_list else [cells.get(name) for name in negatives]
-        texts = texts_in(values, negatives[0] if len(negatives) == 1 else "negatives")
+        texts = texts_in(values, negatives[0] if len(negatives) == 1 else "negatives", MAX_NEGATIVES)
         row = ColumnRow(Given(given[0], (given[1],), tuple(texts.values())), cells, values or [], tuple(texts))
         for name in self._labels:
             if not self._fits(row, name):

@@ -52,7 +52,7 @@ class Columns:
         check_file(self._table.path, output, self._outputs(output))
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
-        """See Format. Files that an earlier result of this name had and this one has not are removed."""
+        """See Format."""
         self.check_output(output)
         self.not_written = Counter()
         adding: dict[Path, _Add] = {}
@@ -64,8 +64,6 @@ class Columns:
                     if path not in adding:
                         adding[path] = self._opened(files, path, len(levels))
                     adding[path](cells, levels)
-        for path in {*self._outputs(output)} - {*files.paths}:
-            path.unlink(missing_ok=True)
         return files.paths
 
     def _rows(self, passed_over: Counter[str]) -> Iterator[ColumnRow]:

@@ -69,9 +69,14 @@ class CsvTable:
     def writing(self, path: Path, columns: Sequence[str]) -> Iterator[Callable[[TableRow], None]]:
         """See Table."""
         with path.open("w", encoding=self._encoding, errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, **self._form)
-            writer.writerow(columns)
-            yield lambda row: writer.writerow([row[name] for name in columns])
+            plain, quoted = csv.writer(file, **self._form), csv.writer(file, **self._form, quoting=csv.QUOTE_ALL)
+
+            def write(cells: Sequence[str]) -> None:
+                broken = any("\r" in cell for cell in cells)  # before Python 3.13 only signs of the line end are quoted
+                (quoted if broken else plain).writerow(cells)
+
+            write(columns)
+            yield lambda row: write([row[name] for name in columns])
 
     def _header(self) -> list[str]:
         header = next(self._records(), None)
@@ -85,8 +90,10 @@ class CsvTable:
 
     def _records(self) -> Iterator[list[str] | str]:
         with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
-            records = csv.reader(_Lines(file), strict=True, **self._form)
+            lines = _Lines(file)
+            records = csv.reader(lines, strict=True, **self._form)
             while True:
+                lines.begin_row()
                 try:
                     yield next(records)
                 except StopIteration:
@@ -96,22 +103,27 @@ class CsvTable:
 
 
 class _Lines:
-    """Lines, none of them longer than memory is wide: a generator would end with its first error, this goes on."""
+    """Lines of rows, none of them longer than memory is wide: a generator would end with its first error."""
 
     def __init__(self, file: TextIO) -> None:
-        self._file = file
+        self._file, self._size = file, 0
+
+    def begin_row(self) -> None:
+        """Says that the next line begins a row."""
+        self._size = 0
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline(MAX_ROW_BYTES + 1)
+        line = self._file.readline(MAX_ROW_BYTES - self._size + 1)
         if not line:
             raise StopIteration
-        if len(line) > MAX_ROW_BYTES:
+        self._size += len(line)
+        if self._size > MAX_ROW_BYTES:
             while line and not line.endswith(("\n", "\r")):
                 line = self._file.readline(MAX_ROW_BYTES)
-            raise csv.Error(f"a line of more than {MAX_ROW_BYTES:,} characters")
+            raise csv.Error(f"a row of more than {MAX_ROW_BYTES:,} characters")
         return line
 
 

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from finegrade.formats.given import Given, Judged, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, numbered
-from finegrade.formats.texts import UnreadableRowError, text_in, texts_in
+from finegrade.formats.texts import MAX_NEGATIVES, MAX_POSITIVES, UnreadableRowError, text_in, texts_in
 from finegrade.sources.jsonl import jsonl_rows
 
 LEVELS = "neg_levels"
+
+_MOST = {"pos": MAX_POSITIVES, "neg": MAX_NEGATIVES}
 
 
 class _Row(NamedTuple):
@@ -52,6 +54,7 @@ class FlagEmbedding:
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""
         self.check_output(output)
+        self.not_written = Counter()
         with OutputFiles() as files:
             lines = {}
             for row, decided in beside(self._path, self._rows(Counter()), judged):
@@ -59,10 +62,15 @@ class FlagEmbedding:
                     path = output if decided.kept else numbered(output, 0)
                     if path not in lines:
                         lines[path] = files.enter_context(files.temporary(path).open("w", encoding="utf-8"))
-                    lines[path].write(json_line(_left(row, decided)))
-        for path in {output, numbered(output, 0)} - {*files.paths}:
-            path.unlink(missing_ok=True)
+                    lines[path].write(json_line(_left(row, self._known(row, decided))))
         return files.paths
+
+    def _known(self, row: _Row, decided: Judged) -> Judged:
+        """Without the negatives that answer, where a list beside ``pos`` would get a gap: losses take none."""
+        if not decided.promoted or _can_promote(row.keys):
+            return decided
+        self.not_written["a negative that answers: no label of it is known"] += len(decided.promoted)
+        return decided._replace(promoted=())
 
     def _rows(self, passed_over: Counter[str]) -> Iterator[_Row]:
         for _, keys in jsonl_rows(self._path):
@@ -76,7 +84,7 @@ class FlagEmbedding:
 
 def _read(keys: Mapping[str, Any]) -> _Row:
     query = text_in(keys.get("query"), "query")
-    pos, neg = (texts_in(keys.get(name), name) for name in ("pos", "neg"))
+    pos, neg = (texts_in(keys.get(name), name, most) for name, most in _MOST.items())
     if not pos:
         raise UnreadableRowError("pos: empty")
     for name in ("pos", "neg"):
@@ -91,6 +99,12 @@ def _in_step(keys: Mapping[str, Any], name: str) -> list[str]:
     return [key for key, value in keys.items() if key.startswith(f"{name}_") and isinstance(value, list) and value]
 
 
+def _can_promote(keys: Mapping[str, Any]) -> bool:
+    """Whether each list beside ``pos`` has its like beside ``neg``."""
+    beside_neg = _in_step(keys, "neg")
+    return all("neg" + name.removeprefix("pos") in beside_neg for name in _in_step(keys, "pos"))
+
+
 def _left(row: _Row, decided: Judged) -> dict[str, Any]:
     """The row as it is written."""
     pos = [row.pos[place] for place in decided.kept_positives]
@@ -98,8 +112,7 @@ def _left(row: _Row, decided: Judged) -> dict[str, Any]:
     promoted = [row.neg[place] for place in decided.promoted]
     keys = dict(row.keys)
     for key in ["pos", *_in_step(keys, "pos")]:
-        counterpart = row.keys.get("neg" + key.removeprefix("pos"))
-        moved = [counterpart[place] for place in promoted] if isinstance(counterpart, list) else [None] * len(promoted)
+        moved = [row.keys["neg" + key.removeprefix("pos")][place] for place in promoted]
         keys[key] = [row.keys[key][place] for place in pos] + moved
     for key in ["neg", *_in_step(keys, "neg")]:
         keys[key] = [row.keys[key][place] for place in neg]

@@ -1,5 +1,6 @@
 """JSONL with a column a key; keys that come later are carried along."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finegrade.errors import InputError
+from finegrade.formats.column_roles import is_of_texts
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.table import LOOKED_AT, Kind, TableRow, no_rows
 from finegrade.sources.jsonl import jsonl_rows
@@ -33,7 +35,7 @@ class JsonlTable:
         if not there:
             raise no_rows(path, f"{first[0]} in its first line" if first else "an empty file")
         names = dict.fromkeys(name for row in there for name in row)
-        self.columns: Mapping[str, Kind] = {name: _kind([row.get(name) for row in there]) for name in names}
+        self.columns: Mapping[str, Kind] = {name: _kind(name, [row.get(name) for row in there]) for name in names}
 
     def look_at(self, names: Collection[str]) -> None:
         """See Table: all columns are read alike."""
@@ -57,17 +59,20 @@ class JsonlTable:
             yield add
 
 
-def _kind(values: Sequence[Any]) -> Kind:
-    """By the values that are there: one that is not of the kind of most rows is the row's fault."""
-    for value in values:
-        if isinstance(value, str) and value.strip():
-            return "text"
-        if isinstance(value, int | float):
-            return "number"
-        if isinstance(value, list) and (inner := [one for one in value if one is not None]):
-            if all(isinstance(one, str) for one in inner):
-                return "texts"
-            return "numbers" if all(isinstance(one, int | float) for one in inner) else "other"
-        if value is not None and value != "" and value != []:
-            return "other"
-    return "empty"
+def _kind(name: str, values: Sequence[Any]) -> Kind:
+    """The kind of most values that are there: another one is its row's fault."""
+    kinds: Counter[Kind] = Counter(map(_kind_of, values))
+    del kinds["empty"]
+    found: Kind = max(kinds, key=kinds.__getitem__, default="empty")
+    return "text" if found == "number" and is_of_texts(name) else found
+
+
+def _kind_of(value: Any) -> Kind:
+    if isinstance(value, str):
+        return "text" if value.strip() else "empty"
+    if isinstance(value, list):
+        inner = {type(one) for one in value if one is not None}
+        if not inner:
+            return "empty"
+        return "texts" if inner == {str} else "numbers" if inner <= {int, float, bool} else "other"
+    return "empty" if value is None else "number" if isinstance(value, int | float) else "other"

@@ -1,13 +1,14 @@
 """Pairs of query and text with a label, as cross-encoders are trained on: 1 where the text answers, 0 where not.
 
-The rows of a query have to follow one another, as sentence-transformers' miner writes them. They are written back in
-one file: what answers, with negatives that do after all, then the other negatives, easiest first.
-``NAME.levels.jsonl`` has a line for each row, in the same order; the levels of what answers are empty.
+The pairs of a query belong together, wherever they stand. Their negatives are verified a thousand at a time, each time
+beside all of its positives. What stays is written back in the order of the file; a negative that answers gets the
+label of what answers. ``NAME.levels.jsonl`` has a line for each row, in the same order; the levels of what answers are
+empty.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,20 +16,22 @@ from finegrade.formats.column_roles import Roles
 from finegrade.formats.given import Given, Judged, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, levels_path
+from finegrade.formats.pairs_by_query import Pair, by_query
 from finegrade.formats.table import Table, TableRow
-from finegrade.formats.texts import UnreadableRowError, text_in
+from finegrade.formats.texts import MAX_NEGATIVES, MAX_POSITIVES, UnreadableRowError, text_in
 
-_MOST = 1_000  # rows of one query that are held
+_LEFT_OUT, _ANSWERS = 0, 1
+"""What becomes of a row; a negative of level n is n more than what answers. A byte holds it."""
 
 
 class _Pairs(NamedTuple):
     given: Given
-    positives: Sequence[TableRow]
-    negatives: Sequence[TableRow]
+    positives: Sequence[Pair]
+    negatives: Sequence[Pair]
 
 
 class LabelledPairs:
-    """Training data in labelled pairs: a Format. Each row that is given is all the pairs of one query.
+    """Training data in labelled pairs: a Format. Each row that is given is the pairs of one query.
 
     Args:
         table: The file.
@@ -54,51 +57,80 @@ class LabelledPairs:
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""
         self.check_output(output)
+        fates, label = self._fates(judged)
         with OutputFiles() as files:
             add = files.enter_context(self._table.writing(files.temporary(output), list(self._table.columns)))
             lines = files.enter_context(files.temporary(levels_path(output)).open("w", encoding="utf-8"))
             number = 0
-            for pairs, decided in beside(self._table.path, self._rows(Counter()), judged):
-                for row, levels in self._left(pairs, decided):
-                    add(row)
-                    lines.write(json_line({"row": number, "levels": levels}))
-                    number += 1
+            for row, fate in zip(
+                self._table.rows(), fates, strict=False
+            ):  # after the last that stays there are no fates
+                if isinstance(row, str) or fate == _LEFT_OUT:
+                    continue
+                answers = fate == _ANSWERS
+                add(row | label if answers and not _answers(row[self._roles.labels]) else row)
+                lines.write(json_line({"row": number, "levels": [] if answers else [fate - _ANSWERS]}))
+                number += 1
         return files.paths
 
     def _rows(self, passed_over: Counter[str]) -> Iterator[_Pairs]:
-        for _, rows in groupby(self._readable(passed_over), key=lambda row: row[self._roles.query]):
-            while some := list(islice(rows, _MOST)):
-                positives, negatives = ([row for row in some if self._label(row) == label] for label in (1, 0))
-                if positives:
-                    texts = (tuple(row[self._roles.positive] for row in part) for part in (positives, negatives))
-                    yield _Pairs(Given(some[0][self._roles.query], *texts), positives, negatives)
-                else:
-                    passed_over["no text that answers follows or goes before it"] += len(some)
+        for query, read in by_query(self._lines(passed_over)):
+            positives = list(islice((pair for pair in read() if _answers(pair.label)), MAX_POSITIVES + 1))
+            if 0 < len(positives) <= MAX_POSITIVES:
+                negatives = (pair for pair in read() if not _answers(pair.label))
+                for piece in _pieces(negatives, MAX_NEGATIVES):
+                    texts = (tuple(pair.text for pair in part) for part in (positives, piece))
+                    yield _Pairs(Given(query, *texts), positives, piece)
+            else:
+                found = f"more than {MAX_POSITIVES} texts that answer" if positives else "no text that answers"
+                passed_over[f"{self._roles.query}: {found}"] += sum(1 for _ in read())
 
-    def _readable(self, passed_over: Counter[str]) -> Iterator[TableRow]:
-        for row in self._table.rows():
+    def _lines(self, passed_over: Counter[str]) -> Iterator[bytes]:
+        for number, row in enumerate(self._table.rows()):
             try:
-                if isinstance(row, str):
-                    raise UnreadableRowError(row)
-                for name in (self._roles.query, self._roles.positive):
-                    text_in(row.get(name), name)
-                if self._label(row) not in (0, 1):
-                    raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
-                yield row
+                yield self._pair(row, number).line()
             except UnreadableRowError as error:
                 passed_over[str(error)] += 1
 
-    def _label(self, row: TableRow) -> float | None:
-        value: Any = row.get(self._roles.labels)
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            return None
+    def _pair(self, row: TableRow | str, number: int) -> Pair:
+        if isinstance(row, str):
+            raise UnreadableRowError(row)
+        query, text = (text_in(row.get(name), name) for name in (self._roles.query, self._roles.positive))
+        label = row.get(self._roles.labels)
+        if _number(label) not in (0, 1):
+            raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
+        return Pair(query, text, label, number)
 
-    def _left(self, pairs: _Pairs, decided: Judged) -> Iterator[tuple[TableRow, list[int]]]:
-        """The rows that stay, with the levels of the negatives."""
-        if decided.kept_positives:
-            label = {self._roles.labels: pairs.positives[0][self._roles.labels]}
-            yield from ((pairs.positives[place], []) for place in decided.kept_positives)
-            yield from ((pairs.negatives[place] | label, []) for place in decided.promoted)
-            yield from ((pairs.negatives[place], [level]) for place, level in decided.kept)
+    def _fates(self, judged: Iterable[Judged]) -> tuple[bytearray, TableRow]:
+        """What becomes of the rows of the file, to the last that stays; and the label of what answers."""
+        fates, label = bytearray(), None
+        for pairs, decided in beside(self._table.path, self._rows(Counter()), judged):
+            if decided.kept_positives:
+                label = pairs.positives[0].label
+                answers = [pairs.positives[place] for place in decided.kept_positives]
+                answers += [pairs.negatives[place] for place in decided.promoted]
+                fate_of = [(pair.row, _ANSWERS) for pair in answers]
+                fate_of += [(pairs.negatives[place].row, _ANSWERS + level) for place, level in decided.kept]
+                fates.extend(bytes(max(0, max(fate_of)[0] + 1 - len(fates))))
+                for row, fate in fate_of:
+                    fates[row] = fate
+        return fates, {self._roles.labels: label}
+
+
+def _pieces(pairs: Iterator[Pair], most: int) -> Iterator[list[Pair]]:
+    """So many at a time; of none one piece without any."""
+    piece = list(islice(pairs, most))
+    yield piece
+    while piece := list(islice(pairs, most)):
+        yield piece
+
+
+def _answers(label: Any) -> bool:
+    return _number(label) == 1
+
+
+def _number(label: Any) -> float | None:
+    try:
+        return float(label)
+    except (TypeError, ValueError):
+        return None

@@ -64,8 +64,8 @@ class LineIndex:
         is_first = np.ones(len(self._hashes), dtype=np.bool_)
         is_first[1:] = self._hashes[1:] != self._hashes[:-1]
         with self.path.open("rb") as file:
-            for begin in np.sort(self._begins[is_first]).tolist():
-                file.seek(begin)
+            for begin in np.sort(self._begins[is_first]):
+                file.seek(int(begin))
                 key = self._key_of(file.readline(MAX_ROW_BYTES))
                 if key is not None:
                     yield key
@@ -74,15 +74,18 @@ class LineIndex:
     def opened(self) -> Iterator[Find]:
         """Opens the file for looking up."""
         with self.path.open("rb") as file:
-            yield lambda key: self._lines(file, key)
+            yield lambda key: list(self._lines(file, key))
 
-    def _lines(self, file: BinaryIO, key: str) -> list[bytes]:
+    def lines(self, key: str) -> Iterator[bytes]:
+        """The lines of a key, one at a time: there may be more than memory holds."""
+        with self.path.open("rb") as file:
+            yield from self._lines(file, key)
+
+    def _lines(self, file: BinaryIO, key: str) -> Iterator[bytes]:
         first, last = (int(np.searchsorted(self._hashes, hash(key), side)) for side in ("left", "right"))
-        found = []
-        for begin in self._begins[first:last].tolist():
-            file.seek(begin)
-            found += [line for _, line in takewhile(lambda one: self._key_of(one[1]) == key, _lines(file))]
-        return found
+        for begin in self._begins[first:last]:
+            file.seek(int(begin))
+            yield from (line for _, line in takewhile(lambda one: self._key_of(one[1]) == key, _lines(file)))
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

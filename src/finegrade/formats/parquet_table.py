@@ -77,8 +77,8 @@ class ParquetTable:
 
         def add(row: TableRow) -> None:
             nonlocal size
-            waiting.append(row)
-            size += sum(map(_size, row.values()))
+            waiting.append({field.name: _own(row[field.name]) for field in fields})
+            size += sum(map(_size, waiting[-1].values()))
             if len(waiting) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
                 write()
 
@@ -136,9 +136,18 @@ def _decoded(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "surrogateescape")
 
 
+def _own(value: Any) -> Any:
+    """A cell that can wait: a slice of what was read holds all of it."""
+    return pa.concat_arrays([value]) if isinstance(value, pa.Array) else value
+
+
 def _size(value: Any) -> int:
     if isinstance(value, list):
         return sum(map(_size, value))
+    if isinstance(value, pa.DictionaryArray):
+        return int(value.indices.nbytes)  # the dictionary is that of all cells
+    if isinstance(value, pa.Array):
+        return int(value.nbytes)
     return len(value) if isinstance(value, str) else 0
 
 
