@@ -330,14 +330,6 @@ def test_the_input_is_never_written_over(tmp_path):
     assert open_given(path).check_output(tmp_path / "other.parquet") is None
 
 
-def test_files_of_an_earlier_result_do_not_stay(tmp_path):
-    data = open_given(write_table(tmp_path / "a.parquet", rows_of(1)))
-    first = data.write([Judged(((0, 1), (1, 2)), (), (0,))], tmp_path / "out.parquet")
-    second = data.write([Judged(((0, 1),), (), (0,))], tmp_path / "out.parquet")
-    assert not any(file.exists() for file in first)
-    assert all(file.exists() for file in second)
-
-
 def test_nothing_is_written_where_it_breaks_off(tmp_path):
     data = open_given(write_table(tmp_path / "a.parquet", rows_of(3)))
 

@@ -54,8 +54,6 @@ def test_rows_without_negatives_go_to_a_file_of_their_own(tmp_path):
     (row,) = lines(none)
     assert (row["pos"], row["neg"], row["neg_scores"]) == (["p1", "p2", "n1", "n2", "n3"], [], [])
     assert row["pos_scores"] == [0.9, 0.8, 0.1, 0.2, 0.3]
-    data.write([all_kept(next(data.rows()))] * 3, tmp_path / "out.jsonl")
-    assert not none.exists()
 
 
 def test_what_was_graded_before_is_graded_anew(tmp_path):

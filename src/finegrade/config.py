@@ -266,8 +266,9 @@ class VerificationConfig(Section):
 
     @property
     def asks_llm(self) -> bool:
-        """Whether the LLM of [llm] is among the scorers."""
-        return LLM_JUDGE in (*self.scorers, *self.second_opinion)
+        """Whether the LLM of [llm] is among the scorers, and anything can come to it."""
+        of_written = LLM_JUDGE in self.second_opinion and self.doubt_written > 0
+        return of_written or self.asks_llm_of_corpus
 
     @property
     def asks_llm_of_corpus(self) -> bool:

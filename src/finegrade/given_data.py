@@ -1,69 +1,136 @@
 """``finegrade verify --input``: others' training data is verified, graded, and written back in its own format."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.durable import path_identity
+from finegrade.durable import files_identity
+from finegrade.errors import InputError
+from finegrade.estimating import Estimate, estimate_given
 from finegrade.formats.given import Format, Given, Judged
 from finegrade.formats.opening import open_given
+from finegrade.own_files import OwnFiles
 from finegrade.records import LeftOut, Negative, Sample, Verdict
 from finegrade.row_files import iterate_rows, write_parts
-from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, RunFolder
-from finegrade.text import content_hash
+from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
+from finegrade.text import content_hash, normalised
 from finegrade.verification import verify
 
 TAKEN_IN = "given"
 """The stage that reads the data: what ``synthesize`` is for samples that finegrade makes."""
 
+RESULTS = "results.json"
+
 _SAMPLES_A_PART = 10_000
 
 
-def default_output(path: Path) -> Path:
+def default_output(data: Format) -> Path:
     """Beside the data, with "verified" in its name; of a run in a BEIR folder, beside the folder."""
-    if (path.parent / "corpus.jsonl").is_file():
-        path = path.parent
-    return path.with_name(f"{path.stem}.verified{path.suffix}" if path.suffix else f"{path.name}-verified")
+    path = data.path
+    return path.with_name(f"{path.name}-verified" if path.is_dir() else f"{path.stem}.verified{path.suffix}")
 
 
-def default_run(path: Path) -> Path:
-    """A run folder for each name of data."""
-    return Path("runs") / f"verify-{path.stem}"
+def default_run(data: Format) -> Path:
+    """A run folder for each place that data is at."""
+    place = content_hash(*(str(path.resolve()) for path in data.files))[:6]
+    return Path("runs") / f"verify-{data.path.stem}-{place}"
 
 
-def verify_given(path: Path, output: Path, config: Config, run: RunFolder) -> None:
+def verify_given(
+    path: Path,
+    output: Path | None,
+    config: Config,
+    root: Path | None,
+    agree: Callable[[RunFolder, Estimate], None],
+) -> None:
     """Verifies the negatives of training data.
 
     Args:
         path: The data; see `finegrade.formats.opening.open_given`.
-        output: What the result is to be called.
+        output: What the result is to be called; None: see `default_output`.
         config: How to verify; of the rest only the LLM, the levels and the seed count.
-        run: Where verdicts and scores are kept, so that the work can be broken off.
+        root: Where verdicts and scores are kept, so that the work can be broken off; None: see `default_run`.
+        agree: Told what the LLM will be asked; raises where it may not be.
 
     Raises:
-        InputError: The data or the output is none, or a scorer cannot be had.
+        InputError: The data or the output is none, the folder is another run's, or a scorer cannot be had.
     """
-    data = open_given(path)
+    config = _without_written(config)
+    data = open_given(_absolute(path))
+    output = _absolute(output or default_output(data))
+    run = RunFolder(root or default_run(data))
+    own = OwnFiles(run.path(RESULTS), output)
     data.check_output(output)
+    own.need_free(data.outputs(output))
+    _need_own_folder(run)
     say(f"{path}: {data.about}")
     with run.locked():
-        _take_in(data, path, run)
+        _take_in(data, run)
+        if config.verification.asks_llm:
+            agree(run, _ahead(config, run))
         verify(config, run, after=TAKEN_IN)
+        own.need_free(data.outputs(output))
+        own.begin(data.outputs(output))
         written = data.write(_judged(data, run), output)
+        own.end(written)
     for reason, number in (data.passed_over + data.not_written).most_common():
         say(f"{path}: {number:,} {reason}")
     say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
 
 
-def _take_in(data: Format, path: Path, run: RunFolder) -> None:
-    with run.stage(TAKEN_IN, {"data": path_identity(path)}) as stage:
+def _without_written(config: Config) -> Config:
+    """What is said of texts that an LLM wrote makes no difference: of none of these it is known."""
+    rules = config.verification.model_copy(update={"doubt_written": 0.0})
+    return config.model_copy(update={"verification": rules})
+
+
+def _ahead(config: Config, run: RunFolder) -> Estimate:
+    counts = run.record(TAKEN_IN)["details"]
+    negatives = counts["negatives"]
+    return estimate_given(config, negatives, counts["characters"] / max(1, negatives))
+
+
+def _absolute(path: Path) -> Path:
+    """With a name, also where it is "." ; links are not followed: what they lead to may have no suffix."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _need_own_folder(run: RunFolder) -> None:
+    """Samples of another run would be lost."""
+    stages = run.stages()
+    others = stages - {TAKEN_IN, "verify"}
+    if not stages:
+        others = {name for name in (SAMPLES, VERIFIED, VERDICTS, LEFT_OUT) if run.path(name).exists()}
+    if others:
+        got = f"one with {', '.join(sorted(others))}"
+        wanted = "a run folder that others' data alone was verified in"
+        raise InputError(str(run.root), got=got, wanted=wanted, remedy="Leave --run out, or name another folder.")
+
+
+def _take_in(data: Format, run: RunFolder) -> None:
+    folder = data.path if data.path.is_dir() else data.path.parent
+    with run.stage(TAKEN_IN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}"}) as stage:
         if not stage.done:
-            samples = (sample for row in data.rows() for sample in _samples(row))
-            parts = write_parts(run.path(SAMPLES), samples, Sample, _SAMPLES_A_PART)
-            stage.finish(parts, {"passed_over": dict(data.passed_over)})
+            counts: Counter[str] = Counter()
+            parts = write_parts(run.path(SAMPLES), _counted(data.rows(), counts), Sample, _SAMPLES_A_PART)
+            stage.finish(parts, {**counts, "passed_over": dict(data.passed_over)})
+
+
+def _counted(rows: Iterable[Given], counts: Counter[str]) -> Iterator[Sample]:
+    """The samples of rows; ``characters`` are those of all that may be asked: query, positive and a negative each."""
+    counts.update(rows=0, negatives=0, characters=0)
+    for row in rows:
+        counts["rows"] += 1
+        for sample in _samples(row):
+            number = len(sample.negatives)
+            counts["negatives"] += number
+            counts["characters"] += number * (len(sample.query) + len(sample.positive))
+            counts["characters"] += sum(len(negative.text) for negative in sample.negatives)
+            yield sample
 
 
 def _samples(row: Given) -> list[Sample]:
@@ -82,7 +149,11 @@ def _samples(row: Given) -> list[Sample]:
 
 
 def _judged(data: Format, run: RunFolder) -> Iterator[Judged]:
-    """What was decided on each row: verdicts stand in the order of the samples, and these in that of the rows."""
+    """What was decided on each row: verdicts stand in the order of the samples, and these in that of the rows.
+
+    Raises:
+        InputError: They are verdicts on other rows.
+    """
     left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
     verdicts = iterate_rows(run.path(VERDICTS), Verdict)
     for row in data.rows():
@@ -91,15 +162,40 @@ def _judged(data: Format, run: RunFolder) -> Iterator[Judged]:
         for number, sample in enumerate(_samples(row)):
             if sample.id not in left_out:
                 kept_positives.append(number)
-                for place, verdict in enumerate(islice(verdicts, len(row.negatives))):
+                for place, verdict in enumerate(_verdicts_on(sample, verdicts, data)):
                     of_place[place].append(verdict)
-        yield _decided(of_place, tuple(kept_positives))
+        yield _decided(row, of_place, tuple(kept_positives))
+    if next(verdicts, None):
+        raise _other_rows(data)
 
 
-def _decided(of_place: dict[int, list[Verdict]], kept_positives: tuple[int, ...]) -> Judged:
+def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format) -> list[Verdict]:
+    own = list(islice(verdicts, len(sample.negatives)))
+    if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
+        raise _other_rows(data)
+    return own
+
+
+def _other_rows(data: Format) -> InputError:
+    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
+    return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
+
+
+def _decided(row: Given, of_place: dict[int, list[Verdict]], kept_positives: tuple[int, ...]) -> Judged:
     """A negative stays that no positive makes a false one, and is a positive that one of them makes one."""
-    promoted = [place for place, found in of_place.items() if any(v.decision == "promoted" for v in found)]
     kept = [place for place, found in of_place.items() if all(v.level_after is not None for v in found)]
     kept.sort(key=lambda place: (of_place[place][0].score, place))
     levels = tuple((place, of_place[place][0].level_after or 1) for place in kept)
-    return Judged(kept=levels, promoted=tuple(promoted), kept_positives=kept_positives)
+    return Judged(kept=levels, promoted=_promoted(row, of_place), kept_positives=kept_positives)
+
+
+def _promoted(row: Given, of_place: dict[int, list[Verdict]]) -> tuple[int, ...]:
+    """Each text once: beside another positive the same text may be known to be one."""
+    taken = set(map(normalised, row.positives))
+    places = []
+    for place, found in of_place.items():
+        text = normalised(row.negatives[place])
+        if text not in taken and any(v.decision == "promoted" for v in found):
+            taken.add(text)
+            places.append(place)
+    return tuple(places)

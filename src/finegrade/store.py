@@ -146,6 +146,11 @@ class RunFolder:
         """A path inside the run folder."""
         return self.root.joinpath(*parts)
 
+    def stages(self) -> set[str]:
+        """The stages that have worked here, also those that have not finished."""
+        names = (path.name for path in self.path(STAGES).glob("*.json"))
+        return {name.removeprefix(".").partition(".")[0] for name in names}
+
     def record(self, stage: str) -> dict[str, Any]:
         """The record of a finished stage.
 

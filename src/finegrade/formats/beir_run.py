@@ -34,6 +34,7 @@ class BeirRun:
 
     def __init__(self, files: BeirFiles, depth: int) -> None:
         run, judgements = (path.relative_to(files.folder) for path in (files.run, files.judgements))
+        self.path, self.files = files.folder, files.read
         self.about = f"queries and relevant documents: {judgements}, negatives: the first {depth} others of {run}"
         self.passed_over: Counter[str] = Counter()
         self.not_written: Counter[str] = Counter()
@@ -51,14 +52,18 @@ class BeirRun:
             wanted = "a folder of its own for the result"
             raise InputError(str(output), got=got, wanted=wanted, remedy="Name another --output.")
 
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        parts = [*self._files.others, self._files.judgements, self._files.run]
+        return [*(output / part.relative_to(self._files.folder) for part in parts), output / LEVELS]
+
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format. Judgements of queries that are not in the run stay as they are."""
         self.check_output(output)
         folder, judgements, run = self._files
         with OutputFiles() as files, TemporaryFile() as added:
-            for part in [folder / "corpus.jsonl", folder / "queries.jsonl", *sorted((folder / "qrels").glob("*.tsv"))]:
-                if part != judgements:
-                    shutil.copyfile(part, files.temporary(output / part.relative_to(folder)))
+            for part in self._files.others:
+                shutil.copyfile(part, files.temporary(output / part.relative_to(folder)))
             runs, levels, relevant = (
                 files.enter_context(files.temporary(path).open("wb"))
                 for path in (output / run.relative_to(folder), output / LEVELS, output / judgements.relative_to(folder))

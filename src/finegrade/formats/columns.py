@@ -35,7 +35,8 @@ class Columns:
     """
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        self.about = roles.about
+        self.path, self.about = table.path, roles.about
+        self.files: tuple[Path, ...] = (table.path,)
         self.passed_over: Counter[str] = Counter()
         self.not_written: Counter[str] = Counter()
         self._table, self._is_list = table, roles.is_list
@@ -49,10 +50,15 @@ class Columns:
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        check_file(self._table.path, output, self._outputs(output))
+        check_file(self._table.path, output, self.outputs(output))
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        files = [self._path(output, negatives) for negatives in range(self._form.most + 1)]
+        return [*files, *map(levels_path, files)]
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
-        """See Format. Files that an earlier result of this name had and this one has not are removed."""
+        """See Format."""
         self.check_output(output)
         self.not_written = Counter()
         adding: dict[Path, _Add] = {}
@@ -64,8 +70,6 @@ class Columns:
                     if path not in adding:
                         adding[path] = self._opened(files, path, len(levels))
                     adding[path](cells, levels)
-        for path in {*self._outputs(output)} - {*files.paths}:
-            path.unlink(missing_ok=True)
         return files.paths
 
     def _rows(self, passed_over: Counter[str]) -> Iterator[ColumnRow]:
@@ -108,8 +112,3 @@ class Columns:
 
     def _path(self, output: Path, negatives: int) -> Path:
         return output if negatives and (self._is_list or negatives == self._form.most) else numbered(output, negatives)
-
-    def _outputs(self, output: Path) -> list[Path]:
-        """All the files that a result may have."""
-        files = [self._path(output, negatives) for negatives in range(self._form.most + 1)]
-        return [*files, *map(levels_path, files)]

@@ -35,10 +35,11 @@ class FlagEmbedding:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: tuple[Path, ...] = (path,)
         self.about = "queries: query, positives: pos, negatives: neg"
         self.passed_over: Counter[str] = Counter()
         self.not_written: Counter[str] = Counter()
-        self._path = path
 
     def rows(self) -> Iterator[Given]:
         """See Format."""
@@ -47,25 +48,27 @@ class FlagEmbedding:
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        check_file(self._path, output, [output, numbered(output, 0)])
+        check_file(self.path, output, self.outputs(output))
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        return [output, numbered(output, 0)]
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""
         self.check_output(output)
         with OutputFiles() as files:
             lines = {}
-            for row, decided in beside(self._path, self._rows(Counter()), judged):
+            for row, decided in beside(self.path, self._rows(Counter()), judged):
                 if decided.kept_positives:
                     path = output if decided.kept else numbered(output, 0)
                     if path not in lines:
                         lines[path] = files.enter_context(files.temporary(path).open("w", encoding="utf-8"))
                     lines[path].write(json_line(_left(row, decided)))
-        for path in {output, numbered(output, 0)} - {*files.paths}:
-            path.unlink(missing_ok=True)
         return files.paths
 
     def _rows(self, passed_over: Counter[str]) -> Iterator[_Row]:
-        for _, keys in jsonl_rows(self._path):
+        for _, keys in jsonl_rows(self.path):
             try:
                 if isinstance(keys, str):
                     raise UnreadableRowError(keys)

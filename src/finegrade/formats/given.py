@@ -43,11 +43,15 @@ class Format(Protocol):
     """Training data in one format.
 
     Attributes:
+        path: What it is called after: the file, or the folder of a BEIR run.
+        files: All the files that are read.
         about: What was taken for what, in one line for the user.
         passed_over: Reason -> what could not be read, counted by the last call of ``rows``; it is not written either.
         not_written: Reason -> what the format cannot say, counted by the last call of ``write``.
     """
 
+    path: Path
+    files: tuple[Path, ...]
     about: str
     passed_over: Counter[str]
     not_written: Counter[str]
@@ -66,8 +70,11 @@ class Format(Protocol):
             InputError: It cannot: it is the input, or of another kind.
         """
 
+    def outputs(self, output: Path) -> list[Path]:
+        """All the files that a result of this name may have."""
+
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
-        """Writes the same format: all its files appear at the end, or none.
+        """Writes the same format: no file appears before all of them are written.
 
         Args:
             judged: Of each row that ``rows`` gave, in that order.

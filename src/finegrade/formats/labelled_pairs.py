@@ -36,7 +36,8 @@ class LabelledPairs:
     """
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        self.about = roles.about
+        self.path, self.about = table.path, roles.about
+        self.files: tuple[Path, ...] = (table.path,)
         self.passed_over: Counter[str] = Counter()
         self.not_written: Counter[str] = Counter()
         self._table, self._roles = table, roles
@@ -49,7 +50,11 @@ class LabelledPairs:
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        check_file(self._table.path, output, [output, levels_path(output)])
+        check_file(self._table.path, output, self.outputs(output))
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        return [output, levels_path(output)]
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""
