@@ -10,11 +10,13 @@ import pytest
 
 from finegrade.cli import main
 from finegrade.config_file import plain_config
+from finegrade.data_export import export_data
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
 from finegrade.records import Verdict
 from finegrade.row_files import read_rows
 from finegrade.store import VERDICTS, RunFolder
+from finegrade.verdicts import FALSE_NEGATIVE, WEAK_POSITIVE
 from test_verification import Words
 
 ROWS = [(f"query {i}", f"answer {i}", [f"far {i} text", f"near {i} text"]) for i in range(10)]
@@ -377,3 +379,28 @@ def test_nothing_is_sent_without_a_yes(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "Your texts go to llm.example (model m): about 12 requests, at most 56" in told
     assert "got nobody to ask" in told
+
+
+def test_why_negatives_and_rows_went_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "benchmark.txt").write_text("answer 3 that is to be found in the test set of a benchmark\n")
+    leak = ("query 30", "answer 30 that is to be found in the test set of a benchmark", ["far 30 text"])
+    leak = (leak[0], leak[1].replace("answer 30", "answer 3"), leak[2])
+    rows = [*ROWS, ("query 70", "answer 70", ["same 70 text", "far 70 text"]), ("query 71", "weak 71", []), leak]
+    path = flag_embedding(tmp_path / "a.jsonl", rows)
+    settings = [f'verification.benchmarks=["{tmp_path / "benchmark.txt"}"]']
+    verified(path, tmp_path / "out.jsonl", tmp_path / "run", settings)
+    told = capsys.readouterr().err
+    assert f"negatives: 1 {FALSE_NEGATIVE}" in told
+    assert f"rows or positives left out: 1 {WEAK_POSITIVE}" in told
+    assert "rows or positives left out: 1 in benchmark" in told
+    card = (tmp_path / "run" / "README.md").read_text()
+    for line in (f"| {FALSE_NEGATIVE} | 1 |", f"| {WEAK_POSITIVE} | 1 |", "| rows | 13 |", "| kept | 21 |"):
+        assert line in card
+    assert "What the first of them share with a benchmark" in card
+    assert "out.jsonl" in card
+
+
+def test_what_was_given_is_not_exported(tmp_path):
+    verified(flag_embedding(tmp_path / "a.jsonl", ROWS), tmp_path / "out.jsonl", tmp_path / "run")
+    with pytest.raises(InputError, match=r"got others' data, verified; .*README\.md names the files"):
+        export_data(tmp_path / "run", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.console import say
+from finegrade.data_card import write_card_of_given
 from finegrade.durable import files_identity
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
@@ -16,12 +17,9 @@ from finegrade.formats.opening import open_given
 from finegrade.own_files import OwnFiles
 from finegrade.records import LeftOut, Negative, Sample, Verdict
 from finegrade.row_files import iterate_rows, write_parts
-from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
+from finegrade.store import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.text import content_hash, normalised
 from finegrade.verification import verify
-
-TAKEN_IN = "given"
-"""The stage that reads the data: what ``synthesize`` is for samples that finegrade makes."""
 
 RESULTS = "results.json"
 
@@ -72,14 +70,23 @@ def verify_given(
         _take_in(data, run)
         if config.verification.asks_llm:
             agree(run, _ahead(config, run))
-        verify(config, run, after=TAKEN_IN)
+        verify(config, run, after=GIVEN)
         own.need_free(data.outputs(output))
         own.begin(data.outputs(output))
         written = data.write(_judged(data, run), output)
         own.end(written)
+        write_card_of_given(run, f"{path}: {data.about}", written)
+    _say_why(data, path, run)
+    say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
+
+
+def _say_why(data: Format, path: Path, run: RunFolder) -> None:
+    found = run.record("verify")["details"]
+    for what, reasons in (("negatives", found["reasons"]), ("rows or positives left out", found["left_out"])):
+        for reason, number in reasons.items():
+            say(f"{what}: {number:,} {reason}")
     for reason, number in (data.passed_over + data.not_written).most_common():
         say(f"{path}: {number:,} {reason}")
-    say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
 
 
 def _without_written(config: Config) -> Config:
@@ -89,7 +96,7 @@ def _without_written(config: Config) -> Config:
 
 
 def _ahead(config: Config, run: RunFolder) -> Estimate:
-    counts = run.record(TAKEN_IN)["details"]
+    counts = run.record(GIVEN)["details"]
     negatives = counts["negatives"]
     return estimate_given(config, negatives, counts["characters"] / max(1, negatives))
 
@@ -102,7 +109,7 @@ def _absolute(path: Path) -> Path:
 def _need_own_folder(run: RunFolder) -> None:
     """Samples of another run would be lost."""
     stages = run.stages()
-    others = stages - {TAKEN_IN, "verify"}
+    others = stages - {GIVEN, "verify"}
     if not stages:
         others = {name for name in (SAMPLES, VERIFIED, VERDICTS, LEFT_OUT) if run.path(name).exists()}
     if others:
@@ -113,7 +120,7 @@ def _need_own_folder(run: RunFolder) -> None:
 
 def _take_in(data: Format, run: RunFolder) -> None:
     folder = data.path if data.path.is_dir() else data.path.parent
-    with run.stage(TAKEN_IN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}"}) as stage:
+    with run.stage(GIVEN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}"}) as stage:
         if not stage.done:
             counts: Counter[str] = Counter()
             parts = write_parts(run.path(SAMPLES), _counted(data.rows(), counts), Sample, _SAMPLES_A_PART)

@@ -30,6 +30,8 @@ VECTORS = "vectors"
 LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS, LEFT_OUT = "verified", "verdicts", "left_out"
 SCORE_BOOK = "relevance.sqlite"
+GIVEN = "given"
+"""The stage that takes in others' training data: what ``synthesize`` is for samples that finegrade makes."""
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 
 FORMAT = 2
