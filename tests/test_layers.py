@@ -59,7 +59,7 @@ RANKS: dict[str, int] = {
             "sample_gates panel",
             "writing ray_keeper estimating verdicts",
             "drafting assembling repeats verifier verification_findings",
-            "ray_engine verified_parts own_files",
+            "ray_engine verified_parts own_files given_verdicts",
             # the stages: never one another
             "shading fitting data_export tasking importing querying seeding synthesis verification training "
             "evaluation.stage reporting",

@@ -404,3 +404,52 @@ def test_what_was_given_is_not_exported(tmp_path):
     verified(flag_embedding(tmp_path / "a.jsonl", ROWS), tmp_path / "out.jsonl", tmp_path / "run")
     with pytest.raises(InputError, match=r"got others' data, verified; .*README\.md names the files"):
         export_data(tmp_path / "run", None)
+
+
+def test_rows_that_cannot_be_used_are_kept_with_their_reasons(tmp_path, capsys):
+    path = flag_embedding(tmp_path / "a.jsonl", ROWS)
+    bad = [{"query": None, "pos": ["p"], "neg": []}, {"query": "q\u2028\x1b[31m", "pos": [], "neg": ["n" * 9_000]}]
+    with path.open("a") as file:
+        file.write("no JSON\n" + "".join(json.dumps(row) + "\n" for row in bad))
+    for _ in range(2):
+        verified(path, tmp_path / "out.jsonl", tmp_path / "run")
+        assert f"row by row: {tmp_path / 'run' / 'set_aside.jsonl'}" in capsys.readouterr().err
+        first, second, third = lines(tmp_path / "run" / "set_aside.jsonl")
+        assert first == {"row": 11, "reason": "no JSON", "beginning": ""}
+        assert second == {"row": 12, "reason": "query: empty", "beginning": json.dumps(bad[0])}
+        assert (third["row"], third["reason"], len(third["beginning"])) == (13, "pos: empty", 1_000)
+    assert "\x1b" not in (tmp_path / "run" / "set_aside.jsonl").read_text()
+
+
+def test_what_of_a_beir_run_cannot_be_used_is_named(tmp_path):
+    folder = beir(tmp_path / "beir")
+    with (folder / "run.trec").open("a") as file:
+        file.write("q9 Q0 gone 1 -9 x\nq77 Q0 far1 1 1 x\n")
+    verified(folder, tmp_path / "out", tmp_path / "run")
+    assert lines(tmp_path / "run" / "set_aside.jsonl") == [
+        {"row": 10, "reason": "found document: not in corpus.jsonl", "beginning": '{"document": "gone"}'},
+        {"row": 11, "reason": "query: not in queries.jsonl", "beginning": '{"query": "q77"}'},
+    ]
+
+
+def test_cells_of_a_table_that_cannot_be_used_are_shown(tmp_path):
+    columns = {name: [row[place] for row in ROWS] for place, name in enumerate(("anchor", "positive"))}
+    table = pa.table(columns | {"negative": [row[2][0] for row in ROWS[:-1]] + [None], "more": [b"\xff"] * 10})
+    table = pa.concat_tables([table, pa.table([["q"], [""], ["n"], [b"\xff"]], schema=table.schema)])
+    pq.write_table(table, tmp_path / "a.parquet")
+    verified(tmp_path / "a.parquet", tmp_path / "out.parquet", tmp_path / "run")
+    (row,) = lines(tmp_path / "run" / "set_aside.jsonl")
+    assert (row["row"], row["reason"]) == (11, "positive: empty")
+    assert row["beginning"].startswith('{"anchor": "q", "positive": "", "negative": "n", "more": ')
+
+
+def test_a_folder_with_other_things_is_no_run_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flag_embedding(tmp_path / "data.jsonl", ROWS)
+    Path("README.md").write_text("mine")
+    assert command(monkeypatch, "--input", "data.jsonl", "--run", ".") == 2
+    assert "got one with README.md, data.jsonl; wanted a run folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "data.jsonl"]
+    RunFolder(tmp_path / "run").path("stages").mkdir(parents=True)
+    Path("run/.lock").touch()
+    assert command(monkeypatch, "--input", "data.jsonl", "--run", "run") == 0  # killed before it did anything

@@ -1,24 +1,25 @@
 """``finegrade verify --input``: others' training data is verified, graded, and written back in its own format."""
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.console import say
 from finegrade.data_card import write_card_of_given
-from finegrade.durable import files_identity
+from finegrade.durable import files_identity, replacing
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
-from finegrade.formats.given import Format, Given, Judged
+from finegrade.formats.given import Format, Given
+from finegrade.formats.json_lines import json_line
 from finegrade.formats.opening import open_given
+from finegrade.given_verdicts import judged_rows, samples_of
 from finegrade.own_files import OwnFiles
-from finegrade.records import LeftOut, Negative, Sample, Verdict
-from finegrade.row_files import iterate_rows, write_parts
-from finegrade.store import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
-from finegrade.text import content_hash, normalised
+from finegrade.records import Sample
+from finegrade.row_files import write_parts
+from finegrade.store import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
+from finegrade.text import content_hash
 from finegrade.verification import verify
 
 RESULTS = "results.json"
@@ -73,7 +74,7 @@ def verify_given(
         verify(config, run, after=GIVEN)
         own.need_free(data.outputs(output))
         own.begin(data.outputs(output))
-        written = data.write(_judged(data, run), output)
+        written = data.write(judged_rows(data, run), output)
         own.end(written)
         write_card_of_given(run, f"{path}: {data.about}", written)
     _say_why(data, path, run)
@@ -87,6 +88,8 @@ def _say_why(data: Format, path: Path, run: RunFolder) -> None:
             say(f"{what}: {number:,} {reason}")
     for reason, number in (data.passed_over + data.not_written).most_common():
         say(f"{path}: {number:,} {reason}")
+    if data.passed_over:
+        say(f"what of it could not be used, row by row: {run.path(SET_ASIDE)}")
 
 
 def _without_written(config: Config) -> Config:
@@ -107,11 +110,10 @@ def _absolute(path: Path) -> Path:
 
 
 def _need_own_folder(run: RunFolder) -> None:
-    """Samples of another run would be lost."""
-    stages = run.stages()
-    others = stages - {GIVEN, "verify"}
-    if not stages:
-        others = {name for name in (SAMPLES, VERIFIED, VERDICTS, LEFT_OUT) if run.path(name).exists()}
+    """Samples of another run would be lost, and whatever else is called like a part of this one."""
+    others = run.stages() - {GIVEN, "verify"}
+    if run.root.is_dir() and not run.stages():
+        others = {path.name for path in run.root.iterdir()} - {LOCK, STAGES}  # those a session began with
     if others:
         got = f"one with {', '.join(sorted(others))}"
         wanted = "a run folder that others' data alone was verified in"
@@ -123,8 +125,11 @@ def _take_in(data: Format, run: RunFolder) -> None:
     with run.stage(GIVEN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}"}) as stage:
         if not stage.done:
             counts: Counter[str] = Counter()
-            parts = write_parts(run.path(SAMPLES), _counted(data.rows(), counts), Sample, _SAMPLES_A_PART)
-            stage.finish(parts, {**counts, "passed_over": dict(data.passed_over)})
+            set_aside = run.path(SET_ASIDE)
+            with replacing(set_aside) as temporary, temporary.open("w", encoding="utf-8") as file:
+                rows = data.rows(lambda row: file.write(json_line(row._asdict())))
+                parts = write_parts(run.path(SAMPLES), _counted(rows, counts), Sample, _SAMPLES_A_PART)
+            stage.finish([*parts, set_aside], {**counts, "passed_over": dict(data.passed_over)})
 
 
 def _counted(rows: Iterable[Given], counts: Counter[str]) -> Iterator[Sample]:
@@ -132,77 +137,9 @@ def _counted(rows: Iterable[Given], counts: Counter[str]) -> Iterator[Sample]:
     counts.update(rows=0, negatives=0, characters=0)
     for row in rows:
         counts["rows"] += 1
-        for sample in _samples(row):
+        for sample in samples_of(row):
             number = len(sample.negatives)
             counts["negatives"] += number
             counts["characters"] += number * (len(sample.query) + len(sample.positive))
             counts["characters"] += sum(len(negative.text) for negative in sample.negatives)
             yield sample
-
-
-def _samples(row: Given) -> list[Sample]:
-    """One a positive: what is a negative beside one may be none beside another."""
-    negatives = tuple(Negative(text=text, level=1, source="given") for text in row.negatives)
-    return [
-        Sample(
-            id=content_hash(row.query, positive),
-            query=row.query,
-            positive=positive,
-            negatives=negatives,
-            group=content_hash(row.query),
-        )
-        for positive in row.positives
-    ]
-
-
-def _judged(data: Format, run: RunFolder) -> Iterator[Judged]:
-    """What was decided on each row: verdicts stand in the order of the samples, and these in that of the rows.
-
-    Raises:
-        InputError: They are verdicts on other rows.
-    """
-    left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
-    verdicts = iterate_rows(run.path(VERDICTS), Verdict)
-    for row in data.rows():
-        of_place: defaultdict[int, list[Verdict]] = defaultdict(list)
-        kept_positives = []
-        for number, sample in enumerate(_samples(row)):
-            if sample.id not in left_out:
-                kept_positives.append(number)
-                for place, verdict in enumerate(_verdicts_on(sample, verdicts, data)):
-                    of_place[place].append(verdict)
-        yield _decided(row, of_place, tuple(kept_positives))
-    if next(verdicts, None):
-        raise _other_rows(data)
-
-
-def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format) -> list[Verdict]:
-    own = list(islice(verdicts, len(sample.negatives)))
-    if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
-        raise _other_rows(data)
-    return own
-
-
-def _other_rows(data: Format) -> InputError:
-    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
-    return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
-
-
-def _decided(row: Given, of_place: dict[int, list[Verdict]], kept_positives: tuple[int, ...]) -> Judged:
-    """A negative stays that no positive makes a false one, and is a positive that one of them makes one."""
-    kept = [place for place, found in of_place.items() if all(v.level_after is not None for v in found)]
-    kept.sort(key=lambda place: (of_place[place][0].score, place))
-    levels = tuple((place, of_place[place][0].level_after or 1) for place in kept)
-    return Judged(kept=levels, promoted=_promoted(row, of_place), kept_positives=kept_positives)
-
-
-def _promoted(row: Given, of_place: dict[int, list[Verdict]]) -> tuple[int, ...]:
-    """Each text once: beside another positive the same text may be known to be one."""
-    taken = set(map(normalised, row.positives))
-    places = []
-    for place, found in of_place.items():
-        text = normalised(row.negatives[place])
-        if text not in taken and any(v.decision == "promoted" for v in found):
-            taken.add(text)
-            places.append(place)
-    return tuple(places)

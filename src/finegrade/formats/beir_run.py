@@ -17,7 +17,7 @@ from finegrade.errors import InputError
 from finegrade.formats.beir_cases import BeirCase, BeirCases
 from finegrade.formats.beir_folder import LEVELS, BeirFiles
 from finegrade.formats.beir_lines import judgement, trec
-from finegrade.formats.given import Given, Judged, beside
+from finegrade.formats.given import Given, Judged, PassedOver, Tell, beside
 from finegrade.formats.output_files import OutputFiles
 
 
@@ -36,13 +36,13 @@ class BeirRun:
         run, judgements = (path.relative_to(files.folder) for path in (files.run, files.judgements))
         self.path, self.files = files.folder, files.read
         self.about = f"queries and relevant documents: {judgements}, negatives: the first {depth} others of {run}"
-        self.passed_over: Counter[str] = Counter()
+        self.passed_over = PassedOver()
         self.not_written: Counter[str] = Counter()
         self._files, self._cases = files, BeirCases(files, depth)
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format. A document that cannot be read is counted in ``passed_over``, too; its query stays."""
-        self.passed_over = Counter()
+        self.passed_over = PassedOver(tell)
         return (case.given for case in self._cases.cases(self.passed_over))
 
     def check_output(self, output: Path) -> None:
@@ -70,7 +70,7 @@ class BeirRun:
             )
             levels.write(b"query-id\tcorpus-id\tlevel\n")
             taken: set[int] = set()
-            for case, decided in beside(folder, self._cases.cases(Counter()), judged):
+            for case, decided in beside(folder, self._cases.cases(PassedOver()), judged):
                 _write_run(runs, levels, case, decided, is_trec=self._files.line_of_run is trec)
                 taken |= _taken(case, decided)
                 if decided.kept_positives:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finegrade.formats.column_roles import Roles
 from finegrade.formats.column_rows import ColumnRow, ColumnRows
-from finegrade.formats.given import Given, Judged, beside, check_file
+from finegrade.formats.given import Given, Judged, PassedOver, Tell, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, levels_path, numbered
 from finegrade.formats.table import Table, TableRow
@@ -37,15 +37,15 @@ class Columns:
     def __init__(self, table: Table, roles: Roles) -> None:
         self.path, self.about = table.path, roles.about
         self.files: tuple[Path, ...] = (table.path,)
-        self.passed_over: Counter[str] = Counter()
+        self.passed_over = PassedOver()
         self.not_written: Counter[str] = Counter()
         self._table, self._is_list = table, roles.is_list
         self._form = ColumnRows(table.columns, roles)
         table.look_at(self._form.looked_at)
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format."""
-        self.passed_over = Counter()
+        self.passed_over = PassedOver(tell)
         return (row.given for row in self._rows(self.passed_over))
 
     def check_output(self, output: Path) -> None:
@@ -63,7 +63,7 @@ class Columns:
         self.not_written = Counter()
         adding: dict[Path, _Add] = {}
         with OutputFiles() as files:
-            for row, decided in beside(self._table.path, self._rows(Counter()), judged):
+            for row, decided in beside(self._table.path, self._rows(PassedOver()), judged):
                 levels = [level for _, level in decided.kept]
                 path = self._path(output, len(levels))
                 for cells in self._left(row, decided):
@@ -72,14 +72,14 @@ class Columns:
                     adding[path](cells, levels)
         return files.paths
 
-    def _rows(self, passed_over: Counter[str]) -> Iterator[ColumnRow]:
-        for cells in self._table.rows():
+    def _rows(self, passed_over: PassedOver) -> Iterator[ColumnRow]:
+        for number, cells in enumerate(self._table.rows(), start=1):
             try:
                 if isinstance(cells, str):
                     raise UnreadableRowError(cells)
                 yield self._form.read(cells)
             except UnreadableRowError as error:
-                passed_over[str(error)] += 1
+                passed_over.add(number, str(error), cells)
 
     def _left(self, row: ColumnRow, decided: Judged) -> Iterator[TableRow]:
         """What a row becomes: itself, and a row for each of its negatives that is a positive now."""
