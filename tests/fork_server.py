@@ -1,6 +1,7 @@
 """Runs stages in forked processes and kills them: imports cost seconds, a fork costs none.
 
-Reads one JSON object a line: config (as JSON), run, stage, kill_after (seconds, or null). Answers with one line: how
+Reads one JSON object a line: config (as JSON), run, stage (or "given": data.jsonl beside the run, verified to
+out.jsonl), kill_after (seconds, or null). Answers with one line: how
 the process ended ("killed", or its exit code) and after how many seconds.
 """
 
@@ -22,6 +23,7 @@ import finegrade.training
 import finegrade.verification
 import finegrade.verified_parts
 from finegrade.config import Config
+from finegrade.given_data import verify_given
 from finegrade.pipeline import run_stage
 from finegrade.store import RunFolder
 
@@ -30,7 +32,11 @@ finegrade.verified_parts.SAMPLES_A_PART = 3  # so that kills fall between parts,
 
 def work(command: dict) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    run_stage(command["stage"], Config.model_validate_json(command["config"]), RunFolder(Path(command["run"])))
+    config, run = Config.model_validate_json(command["config"]), Path(command["run"])
+    if command["stage"] == "given":
+        verify_given(run.with_name("data.jsonl"), run.with_name("out.jsonl"), config, run, lambda folder, ahead: None)
+    else:
+        run_stage(command["stage"], config, RunFolder(run))
 
 
 def main() -> None:

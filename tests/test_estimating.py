@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from fake_openai import made_up
+from finegrade.config import JUDGED
 from finegrade.config_file import parse_config
 from finegrade.estimating import estimate
 from finegrade.orders import orders_for_seeds, orders_for_tasks
@@ -28,7 +29,7 @@ def config(source="tasks", llm_samples=NUMBER, tasks=None, llm=None, **synthesis
         "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"} | (llm or {}),
         "synthesis": {"llm_samples": llm_samples} | synthesis,
         "tasks": {"number": 20} | (tasks or {}),
-        "verification": {"second_opinion": []},  # grades apart: below
+        "verification": {"second_opinion_written": []},  # grades apart: below
     }
     return parse_config(data, "test")
 
@@ -191,10 +192,14 @@ def test_invented_texts_of_the_fake_server_pass_the_gates():
     ("mode", "rules", "expected"),
     [
         ("sibling", {}, NUMBER),
+        ("sibling", {"doubt_written": 0}, None),
         ("one-call", {}, 3 * NUMBER),  # three quarters of those of four levels are near enough
-        ("one-call", {"second_opinion": []}, None),
-        ("sibling", {"scorer": "llm", "second_opinion": []}, 4 * 1000),
-        ("sibling", {"doubt": 0.1}, NUMBER + 0.2 * (4 * (1000 - NUMBER))),
+        ("one-call", {"scorer": "llm", "second_opinion_written": []}, 4 * 1000),
+        ("one-call", {"second_opinion": ["llm"], "doubt": 0.1}, 3 * NUMBER + 0.2 * 4 * (1000 - NUMBER)),
+        ("one-call", {"second_opinion": ["llm"], "doubt": 0.1, "doubt_written": 0}, 0.2 * 4 * (1000 - NUMBER)),
+        ("one-call", {"second_opinion_written": []}, None),
+        ("sibling", {"scorer": "llm", "second_opinion_written": []}, 4 * 1000),
+        ("sibling", {"second_opinion": ["llm"], "doubt": 0.1}, NUMBER + 0.2 * (4 * 1000 - NUMBER)),
     ],
 )
 def test_grades_are_counted(mode, rules, expected):
@@ -210,8 +215,10 @@ def test_grades_are_counted(mode, rules, expected):
     if expected is None:
         assert "grades" not in found
     else:
-        assert found["grades"].requests == pytest.approx(expected, abs=NUMBER * 3 + 1 if "scorer" in rules else 1)
-        assert found["grades"].requests < found["grades"].most
+        assert found["grades"].requests == pytest.approx(expected + 2 * JUDGED, abs=1)
+        of_corpus = "scorer" in rules or "doubt" in rules
+        may_be_asked = 4 * 1000 if of_corpus else NUMBER * (1 if mode == "sibling" else 4)
+        assert found["grades"].most == 2 * (may_be_asked + 2 * JUDGED)  # each once more, where the reply cannot be read
 
 
 def test_without_texts_of_an_llm_nothing_is_graded():

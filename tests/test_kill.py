@@ -155,3 +155,35 @@ def test_a_stage_killed_at_random_instants_ends_as_if_nothing_had_happened(
         kills += kills_here
         assert round_ < 10 * KILLS
         shutil.rmtree(run)
+
+
+def test_others_data_that_is_verified_with_kills_comes_out_as_without(server: Server, tmp_path: Path) -> None:
+    """Nothing of a killed process stays beside the data but what its result is made of."""
+    rules = {"scorer": "bm25", "committee": [], "weakest_positive": -9.0}
+    config = parse_config({"source": {"kind": "python-docs"}, "verification": rules}, "test")
+    rows = [
+        {"query": f"query {i}", "pos": [f"query {i} answered"], "neg": [f"text {i} {j}" for j in range(i % 4)]}
+        for i in range(200)
+    ]
+
+    def place(name: str) -> Path:
+        (tmp_path / name).mkdir()
+        data = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / name / "data.jsonl").write_text(data, encoding="utf-8")
+        return tmp_path / name / "run"
+
+    def written(run: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in run.parent.iterdir() if path.is_file()}
+
+    whole = place("whole")
+    took = server.do("given", whole, config)
+    assert took["end"] == 0
+    generator, kills, round_ = random.Random("given"), 0, 0
+    while kills < KILLS:
+        round_ += 1
+        run = place(f"{round_}")
+        while server.do("given", run, config, generator.uniform(0, took["seconds"]))["end"] == "killed":
+            kills += 1
+        assert server.do("given", run, config)["end"] == 0
+        assert written(run) == written(whole)
+        assert round_ < 10 * KILLS

@@ -62,7 +62,7 @@ RANKS: dict[str, int] = {
             "drafting assembling repeats verdicts",
             "ray_engine agreement verification_findings",
             "verifier",
-            "verified_parts",
+            "verified_parts own_files given_verdicts",
             # the stages: never one another
             "shading fitting data_export tasking importing querying seeding synthesis verification training "
             "evaluation.stage reporting",

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.pipeline import demo_config, run_all, run_stage
 from finegrade.store import RunFolder
+
+if TYPE_CHECKING:
+    from finegrade.estimating import Estimate
 
 app = typer.Typer(
     name="finegrade",
@@ -80,10 +83,10 @@ def _overrides(settings: list[str] | None, force: bool, engine: str | None = Non
     return [*(settings or ()), *(["source.language=any"] if force else []), *named]
 
 
-def _need_consent(config: Config, run: RunFolder, yes: bool) -> None:
+def _need_consent(config: Config, run: RunFolder, yes: bool, ahead: "Estimate | None" = None) -> None:
     from finegrade.consent import need_consent
 
-    need_consent(config, run, yes, typer.confirm if sys.stdin.isatty() else None)
+    need_consent(config, run, yes, typer.confirm if sys.stdin.isatty() else None, ahead)
 
 
 def _run(config: Config, folder: Path, yes: bool = False) -> None:
@@ -216,7 +219,9 @@ def synthesize_command(
 @app.command(name="verify")
 def verify_command(
     config: ConfigOption = DEFAULT_CONFIG,
-    run: RunOption = DEFAULT_RUN,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="The run folder: runs/run; with --input one for each place of data.")
+    ] = None,
     settings: SetOption = None,
     yes: YesOption = False,
     force: ForceOption = False,
@@ -234,19 +239,21 @@ def verify_command(
         if output is not None:
             remedy = "Leave it out, or name the data with --input."
             raise InputError("--output", got=output, wanted="--input beside it", remedy=remedy)
-        _run_stage("verify", load_config(config, _overrides(settings, force)), run, yes)
+        _run_stage("verify", load_config(config, _overrides(settings, force)), run or DEFAULT_RUN, yes)
+    elif force:
+        remedy = "Leave it out: of others' data no language is checked."
+        raise InputError("--force", got="it beside --input", wanted="one of them", remedy=remedy)
     else:
         _verify_given(given, output, config, run, settings or [], yes)
 
 
-def _verify_given(given: Path, output: Path | None, config: Path, run: Path, settings: list[str], yes: bool) -> None:
-    from finegrade.given_data import default_output, default_run, verify_given
+def _verify_given(
+    given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool
+) -> None:
+    from finegrade.given_data import verify_given
 
     checked = load_config(config, settings) if config.exists() or config != DEFAULT_CONFIG else plain_config(settings)
-    folder = RunFolder(run if run != DEFAULT_RUN else default_run(given))
-    if checked.verification.asks_llm_of_corpus:
-        _need_consent(checked, folder, yes)
-    verify_given(given, output or default_output(given), checked, folder)
+    verify_given(given, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead))
 
 
 _stage_command("train", "Trains the model, coarse to fine, and its controls.")

@@ -7,11 +7,13 @@ from finegrade.config import Config, LLMConfig
 from finegrade.console import say
 from finegrade.durable import read_json, write_json
 from finegrade.errors import InputError
-from finegrade.estimating import estimate, told_money
+from finegrade.estimating import Estimate, estimate, told_money
 from finegrade.store import CONSENT, RunFolder
 
 
-def need_consent(config: Config, run: RunFolder, yes: bool, ask: Callable[[str], bool] | None) -> None:
+def need_consent(
+    config: Config, run: RunFolder, yes: bool, ask: Callable[[str], bool] | None, ahead: Estimate | None = None
+) -> None:
     """Asks once for each run folder, host, model and cap; where the LLM is on this machine nothing is asked.
 
     Args:
@@ -19,6 +21,7 @@ def need_consent(config: Config, run: RunFolder, yes: bool, ask: Callable[[str],
         run: Keeps the answer.
         yes: Whether the user has said so already (--yes).
         ask: Puts a question to the user; None where nobody is there.
+        ahead: What will be asked; None: all that a run asks.
 
     Raises:
         InputError: The answer is no, or nobody could be asked.
@@ -29,7 +32,7 @@ def need_consent(config: Config, run: RunFolder, yes: bool, ask: Callable[[str],
     terms = {"host": llm.host, "model": llm.model, "max_tokens": llm.max_tokens, "max_cost": llm.max_cost}
     if _agreed(run) == terms:
         return
-    say(told(config))
+    say(told(config, ahead or estimate(config)))
     if not yes and not (ask and ask("Send them?")):
         got = "no" if ask else "nobody to ask"
         remedy = "Say --yes, or leave llm.base_url out: the embedded LLM sends nothing anywhere."
@@ -37,9 +40,9 @@ def need_consent(config: Config, run: RunFolder, yes: bool, ask: Callable[[str],
     write_json(run.path(CONSENT), terms)
 
 
-def told(config: Config) -> str:
+def told(config: Config, found: Estimate) -> str:
     """What is going to be sent, in one line."""
-    found, llm = estimate(config), config.llm
+    llm = config.llm
     return (
         f"Your texts go to {llm.host} (model {llm.model}): about {found.requests:,} requests, at most "
         f"{found.most_requests:,}; about {found.tokens:,} tokens, {told_money(found.cost)}; {_cap(llm)}."

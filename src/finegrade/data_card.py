@@ -11,7 +11,7 @@ from finegrade.catalogue import CATALOGUE
 from finegrade.durable import replacing
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
 from finegrade.row_files import iterate_rows
-from finegrade.store import LEFT_OUT, STAGES, RunFolder
+from finegrade.store import GIVEN, LEFT_OUT, STAGES, RunFolder
 from finegrade.text import for_markdown
 
 _LEAKS_SHOWN = 20
@@ -50,7 +50,7 @@ def write_data_card(
         *_levels(negatives),
         *_costs(asked),
         *_table("set aside", "texts", made["set_aside"].items()),
-        *(_left_out(run) if verified else ()),
+        *(_verification(run) if verified else ()),
         *_probe(made["probe"]),
         "## Prompts",
         "",
@@ -66,7 +66,29 @@ def write_data_card(
         path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _left_out(run: RunFolder) -> list[str]:
+def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> None:
+    """Writes ``README.md`` into the folder of a run that verified training data of others.
+
+    Args:
+        run: Its folder.
+        about: What the data is.
+        written: The files of the result.
+    """
+    made, decided = (run.record(stage)["details"] for stage in (GIVEN, "verify"))
+    lines = [
+        *("# Training data, verified by finegrade", "", f"finegrade {__version__}. {for_markdown(about)}.", ""),
+        *("Written:", "", *(f"- {for_markdown(str(path))}" for path in written), ""),
+        *_table("taken in", "number", [(name, made[name]) for name in ("rows", "negatives")]),
+        *_table("set aside", "rows", ((for_markdown(k), v) for k, v in made["passed_over"].items())),
+        *_costs({"verify": decided}),
+        *_verification(run),
+        *_table("why", "negatives", decided["reasons"].items()),
+    ]
+    with replacing(run.path("README.md")) as path:
+        path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _verification(run: RunFolder) -> list[str]:
     """What verification decided and left out, and of the samples that are in a benchmark some with the evidence."""
     details = run.record("verify")["details"]
     rows = iterate_rows(run.path(LEFT_OUT), LeftOut)

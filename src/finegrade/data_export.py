@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from finegrade.console import say
 from finegrade.data_card import write_data_card
 from finegrade.durable import replacing
+from finegrade.errors import InputError
 from finegrade.formats.json_lines import json_line
 from finegrade.records import Sample
 from finegrade.row_files import iterate_rows
-from finegrade.store import SAMPLES, STAGES, VERIFIED, RunFolder
+from finegrade.store import GIVEN, SAMPLES, STAGES, VERIFIED, RunFolder
 
 FLAT, TRIPLETS, FLAG_EMBEDDING, EXCHANGE = "flat.parquet", "triplets.parquet", "flagembedding.jsonl", "samples.jsonl"
 _AT_ONCE = 1_000  # rows
@@ -39,10 +40,15 @@ def export_data(root: Path, output: Path | None) -> None:
         output: The folder to write; None: ``data`` in the run folder.
 
     Raises:
-        InputError: The run has no samples, or ones that do not belong together: synthesize or verify was broken off, or
-            has to run again.
+        InputError: The run has no samples, or others' data, or samples that do not belong together: synthesize or
+            verify was broken off, or has to run again.
     """
     run = RunFolder(root)
+    if GIVEN in run.stages():
+        remedy = (
+            "Take what `finegrade verify --input` wrote: it is in the format of the data. README.md names the files."
+        )
+        raise InputError(str(root), got="others' data, verified", wanted="a run's own samples", remedy=remedy)
     run.record("synthesize")  # before a folder is made where there is no run
     with run.locked():
         _export(run, output or root / "data")

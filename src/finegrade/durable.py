@@ -3,17 +3,25 @@
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path``; it becomes ``path`` at the end of the block, durably or not at all."""
+    """Gives a temporary path beside ``path``; it becomes ``path`` at the end of the block, durably or not at all.
+
+    What a process that was killed left of the same file is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -22,6 +30,26 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what dead processes of this machine left: of others nobody knows here whether they are at work."""
+    left = re.compile(re.escape(f".{path.name}.{_MACHINE}-") + r"(\d+)\.tmp")
+    with os.scandir(path.parent) as entries:
+        found = [match for entry in entries if (match := left.fullmatch(entry.name))]
+    for match in found:
+        if not _is_alive(int(match[1])):
+            path.with_name(match[0]).unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

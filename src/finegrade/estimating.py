@@ -1,10 +1,11 @@
 """What a run will take: minutes and money, for what it asks and what it trains. Said before anything is spent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finegrade.config import Config
 from finegrade.llm.budget import cost
-from finegrade.requests_ahead import Asked, asked_of_llm
+from finegrade.requests_ahead import Asked, asked_of_llm, asked_of_llm_about
 from finegrade.rows import TRAINED_ROWS
 
 # On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
@@ -70,8 +71,24 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
     test = min(queries - train, config.source.max_test)
     minutes = {a.what: _llm_seconds(a, config) / 60 for a in asked}
     minutes |= {name: s / 60 for name, s in _model_seconds(config, train, test, chunks or queries).items()}
+    return Estimate(asked, minutes, _money(asked, config))
+
+
+def estimate_given(config: Config, negatives: int, characters: float) -> Estimate:
+    """Estimates what the LLM is asked when others' data is verified.
+
+    Args:
+        config: How it is verified.
+        negatives: How many there are, beside each positive.
+        characters: Of query, positive and negative together, on average.
+    """
+    asked = asked_of_llm_about(config, negatives, characters)
+    return Estimate(asked, {a.what: _llm_seconds(a, config) / 60 for a in asked}, _money(asked, config))
+
+
+def _money(asked: Sequence[Asked], config: Config) -> float | None:
     money = cost(config.llm, sum(a.tokens_in for a in asked), sum(a.tokens_out for a in asked))
-    return Estimate(asked, minutes, money if money or config.llm.is_remote else 0.0)
+    return money if money or config.llm.is_remote else 0.0
 
 
 def _llm_seconds(asked: Asked, config: Config) -> float:

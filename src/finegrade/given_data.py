@@ -1,105 +1,149 @@
 """``finegrade verify --input``: others' training data is verified, graded, and written back in its own format."""
 
-from collections import defaultdict
-from collections.abc import Iterator
-from itertools import islice
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from finegrade.benchmark_texts import check_benchmarks
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.durable import path_identity
-from finegrade.formats.given import Format, Given, Judged
+from finegrade.data_card import write_card_of_given
+from finegrade.durable import files_identity, replacing
+from finegrade.errors import InputError
+from finegrade.estimating import Estimate, estimate_given
+from finegrade.formats.given import Format, Given
+from finegrade.formats.json_lines import json_line
 from finegrade.formats.opening import open_given
-from finegrade.records import LeftOut, Negative, Sample, Verdict
-from finegrade.row_files import iterate_rows, write_parts
-from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, RunFolder
+from finegrade.given_verdicts import judged_rows, samples_of
+from finegrade.own_files import OwnFiles
+from finegrade.records import Sample
+from finegrade.reporting import write_verification_report
+from finegrade.row_files import write_cut
+from finegrade.store import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
 from finegrade.text import content_hash
 from finegrade.verification import verify
+from finegrade.verified_parts import in_parts
 
-TAKEN_IN = "given"
-"""The stage that reads the data: what ``synthesize`` is for samples that finegrade makes."""
-
-_SAMPLES_A_PART = 10_000
+RESULTS = "results.json"
 
 
-def default_output(path: Path) -> Path:
+def default_output(data: Format) -> Path:
     """Beside the data, with "verified" in its name; of a run in a BEIR folder, beside the folder."""
-    if (path.parent / "corpus.jsonl").is_file():
-        path = path.parent
-    return path.with_name(f"{path.stem}.verified{path.suffix}" if path.suffix else f"{path.name}-verified")
+    path = data.path
+    return path.with_name(f"{path.name}-verified" if path.is_dir() else f"{path.stem}.verified{path.suffix}")
 
 
-def default_run(path: Path) -> Path:
-    """A run folder for each name of data."""
-    return Path("runs") / f"verify-{path.stem}"
+def default_run(data: Format) -> Path:
+    """A run folder for each place that data is at."""
+    place = content_hash(*(str(path.resolve()) for path in data.files))[:6]
+    return Path("runs") / f"verify-{data.path.stem}-{place}"
 
 
-def verify_given(path: Path, output: Path, config: Config, run: RunFolder) -> None:
+def verify_given(
+    path: Path,
+    output: Path | None,
+    config: Config,
+    root: Path | None,
+    agree: Callable[[RunFolder, Estimate], None],
+) -> None:
     """Verifies the negatives of training data.
 
     Args:
         path: The data; see `finegrade.formats.opening.open_given`.
-        output: What the result is to be called.
+        output: What the result is to be called; None: see `default_output`.
         config: How to verify; of the rest only the LLM, the levels and the seed count.
-        run: Where verdicts and scores are kept, so that the work can be broken off.
+        root: Where verdicts and scores are kept, so that the work can be broken off; None: see `default_run`.
+        agree: Told what the LLM will be asked; raises where it may not be.
 
     Raises:
-        InputError: The data or the output is none, or a scorer cannot be had.
+        InputError: The data or the output is none, the folder is another run's, or a scorer cannot be had.
     """
-    data = open_given(path)
+    config = _without_written(config)
+    check_benchmarks(config.verification.benchmarks)
+    data = open_given(_absolute(path))
+    output = _absolute(output or default_output(data))
+    run = RunFolder(root or default_run(data))
+    own = OwnFiles(run.path(RESULTS), output)
     data.check_output(output)
+    own.need_free(data.outputs(output))
+    _need_own_folder(run)
     say(f"{path}: {data.about}")
     with run.locked():
-        _take_in(data, path, run)
-        verify(config, run, after=TAKEN_IN)
-        written = data.write(_judged(data, run), output)
-    for reason, number in (data.passed_over + data.not_written).most_common():
-        say(f"{path}: {number:,} {reason}")
+        _take_in(data, run)
+        if config.verification.asks_llm:
+            agree(run, _ahead(config, run))
+        verify(config, run, after=GIVEN)
+        own.need_free(data.outputs(output))
+        own.begin(data.outputs(output))
+        written = data.write(judged_rows(data, run), output)
+        own.end(written)
+        write_card_of_given(run, f"{path}: {data.about}", written)
+        page = write_verification_report(config, run)
+    _say_why(data, path, run)
+    say(f"verify: what it found: {page}")
     say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
 
 
-def _take_in(data: Format, path: Path, run: RunFolder) -> None:
-    with run.stage(TAKEN_IN, {"data": path_identity(path)}) as stage:
+def _say_why(data: Format, path: Path, run: RunFolder) -> None:
+    found = run.record("verify")["details"]
+    for what, reasons in (("negatives", found["reasons"]), ("rows or positives left out", found["left_out"])):
+        for reason, number in reasons.items():
+            say(f"{what}: {number:,} {reason}")
+    for reason, number in (data.passed_over + data.not_written).most_common():
+        say(f"{path}: {number:,} {reason}")
+    if data.passed_over:
+        say(f"what of it could not be used, row by row: {run.path(SET_ASIDE)}")
+
+
+def _without_written(config: Config) -> Config:
+    """What is said of texts that an LLM wrote makes no difference: of none of these it is known."""
+    rules = config.verification.model_copy(update={"doubt_written": 0.0})
+    return config.model_copy(update={"verification": rules})
+
+
+def _ahead(config: Config, run: RunFolder) -> Estimate:
+    counts = run.record(GIVEN)["details"]
+    negatives = counts["negatives"]
+    return estimate_given(config, negatives, counts["characters"] / max(1, negatives))
+
+
+def _absolute(path: Path) -> Path:
+    """With a name, also where it is "." ; links are not followed: what they lead to may have no suffix."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _need_own_folder(run: RunFolder) -> None:
+    """Samples of another run would be lost, and whatever else is called like a part of this one."""
+    others = run.stages() - {GIVEN, "verify"}
+    if run.root.is_dir() and not run.stages():
+        others = {path.name for path in run.root.iterdir()} - {LOCK, STAGES}  # those a session began with
+    if others:
+        got = f"one with {', '.join(sorted(others))}"
+        wanted = "a run folder that others' data alone was verified in"
+        raise InputError(str(run.root), got=got, wanted=wanted, remedy="Leave --run out, or name another folder.")
+
+
+def _take_in(data: Format, run: RunFolder) -> None:
+    folder = data.path if data.path.is_dir() else data.path.parent
+    with run.stage(GIVEN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}"}) as stage:
         if not stage.done:
-            samples = (sample for row in data.rows() for sample in _samples(row))
-            parts = write_parts(run.path(SAMPLES), samples, Sample, _SAMPLES_A_PART)
-            stage.finish(parts, {"passed_over": dict(data.passed_over)})
+            counts: Counter[str] = Counter()
+            set_aside = run.path(SET_ASIDE)
+            with replacing(set_aside) as temporary, temporary.open("w", encoding="utf-8") as file:
+                rows = data.rows(lambda row: file.write(json_line(row._asdict())))
+                parts = write_cut(run.path(SAMPLES), in_parts(_counted(rows, counts)), Sample)
+            stage.finish([*parts, set_aside], {**counts, "passed_over": dict(data.passed_over)})
 
 
-def _samples(row: Given) -> list[Sample]:
-    """One a positive: what is a negative beside one may be none beside another."""
-    negatives = tuple(Negative(text=text, level=1, source="given") for text in row.negatives)
-    return [
-        Sample(
-            id=content_hash(row.query, positive),
-            query=row.query,
-            positive=positive,
-            negatives=negatives,
-            group=content_hash(row.query),
-        )
-        for positive in row.positives
-    ]
-
-
-def _judged(data: Format, run: RunFolder) -> Iterator[Judged]:
-    """What was decided on each row: verdicts stand in the order of the samples, and these in that of the rows."""
-    left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
-    verdicts = iterate_rows(run.path(VERDICTS), Verdict)
-    for row in data.rows():
-        of_place: defaultdict[int, list[Verdict]] = defaultdict(list)
-        kept_positives = []
-        for number, sample in enumerate(_samples(row)):
-            if sample.id not in left_out:
-                kept_positives.append(number)
-                for place, verdict in enumerate(islice(verdicts, len(row.negatives))):
-                    of_place[place].append(verdict)
-        yield _decided(of_place, tuple(kept_positives))
-
-
-def _decided(of_place: dict[int, list[Verdict]], kept_positives: tuple[int, ...]) -> Judged:
-    """A negative stays that no positive makes a false one, and is a positive that one of them makes one."""
-    promoted = [place for place, found in of_place.items() if any(v.decision == "promoted" for v in found)]
-    kept = [place for place, found in of_place.items() if all(v.level_after is not None for v in found)]
-    kept.sort(key=lambda place: (of_place[place][0].score, place))
-    levels = tuple((place, of_place[place][0].level_after or 1) for place in kept)
-    return Judged(kept=levels, promoted=tuple(promoted), kept_positives=kept_positives)
+def _counted(rows: Iterable[Given], counts: Counter[str]) -> Iterator[Sample]:
+    """The samples of rows; ``characters`` are those of all that may be asked: query, positive and a negative each."""
+    counts.update(rows=0, negatives=0, characters=0)
+    for row in rows:
+        counts["rows"] += 1
+        for sample in samples_of(row):
+            number = len(sample.negatives)
+            counts["negatives"] += number
+            counts["characters"] += number * (len(sample.query) + len(sample.positive))
+            counts["characters"] += sum(len(negative.text) for negative in sample.negatives)
+            yield sample

@@ -1,10 +1,11 @@
 """What a run asks of the LLM: how many requests of which kind, and their tokens."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 
-from finegrade.config import JUDGED, LLM_JUDGE, Config
+from finegrade.config import JUDGED, LLM_JUDGE, Config, VerificationConfig
 from finegrade.drawing import Draw, draw
 from finegrade.judge_prompts import grade_request
 from finegrade.levels import flaws
@@ -30,6 +31,7 @@ TASKS_REPEATED = 1.5
 
 _CHUNK_FILLED = 0.65  # of chunk_tokens: sections end
 _QUERY_TOKENS, _TASK_TOKENS, _FLAW_TOKENS, _GRADE_TOKENS = 13, 60, 25, 22  # written; with JSON around them
+_TRIED = 2 * JUDGED  # grades of positives and of random texts
 _DOUBTFUL, _NEAR = 0.2, 0.75  # of the corpus' negatives, and of those that an LLM wrote for all levels: guesses
 _CHARS_A_WORD = 6
 _LOOKED_AT = 1_000  # pairs
@@ -66,6 +68,27 @@ def asked_of_llm(config: Config) -> tuple[Asked, ...]:
         *(_samples(config) if config.synthesis.llm_samples else []),
         *_grades(config),
     )
+    return _with_thoughts(asked, config)
+
+
+def asked_of_llm_about(config: Config, negatives: int, characters: float) -> tuple[Asked, ...]:
+    """All that the LLM is asked about training data of others.
+
+    Args:
+        config: How it is verified.
+        negatives: How many there are, beside each positive.
+        characters: Of query, positive and negative together, on average.
+    """
+    rules = config.verification
+    if not (rules.asks_llm_of_corpus and negatives):
+        return ()
+    request = grade_request("", "", "x" * round(characters), _ASKED_WITH)
+    number = ceil(negatives * _share_of_corpus(rules)) + _TRIED
+    asked = _again("grades", request, number, negatives + _TRIED, _GRADE_TOKENS, characters)
+    return _with_thoughts([asked], config)
+
+
+def _with_thoughts(asked: Iterable[Asked], config: Config) -> tuple[Asked, ...]:
     thinking = config.llm.thinking_tokens
     return tuple(replace(one, tokens_out=one.tokens_out + one.requests * thinking) for one in asked)
 
@@ -121,19 +144,34 @@ def _samples(config: Config) -> list[Asked]:
 
 def _grades(config: Config) -> list[Asked]:
     """What the LLM judges: negatives that it wrote itself, those of the corpus that are in doubt, or all."""
-    synthesis, rules = config.synthesis, config.verification
+    synthesis, rules, levels = config.synthesis, config.verification, _llm_levels(config)
     if not rules.asks_llm:
         return []
-    written = synthesis.llm_samples * _llm_levels(config).mean
-    most = synthesis.levels * max(0, config.source.max_train - written) if rules.asks_llm_of_corpus else 0.0
-    share = 1.0 if LLM_JUDGE in rules.scorers else _DOUBTFUL
-    if not written + most:
+    samples = synthesis.llm_samples if config.source.is_tasks else config.source.max_train
+    by_llm = min(synthesis.llm_samples, samples)
+    in_all = samples * synthesis.levels
+    most = in_all if rules.asks_llm_of_corpus else by_llm * levels.most
+    if not most:
         return []
+    written = by_llm * levels.mean
+    mined = in_all * _trained_share(config) - written
+    number = ceil(_share_of_written(config) * written + _share_of_corpus(rules) * mined) + _TRIED
     length = _positive_length(config)
     request = grade_request("x" * 60, "x" * length, "x" * length, _ASKED_WITH)
-    of_written = written if config.writing_mode == "sibling" else _NEAR * written
-    most_asked = ceil(written + most + JUDGED) * (1 + AGAIN)
-    return [_asked("grades", request, 2 * length + 60, ceil(of_written + share * most), most_asked, _GRADE_TOKENS)]
+    return [_again("grades", request, number, most + _TRIED, _GRADE_TOKENS, 2 * length + 60)]
+
+
+def _share_of_corpus(rules: VerificationConfig) -> float:
+    """Of texts that no LLM wrote those that come to the LLM."""
+    return 1.0 if LLM_JUDGE in rules.scorers else _DOUBTFUL if rules.asks_llm_of_corpus else 0.0
+
+
+def _share_of_written(config: Config) -> float:
+    """Of texts that an LLM wrote; those of the hardest level are all in doubt."""
+    rules = config.verification
+    if LLM_JUDGE in rules.scorers:
+        return 1.0
+    return 0.0 if not rules.asks_llm_of_written else 1.0 if config.writing_mode == "sibling" else _NEAR
 
 
 @dataclass(frozen=True)
@@ -152,11 +190,16 @@ class _LLMLevels:
 
 
 def _llm_levels(config: Config) -> _LLMLevels:
-    trained = 1 - config.source.test_share if config.source.is_tasks else 1.0  # what is tested with needs no negatives
+    trained = _trained_share(config)
     drawn = [list(sources_of(str(i), config).values()).count("llm") for i in range(_DRAWN)]
     never = sum(not weights.get("llm") for weights in config.synthesis.sources.values())
     most = 1 if config.writing_mode == "sibling" else config.synthesis.levels - never
     return _LLMLevels(trained * sum(drawn) / _DRAWN, trained * sum(map(bool, drawn)) / _DRAWN, most)
+
+
+def _trained_share(config: Config) -> float:
+    """Of the samples that are written or drawn: what is tested with needs no negatives."""
+    return 1 - config.source.test_share if config.source.is_tasks else 1.0
 
 
 def _typical_draw(config: Config) -> Draw:
@@ -165,9 +208,10 @@ def _typical_draw(config: Config) -> Draw:
     return draw(config.draws, config.seed, "estimate").model_copy(update={"words": round(words)})
 
 
-def _again(what: str, request: ChatRequest, number: int, most: int, written: int) -> Asked:
+def _again(what: str, request: ChatRequest, number: int, most: int, written: int, fresh: float | None = None) -> Asked:
     """Requests that may be made once more each, where the reply cannot be read."""
-    fresh = sum(len(message.content) for message in request.messages[1:])
+    if fresh is None:
+        fresh = sum(len(message.content) for message in request.messages[1:])
     return _asked(what, request, fresh, number, most * (1 + AGAIN), written)
 
 
@@ -187,7 +231,7 @@ def _chunk_length(config: Config) -> int:
     return round(config.source.chunk_tokens * CHARS_PER_TOKEN * _CHUNK_FILLED)
 
 
-def _asked(what: str, request: ChatRequest, fresh_chars: int, number: int, most: int, written: int) -> Asked:
+def _asked(what: str, request: ChatRequest, fresh_chars: float, number: int, most: int, written: int) -> Asked:
     read = round(sum(len(message.content) for message in request.messages) / CHARS_PER_TOKEN)
     fresh = round(fresh_chars / CHARS_PER_TOKEN)
     return Asked(what, number, most, read * number, fresh * number, written * number)

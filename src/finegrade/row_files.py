@@ -5,7 +5,7 @@ What may be long is a folder of parts, so that neither writing nor reading it ta
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,14 +99,20 @@ def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part:
     Returns:
         The parts.
     """
+    left = iter(rows)
+    first = list(islice(left, rows_a_part))
+    return write_cut(folder, chain([first], iter(lambda: list(islice(left, rows_a_part)), [])), kind)
+
+
+def write_cut(folder: Path, parts: Iterable[list[Row]], kind: type[Row]) -> list[Path]:
+    """Writes parts of records as a folder of files, anew; of the parts one is in memory. Returns the files."""
     if folder.is_dir():
         shutil.rmtree(folder)
-    left = iter(rows)
-    parts: list[Path] = []
-    while (part := list(islice(left, rows_a_part))) or not parts:
-        parts.append(part_path(folder, len(parts)))
-        write_rows(parts[-1], part, kind)
-    return parts
+    paths: list[Path] = []
+    for number, part in enumerate(parts):
+        paths.append(part_path(folder, number))
+        write_rows(paths[-1], part, kind)
+    return paths
 
 
 def iterate_lines(path: Path, kind: type[Row]) -> Iterator[Row]:

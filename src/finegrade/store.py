@@ -30,6 +30,8 @@ VECTORS = "vectors"
 LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS, LEFT_OUT = "verified", "verdicts", "left_out"
 SCORE_BOOK = "relevance.sqlite"
+GIVEN = "given"
+"""The stage that takes in others' training data: what ``synthesize`` is for samples that finegrade makes."""
 MODEL, SCORES, REPORT = "model", "scores.json", "report.html"
 
 FORMAT = 2
@@ -145,6 +147,11 @@ class RunFolder:
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.root.joinpath(*parts)
+
+    def stages(self) -> set[str]:
+        """The stages that have worked here, also those that have not finished."""
+        names = (path.name for path in self.path(STAGES).glob("*.json"))
+        return {name.removeprefix(".").partition(".")[0] for name in names}
 
     def record(self, stage: str) -> dict[str, Any]:
         """The record of a finished stage.

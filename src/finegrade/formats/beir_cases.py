@@ -1,16 +1,19 @@
 """A query of a BEIR folder, what was judged relevant, what a search found: texts are read when they are needed."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 from finegrade.formats.beir_folder import BeirFiles
 from finegrade.formats.beir_lines import Form, Scored, has_header, judgement, ranked, record_id, record_text
-from finegrade.formats.given import Given
+from finegrade.formats.given import Given, PassedOver
 from finegrade.formats.line_index import Find, LineIndex
 from finegrade.formats.texts import UnreadableRowError
+
+_Add = Callable[[str, object], None]
+"""Counts what cannot be used: why, and what it is."""
 
 
 class BeirCase(NamedTuple):
@@ -47,7 +50,7 @@ class BeirCases:
         self._judgements = LineIndex(files.judgements, _query_in(judgement))
         self._run = LineIndex(files.run, _query_in(files.line_of_run))
 
-    def cases(self, passed_over: Counter[str]) -> Iterator[BeirCase]:
+    def cases(self, passed_over: PassedOver) -> Iterator[BeirCase]:
         """The queries in the order of the run.
 
         Args:
@@ -59,35 +62,36 @@ class BeirCases:
             passed_over.update({f"{index.path.name}: a line of another form": unreadable} if unreadable else {})
         with ExitStack() as stack:
             read = {index: stack.enter_context(index.opened()) for index in (self._corpus, self._queries, *forms)}
-            for query in self._run.each_key():
+            for number, query in enumerate(self._run.each_key(), start=1):
+                add = partial(passed_over.add, number)
                 judged, found = ([*filter(None, map(form, read[index](query)))] for index, form in forms.items())
                 try:
                     text = _text(read[self._queries](query), "query", "queries.jsonl")
-                    yield self._case(query, text, judged, found, read[self._corpus], passed_over)
+                    yield self._case(query, text, judged, found, read[self._corpus], add)
                 except UnreadableRowError as error:
-                    passed_over[str(error)] += 1
+                    add(str(error), {"query": query})
 
     def _case(
         self, query: str, text: str, judged: Sequence[Scored], found: Sequence[Scored], documents: Find,
-        passed_over: Counter[str],
+        add: _Add,
     ) -> BeirCase:  # fmt: skip
         grades = {line.document: line.score for line in judged}
         relevant = [document for document, grade in grades.items() if grade > 0]
         others = [document for document in ranked(found) if document not in relevant]
-        positives = dict(_texts(relevant, documents, "relevant document", passed_over))
-        negatives = dict(islice(_texts(others, documents, "found document", passed_over), self._depth))
+        positives = dict(_texts(relevant, documents, "relevant document", add))
+        negatives = dict(islice(_texts(others, documents, "found document", add), self._depth))
         if not positives:
             raise UnreadableRowError("query: no relevant document")
         given = Given(text, tuple(positives.values()), tuple(negatives.values()))
         return BeirCase(given, query, tuple(positives), tuple(negatives))
 
 
-def _texts(documents: Iterable[str], find: Find, name: str, passed_over: Counter[str]) -> Iterator[tuple[str, str]]:
+def _texts(documents: Iterable[str], find: Find, name: str, add: _Add) -> Iterator[tuple[str, str]]:
     for document in documents:
         try:
             yield document, _text(find(document), name, "corpus.jsonl")
         except UnreadableRowError as error:
-            passed_over[str(error)] += 1
+            add(str(error), {"document": document})
 
 
 def _text(lines: Sequence[bytes], name: str, file: str) -> str:

@@ -26,6 +26,17 @@ class BeirFiles(NamedTuple):
     run: Path
 
     @property
+    def read(self) -> tuple[Path, ...]:
+        """All that is read."""
+        return (self.folder / "corpus.jsonl", self.folder / "queries.jsonl", self.judgements, self.run)
+
+    @property
+    def others(self) -> list[Path]:
+        """What stays as it is: corpus, queries, and judgements that nothing is trained by."""
+        judgements = sorted((self.folder / "qrels").glob("*.tsv"))
+        return [*self.read[:2], *(path for path in judgements if path != self.judgements)]
+
+    @property
     def line_of_run(self) -> Form:
         """Reads a line of the run."""
         form = _form(self.run)
@@ -44,7 +55,7 @@ def find_beir(path: Path) -> BeirFiles | None:
     """
     if path.is_dir() and (path / "corpus.jsonl").is_file():
         return BeirFiles(path, _judgements(path), _run(path))
-    is_run = path.suffix.lower() in _RUNS and path.is_file() and path.parent.name != "qrels"
+    is_run = path.suffix.lower() in _RUNS and path.is_file() and path.parent.name != "qrels" and path.name != LEVELS
     folder = next((one for one in path.parents[:2] if is_run and (one / "corpus.jsonl").is_file()), None)
     if folder is None:
         return None

@@ -17,7 +17,7 @@ from finegrade.errors import InputError
 from finegrade.formats.beir_cases import BeirCase, BeirCases
 from finegrade.formats.beir_folder import LEVELS, BeirFiles
 from finegrade.formats.beir_lines import judgement, trec
-from finegrade.formats.given import Given, Judged, beside
+from finegrade.formats.given import Given, Judged, PassedOver, Tell, beside
 from finegrade.formats.output_files import OutputFiles
 
 
@@ -34,14 +34,15 @@ class BeirRun:
 
     def __init__(self, files: BeirFiles, depth: int) -> None:
         run, judgements = (path.relative_to(files.folder) for path in (files.run, files.judgements))
+        self.path, self.files = files.folder, files.read
         self.about = f"queries and relevant documents: {judgements}, negatives: the first {depth} others of {run}"
-        self.passed_over: Counter[str] = Counter()
+        self.passed_over = PassedOver()
         self.not_written: Counter[str] = Counter()
         self._files, self._cases = files, BeirCases(files, depth)
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format. A document that cannot be read is counted in ``passed_over``, too; its query stays."""
-        self.passed_over = Counter()
+        self.passed_over = PassedOver(tell)
         return (case.given for case in self._cases.cases(self.passed_over))
 
     def check_output(self, output: Path) -> None:
@@ -51,21 +52,25 @@ class BeirRun:
             wanted = "a folder of its own for the result"
             raise InputError(str(output), got=got, wanted=wanted, remedy="Name another --output.")
 
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        parts = [*self._files.others, self._files.judgements, self._files.run]
+        return [*(output / part.relative_to(self._files.folder) for part in parts), output / LEVELS]
+
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format. Judgements of queries that are not in the run stay as they are."""
         self.check_output(output)
         folder, judgements, run = self._files
         with OutputFiles() as files, TemporaryFile() as added:
-            for part in [folder / "corpus.jsonl", folder / "queries.jsonl", *sorted((folder / "qrels").glob("*.tsv"))]:
-                if part != judgements:
-                    shutil.copyfile(part, files.temporary(output / part.relative_to(folder)))
+            for part in self._files.others:
+                shutil.copyfile(part, files.temporary(output / part.relative_to(folder)))
             runs, levels, relevant = (
                 files.enter_context(files.temporary(path).open("wb"))
                 for path in (output / run.relative_to(folder), output / LEVELS, output / judgements.relative_to(folder))
             )
             levels.write(b"query-id\tcorpus-id\tlevel\n")
             taken: set[int] = set()
-            for case, decided in beside(folder, self._cases.cases(Counter()), judged):
+            for case, decided in beside(folder, self._cases.cases(PassedOver()), judged):
                 _write_run(runs, levels, case, decided, is_trec=self._files.line_of_run is trec)
                 taken |= _taken(case, decided)
                 if decided.kept_positives:

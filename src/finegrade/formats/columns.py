@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finegrade.formats.column_roles import Roles
 from finegrade.formats.column_rows import ColumnRow, ColumnRows
-from finegrade.formats.given import Given, Judged, beside, check_file
+from finegrade.formats.given import Given, Judged, PassedOver, Tell, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, levels_path, numbered
 from finegrade.formats.table import Table, TableRow
@@ -35,21 +35,27 @@ class Columns:
     """
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        self.about = roles.about
-        self.passed_over: Counter[str] = Counter()
+        self.path, self.about = table.path, roles.about
+        self.files: tuple[Path, ...] = (table.path,)
+        self.passed_over = PassedOver()
         self.not_written: Counter[str] = Counter()
         self._table, self._is_list = table, roles.is_list
         self._form = ColumnRows(table.columns, roles)
         table.look_at(self._form.looked_at)
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format."""
-        self.passed_over = Counter()
+        self.passed_over = PassedOver(tell)
         return (row.given for row in self._rows(self.passed_over))
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        check_file(self._table.path, output, self._outputs(output))
+        check_file(self._table.path, output, self.outputs(output))
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        files = [self._path(output, negatives) for negatives in range(self._form.most + 1)]
+        return [*files, *map(levels_path, files)]
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""
@@ -57,7 +63,7 @@ class Columns:
         self.not_written = Counter()
         adding: dict[Path, _Add] = {}
         with OutputFiles() as files:
-            for row, decided in beside(self._table.path, self._rows(Counter()), judged):
+            for row, decided in beside(self._table.path, self._rows(PassedOver()), judged):
                 levels = [level for _, level in decided.kept]
                 path = self._path(output, len(levels))
                 for cells in self._left(row, decided):
@@ -66,14 +72,14 @@ class Columns:
                     adding[path](cells, levels)
         return files.paths
 
-    def _rows(self, passed_over: Counter[str]) -> Iterator[ColumnRow]:
-        for cells in self._table.rows():
+    def _rows(self, passed_over: PassedOver) -> Iterator[ColumnRow]:
+        for number, cells in enumerate(self._table.rows(), start=1):
             try:
                 if isinstance(cells, str):
                     raise UnreadableRowError(cells)
                 yield self._form.read(cells)
             except UnreadableRowError as error:
-                passed_over[str(error)] += 1
+                passed_over.add(number, str(error), cells)
 
     def _left(self, row: ColumnRow, decided: Judged) -> Iterator[TableRow]:
         """What a row becomes: itself, and a row for each of its negatives that is a positive now."""
@@ -106,8 +112,3 @@ class Columns:
 
     def _path(self, output: Path, negatives: int) -> Path:
         return output if negatives and (self._is_list or negatives == self._form.most) else numbered(output, negatives)
-
-    def _outputs(self, output: Path) -> list[Path]:
-        """All the files that a result may have."""
-        files = [self._path(output, negatives) for negatives in range(self._form.most + 1)]
-        return [*files, *map(levels_path, files)]

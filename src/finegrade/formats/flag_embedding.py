@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finegrade.formats.given import Given, Judged, beside, check_file
+from finegrade.formats.given import Given, Judged, PassedOver, Tell, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, numbered
 from finegrade.formats.texts import MAX_NEGATIVES, MAX_POSITIVES, UnreadableRowError, text_in, texts_in
@@ -37,19 +37,24 @@ class FlagEmbedding:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: tuple[Path, ...] = (path,)
         self.about = "queries: query, positives: pos, negatives: neg"
-        self.passed_over: Counter[str] = Counter()
+        self.passed_over = PassedOver()
         self.not_written: Counter[str] = Counter()
-        self._path = path
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format."""
-        self.passed_over = Counter()
+        self.passed_over = PassedOver(tell)
         return (row.given for row in self._rows(self.passed_over))
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        check_file(self._path, output, [output, numbered(output, 0)])
+        check_file(self.path, output, self.outputs(output))
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        return [output, numbered(output, 0)]
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""
@@ -57,7 +62,7 @@ class FlagEmbedding:
         self.not_written = Counter()
         with OutputFiles() as files:
             lines = {}
-            for row, decided in beside(self._path, self._rows(Counter()), judged):
+            for row, decided in beside(self.path, self._rows(PassedOver()), judged):
                 if decided.kept_positives:
                     path = output if decided.kept else numbered(output, 0)
                     if path not in lines:
@@ -72,14 +77,14 @@ class FlagEmbedding:
         self.not_written["a negative that answers: no label of it is known"] += len(decided.promoted)
         return decided._replace(promoted=())
 
-    def _rows(self, passed_over: Counter[str]) -> Iterator[_Row]:
-        for _, keys in jsonl_rows(self._path):
+    def _rows(self, passed_over: PassedOver) -> Iterator[_Row]:
+        for number, keys in jsonl_rows(self.path):
             try:
                 if isinstance(keys, str):
                     raise UnreadableRowError(keys)
                 yield _read(keys)
             except UnreadableRowError as error:
-                passed_over[str(error)] += 1
+                passed_over.add(number, str(error), keys)
 
 
 def _read(keys: Mapping[str, Any]) -> _Row:

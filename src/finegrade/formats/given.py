@@ -1,7 +1,8 @@
 """One row of other people's training data, whatever its format: what is given, and what verification decided on it."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -9,6 +10,8 @@ from typing import NamedTuple, Protocol, TypeVar
 from finegrade.errors import InputError
 
 Row = TypeVar("Row")
+
+_SHOWN = 1_000  # characters of a row that cannot be used
 
 
 class Given(NamedTuple):
@@ -39,21 +42,70 @@ class Judged(NamedTuple):
     kept_positives: tuple[int, ...]
 
 
+class PassedRow(NamedTuple):
+    """A row that cannot be used.
+
+    Attributes:
+        row: Its number, from 1; of a BEIR run that of the query.
+        reason: In a few words that can be counted.
+        beginning: Of what it holds; empty where it is no row at all.
+    """
+
+    row: int
+    reason: str
+    beginning: str
+
+
+Tell = Callable[[PassedRow], object]
+
+
+class PassedOver(Counter[str]):
+    """Reason -> how much cannot be used.
+
+    Args:
+        tell: Is told of each row of it; None: nobody is.
+    """
+
+    def __init__(self, tell: Tell | None = None) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def add(self, row: int, reason: str, found: object) -> None:
+        """Counts a row.
+
+        Args:
+            row: Its number, from 1.
+            reason: Why it cannot be used.
+            found: What it holds; a string only says why it is no row.
+        """
+        self[reason] += 1
+        if self._tell:
+            beginning = "" if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
+            self._tell(PassedRow(row, reason, beginning[:_SHOWN]))
+
+
 class Format(Protocol):
     """Training data in one format.
 
     Attributes:
+        path: What it is called after: the file, or the folder of a BEIR run.
+        files: All the files that are read.
         about: What was taken for what, in one line for the user.
         passed_over: Reason -> what could not be read, counted by the last call of ``rows``; it is not written either.
         not_written: Reason -> what the format cannot say, counted by the last call of ``write``.
     """
 
+    path: Path
+    files: tuple[Path, ...]
     about: str
-    passed_over: Counter[str]
+    passed_over: PassedOver
     not_written: Counter[str]
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """The rows that can be read, in the order of the data, with few of them in memory.
+
+        Args:
+            tell: Is told of each row that cannot.
 
         Raises:
             InputError: The data is damaged as a whole.
@@ -66,8 +118,11 @@ class Format(Protocol):
             InputError: It cannot: it is the input, or of another kind.
         """
 
+    def outputs(self, output: Path) -> list[Path]:
+        """All the files that a result of this name may have."""
+
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
-        """Writes the same format: all its files appear at the end, or none.
+        """Writes the same format: no file appears before all of them are written.
 
         Args:
             judged: Of each row that ``rows`` gave, in that order.

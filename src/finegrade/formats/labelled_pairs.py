@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finegrade.formats.column_roles import Roles
-from finegrade.formats.given import Given, Judged, beside, check_file
+from finegrade.formats.given import Given, Judged, PassedOver, Tell, beside, check_file
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.output_files import OutputFiles, levels_path
 from finegrade.formats.pairs_by_query import Pair, by_query
@@ -39,20 +39,25 @@ class LabelledPairs:
     """
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        self.about = roles.about
-        self.passed_over: Counter[str] = Counter()
+        self.path, self.about = table.path, roles.about
+        self.files: tuple[Path, ...] = (table.path,)
+        self.passed_over = PassedOver()
         self.not_written: Counter[str] = Counter()
         self._table, self._roles = table, roles
         table.look_at((roles.query, roles.positive, roles.labels))
 
-    def rows(self) -> Iterator[Given]:
+    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format."""
-        self.passed_over = Counter()
+        self.passed_over = PassedOver(tell)
         return (pairs.given for pairs in self._rows(self.passed_over))
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        check_file(self._table.path, output, [output, levels_path(output)])
+        check_file(self._table.path, output, self.outputs(output))
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        return [output, levels_path(output)]
 
     def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
         """See Format."""

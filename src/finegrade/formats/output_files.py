@@ -1,4 +1,4 @@
-"""Files of one result: all of them appear at the end of the block, or none."""
+"""Files of one result: none of them appears before all are written; then one after another, each whole."""
 
 from contextlib import ExitStack
 from pathlib import Path
