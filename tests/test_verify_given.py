@@ -357,10 +357,10 @@ LLM = ["llm.base_url=http://127.0.0.1:1/v1", "llm.model=m"]
 
 def test_the_llm_is_asked_about_what_is_given_and_nothing_else(tmp_path):
     path = flag_embedding(tmp_path / "data.jsonl", [*ROWS, ("query 80", "answer 80", [])])
-    settings = [*LLM, "verification.doubt=0.000001"]
+    settings = [*LLM, "verification.second_opinion=['llm']", "verification.doubt=0.000001"]
     (ahead,) = verified(path, tmp_path / "out.jsonl", tmp_path / "run", settings)
     ((what, requests, most),) = [(one.what, one.requests, one.most) for one in ahead.asked]
-    assert (what, requests, most) == ("grades", 4 + 8, 2 * (20 + 8))  # a fifth in doubt, eight to calibrate
+    assert (what, requests, most) == ("grades", 4 + 16, 2 * (20 + 16))  # a fifth in doubt, sixteen to try it
 
 
 def test_where_the_llm_is_not_asked_its_settings_change_nothing(tmp_path, capsys):
@@ -374,10 +374,11 @@ def test_nothing_is_sent_without_a_yes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flag_embedding(tmp_path / "data.jsonl", ROWS)
     remote = ["llm.base_url=https://llm.example/v1", "llm.model=m", "llm.max_tokens=1000", "verification.doubt=0.2"]
+    remote.append("verification.second_opinion=['llm']")
     settings = [part for one in remote for part in ("--set", one)]
     assert command(monkeypatch, "--input", "data.jsonl", *settings) == 2
     told = capsys.readouterr().err
-    assert "Your texts go to llm.example (model m): about 12 requests, at most 56" in told
+    assert "Your texts go to llm.example (model m): about 20 requests, at most 72" in told
     assert "got nobody to ask" in told
 
 

@@ -78,7 +78,7 @@ class LabelledPairs:
                 number += 1
         return files.paths
 
-    def _rows(self, passed_over: Counter[str]) -> Iterator[_Pairs]:
+    def _rows(self, passed_over: PassedOver) -> Iterator[_Pairs]:
         for query, read in by_query(self._lines(passed_over)):
             positives = list(islice((pair for pair in read() if _answers(pair.label)), MAX_POSITIVES + 1))
             if 0 < len(positives) <= MAX_POSITIVES:
@@ -88,14 +88,15 @@ class LabelledPairs:
                     yield _Pairs(Given(query, *texts), positives, piece)
             else:
                 found = f"more than {MAX_POSITIVES} texts that answer" if positives else "no text that answers"
-                passed_over[f"{self._roles.query}: {found}"] += sum(1 for _ in read())
+                for pair in read():
+                    passed_over.add(pair.row + 1, f"{self._roles.query}: {found}", {"query": query, "text": pair.text})
 
-    def _lines(self, passed_over: Counter[str]) -> Iterator[bytes]:
+    def _lines(self, passed_over: PassedOver) -> Iterator[bytes]:
         for number, row in enumerate(self._table.rows()):
             try:
                 yield self._pair(row, number).line()
             except UnreadableRowError as error:
-                passed_over[str(error)] += 1
+                passed_over.add(number + 1, str(error), row)
 
     def _pair(self, row: TableRow | str, number: int) -> Pair:
         if isinstance(row, str):
@@ -109,7 +110,7 @@ class LabelledPairs:
     def _fates(self, judged: Iterable[Judged]) -> tuple[bytearray, TableRow]:
         """What becomes of the rows of the file, to the last that stays; and the label of what answers."""
         fates, label = bytearray(), None
-        for pairs, decided in beside(self._table.path, self._rows(Counter()), judged):
+        for pairs, decided in beside(self._table.path, self._rows(PassedOver()), judged):
             if decided.kept_positives:
                 label = pairs.positives[0].label
                 answers = [pairs.positives[place] for place in decided.kept_positives]
