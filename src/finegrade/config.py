@@ -232,7 +232,7 @@ class VerificationConfig(Section):
     """Likewise."""
     margin: float = Field(0.05, ge=0)
     """A negative is false unless it scores at least this much below the positive,"""
-    judge_margin: float = Field(1 / 3, ge=0, le=1)
+    judge_margin: float = Field(0.4, ge=0, le=1)
     """and of the LLM's grades, where 0 is unrelated, 1/3 another answer and 1 the same answer,"""
     relative_margin: float = Field(0.0, ge=0, lt=1)
     """and at most (1 - relative_margin) times what the positive scores."""
