@@ -86,7 +86,7 @@ def verify(folder: Path) -> None:
 
     panel.load_scorer = lambda name, length: Fake()
     verification.VerifiedParts = Measured
-    rules = {"committee": [], "second_opinion": [], "scorer": "fake", "min_gap": 0.02}
+    rules = {"committee": [], "second_opinion_written": [], "scorer": "fake", "min_gap": 0.02}
     config = parse_config({"source": {"kind": "python-docs"}, "verification": rules}, "benchmark")
     run = RunFolder(folder)
     began = time.monotonic()

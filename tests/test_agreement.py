@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from finegrade.agreement import agree
 from finegrade.records import Negative, Sample, Verdict
-from finegrade.verdicts import ANSWERS, FALSE, FALSE_NEGATIVE, NO_GAP, THE_POSITIVE, apply_verdicts
+from finegrade.verdicts import ANSWERS, FALSE, FALSE_NEGATIVE, NEARLY_ANSWERS, NO_GAP, THE_POSITIVE, apply_verdicts
 
 REASONS = {"promoted": ANSWERS, "false": FALSE_NEGATIVE, "near": NO_GAP, "stays": ""}
 
@@ -44,13 +44,25 @@ def test_what_is_false_beside_one_positive_is_false_beside_all_wherever_its_samp
 
 def test_a_text_becomes_a_positive_once():
     some = [made("q", "p1", a="promoted"), made("q", "p2", a="promoted", p1="promoted")]
-    assert told(agree(some)) == [[("promoted", ANSWERS)], [("dropped", THE_POSITIVE), ("dropped", THE_POSITIVE)]]
+    assert told(agree(some)) == [[("promoted", ANSWERS)], [("dropped", NEARLY_ANSWERS), ("dropped", THE_POSITIVE)]]
 
 
 def test_equal_negatives_of_one_sample_are_promoted_once():
     one, verdicts = made("q", "p", a="promoted")
     twice = one.model_copy(update={"negatives": one.negatives * 2})
-    assert told(agree([(twice, verdicts * 2)])) == [[("promoted", ANSWERS), ("dropped", THE_POSITIVE)]]
+    assert told(agree([(twice, verdicts * 2)])) == [[("promoted", ANSWERS), ("dropped", NEARLY_ANSWERS)]]
+
+
+def test_what_is_nearly_a_promoted_text_is_neither_a_negative_nor_promoted_in_any_sample_of_the_query():
+    long = "apples ripen early where the summer is long and the nights are warm, and late elsewhere"
+    first = made("q", "p1", **{long: "promoted", long + " too": "stays", "the " + long: "promoted"})
+    second = made("q", "p2", **{long + " again": "stays", "other": "stays"})
+    of_llm, verdicts = made("q", "p3", **{long + " not": "stays"})
+    written = [one.model_copy(update={"source": "llm"}) for one in verdicts]
+    near = ("dropped", NEARLY_ANSWERS)
+    assert told(agree([first, second, (of_llm, written)])) == [
+        [("promoted", ANSWERS), near, near], [near, ("kept", "")], [("kept", "")],
+    ]  # fmt: skip
 
 
 def test_another_positive_of_the_query_is_no_negative():

@@ -151,7 +151,7 @@ def test_a_stray_quote_costs_no_other_row(tmp_path, told):
     path.write_text("id\tquery\n" + "\n".join(rows) + "\n")
     assert [text for _, text in found(path)] == [row.partition("\t")[2] for row in rows]
     assert told[-1].endswith(
-        ": 1 rows could not be used: a quote that does not end: the lines from 5 on are read singly (1)."
+        ": 1 rows could not be used: a quote that does not end: its lines are read singly (line 5) (1)."
     )
 
 

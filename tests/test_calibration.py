@@ -39,7 +39,10 @@ def test_typical_texts_are_at_0_and_1():
     assert scale.told_apart == 1
 
 
-@given(st.lists(st.tuples(scores, scores), min_size=FEWEST, max_size=30), scores, scores, st.floats(0.1, 5), scores)
+@given(
+    st.lists(st.tuples(st.floats(-1, 20), st.floats(-20, 1)), min_size=FEWEST, max_size=30),
+    scores, scores, st.floats(0.1, 5), scores,
+)  # fmt: skip
 def test_the_order_stays_and_the_scorer_s_own_units_go(pairs, left, right, factor, offset):
     positives, randoms = map(list, zip(*pairs, strict=True))
     moved = [[factor * score + offset for score in side] for side in (positives, randoms)]
@@ -104,7 +107,7 @@ def test_too_few_numbers_are_told():
 
 
 class Grades:
-    """A judge: 3 for a text that it knows, whatever its letters, a grade for others."""
+    """A judge: 3 for a text that holds one that it knows, a grade for others; what it knows it is not asked."""
 
     best = 3.0
 
@@ -115,22 +118,25 @@ class Grades:
         self.answers = answers
 
     def scores(self, pairs):
-        self.asked += pairs
-        known = {query: {text.lower() for text in texts} for query, texts in self.answers.items()}
-        return iter([self.same if text.lower() in known[query] else self.other for query, text in pairs])
+        for query, text in pairs:
+            if text in self.answers[query]:
+                yield self.best
+            else:
+                self.asked.append((query, text))
+                yield self.same if any(known in text for known in self.answers[query]) else self.other
 
     def reason(self, pair):
         return ""
 
 
-def spoken(number, a_query=1):
+def spoken(number, a_query=1, name="p"):
     return [
-        Sample(id=str(i), query=f"q{i // a_query}", positive=f"P{i}", negatives=(), group=str(i // a_query))
+        Sample(id=str(i), query=f"q{i // a_query}", positive=f"{name}{i}.", negatives=(), group=str(i // a_query))
         for i in range(number)
     ]
 
 
-def test_a_judge_has_a_scale_of_its_own_and_is_tried_on_other_letters_and_random_texts():
+def test_a_judge_has_a_scale_of_its_own_and_is_tried_on_what_it_does_not_know_and_random_texts():
     judge = Grades(other=1.0)
     scale = try_judge(judge, spoken(60), 0, "llm")
     assert (scale.zero, scale.one, scale.told_apart) == (0.0, 3.0, 1.0)
@@ -144,6 +150,17 @@ def test_queries_with_many_positives_are_tried_once_and_against_others_texts():
     assert try_judge(judge, spoken(80, a_query=10), 0, "llm").told_apart == 1.0
     assert len({query for query, _ in judge.asked}) == 8
     assert {len(texts) for texts in judge.answers.values()} == {10}
+
+
+@pytest.mark.parametrize("name", ["P", "p", "答案"])
+def test_a_judge_that_calls_everything_unrelated_is_refused_in_every_script(name):
+    with pytest.raises(InputError, match="tells them apart"):
+        try_judge(Grades(same=0.0), spoken(60, name=name), 0, "llm")
+
+
+def test_a_judge_needs_samples_to_be_tried_on():
+    with pytest.raises(InputError, match="got 0 samples"):
+        try_judge(Grades(), [], 0, "llm")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from finegrade.durable import replacing
+from finegrade.durable import replacing, scratch_file
 
 _WRITES = (
     "import sys; from pathlib import Path; from finegrade.durable import replacing\n"
@@ -46,3 +47,29 @@ def test_what_other_machines_write_is_left_alone(tmp_path: Path) -> None:
     with replacing(tmp_path / "a") as path:
         path.touch()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+_SCRATCHES = (
+    "from finegrade.durable import scratch_file\n"
+    "with scratch_file('pairs') as path:\n"
+    "    path.write_text('half'); print('begun', flush=True); input()\n"
+)
+
+
+def test_scratch_files_are_of_one_block_and_those_of_killed_processes_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for kill in (True, False):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SCRATCHES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        if kill:
+            process.kill()
+            process.communicate()
+    with scratch_file("pairs") as first, scratch_file("pairs") as second:
+        assert first != second
+        assert len(list(tmp_path.iterdir())) == 3  # of a living process, and two of its own
+    process.communicate("\n")
+    assert list(tmp_path.iterdir()) == []

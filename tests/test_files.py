@@ -222,7 +222,7 @@ def test_cells_without_an_end_are_not_held(
     documents = sorted((d for d in found if isinstance(d, Document)), key=lambda d: int(d.path.partition("#")[2]))
     assert [texts(document)[0][1] for document in documents] == ["first", *read_singly, "last"]
     reasons = [one.reason for one in found if isinstance(one, Unread)]
-    assert "more than 1,000 characters (line 3)" in reasons[0] or "the lines from 3 on are read singly" in reasons[0]
+    assert "more than 1,000 characters (line 3)" in reasons[0] or "its lines are read singly (line 3)" in reasons[0]
 
 
 def csv_cells(path: Path, content: str, column: str = "text") -> list[str | None]:
@@ -230,7 +230,7 @@ def csv_cells(path: Path, content: str, column: str = "text") -> list[str | None
     return [row if isinstance(row, str) else row[column] for row in read_csv(path, lambda _: None)]
 
 
-ODD_QUOTE = "a quote that does not end: the lines from 3 on are read singly"
+ODD_QUOTE = "a quote that does not end: its lines are read singly (line 3)"
 
 
 @pytest.mark.parametrize(
@@ -239,12 +239,12 @@ ODD_QUOTE = "a quote that does not end: the lines from 3 on are read singly"
         ("a.tsv", ["1\tone", '2\t"odd', "3\tthree", "4\tfour"], ["one", '"odd', ODD_QUOTE, "three", "four"]),
         ("a.tsv", ["1\tone", '2\t"odd', "3\tthree", '4\tend"'], ["one", '"odd', ODD_QUOTE, "three", 'end"']),
         ("a.tsv", ["1\tone", '2\t"odd', '3\t"three', "4\tfour"], ["one", '"odd', ODD_QUOTE, '"three',
-         ODD_QUOTE.replace("3", "4"), "four"]),
+         ODD_QUOTE.replace("line 3", "line 4"), "four"]),
         ("a.tsv", ["1\tone", '2\t"Romeo and Juliet" author', "3\t5\" nails"],
          ["one", "Romeo and Juliet author", '5" nails']),
         ("a.tsv", ['1\t"def f():', "\tif x:", '\treturn ""1"""', "2\tx"], ['def f():\n\tif x:\n\treturn "1"', "x"]),
         ("a.csv", ['1,"two', 'lines, and ""three"""', '2,"odd', "3,x", "4,y"],
-         ['two\nlines, and "three"', '"odd', ODD_QUOTE.replace("3", "4"), "x", "y"]),
+         ['two\nlines, and "three"', '"odd', ODD_QUOTE.replace("line 3", "line 4"), "x", "y"]),
         ("a.csv", ["1,a, b", "2,ok", "", "3", "4,ok,,"], ["more cells than the header has", "ok", None, "ok"]),
     ],
 )  # fmt: skip

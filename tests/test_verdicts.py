@@ -13,7 +13,6 @@ from finegrade.verdicts import (
     ANSWERS,
     CONTRADICTS,
     FALSE_NEGATIVE,
-    NEARLY_ANSWERS,
     NO_GAP,
     NO_SCORE,
     NOT_FOR_SIBLING,
@@ -221,15 +220,6 @@ class TestPromotion:
         asked_again = view(1.05).then([opinion(grade / 3, scorer="llm")])
         assert judged(sample(("a", 2)), asked_again)[0].decision == decision
 
-    def test_what_is_nearly_a_text_that_is_promoted_is_neither_a_negative_nor_promoted_again(self):
-        long = "apples ripen early where the summer is long and the nights are warm, and late elsewhere"
-        one = sample((long, 3), (long + "!", 1), (long.upper(), 2), (long + ".", 4, "llm"))
-        verdicts = judged(one, 1.2, 0.8, 1.3, 0.8)
-        assert told(verdicts) == [
-            ("promoted", None, ANSWERS), ("dropped", None, NEARLY_ANSWERS), ("dropped", None, NEARLY_ANSWERS),
-            ("kept", 4, ""),
-        ]  # fmt: skip
-
     def test_it_can_be_switched_off(self):
         assert judged(sample(("a", 2)), 1.5, promote=False)[0].decision == "dropped"
 
@@ -274,7 +264,8 @@ def test_doubt_is_nearness_to_the_border(score, source, doubt):
 def test_by_default_texts_of_the_corpus_are_never_in_doubt():
     assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(0.9), rules())
     assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(nan), rules())
-    assert is_in_doubt(Negative(text="a", level=1, source="llm"), view(nan), rules())
+    assert not is_in_doubt(Negative(text="a", level=1, source="llm"), view(nan), rules())  # it goes, whatever is said
+    assert is_in_doubt(Negative(text="a", level=1, source="llm"), view(0.9), rules())
 
 
 def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():

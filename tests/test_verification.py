@@ -468,10 +468,9 @@ def test_grades_that_could_not_be_read_are_counted_and_told(tmp_path, scorers, m
             self.answers = answers
 
         def scores(self, pairs):
-            yield from (
-                nan if text.startswith("same") else 3.0 if text.lower() in self.answers.get(query, ()) else 0.0
-                for query, text in pairs
-            )
+            for query, text in pairs:
+                answers = any(known in text for known in self.answers.get(query, ()))
+                yield nan if text.startswith("same") else 3.0 if answers else 0.0
 
         def reason(self, pair):
             return "no grade: cut at the token limit" if pair[1].startswith("same") else ""

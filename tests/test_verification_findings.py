@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.records import Opinion, Verdict
-from finegrade.verdicts import ANSWERS, CONTRADICTS, FALSE_NEGATIVE, OUT_OF_ORDER, REPEATS, THE_POSITIVE
+from finegrade.records import IN_BENCHMARK, Opinion, Verdict
+from finegrade.verdicts import (
+    ANSWERS,
+    CONTRADICTS,
+    FALSE,
+    FALSE_NEGATIVE,
+    NEARLY_ANSWERS,
+    OUT_OF_ORDER,
+    REPEATS,
+    THE_POSITIVE,
+)
 from finegrade.verification_findings import DISPUTED, TO_READ, Violations, beside_their_samples, dispute, find
 from test_verification import sample
 
@@ -37,7 +46,7 @@ verdicts = st.builds(
         opinions=tuple(opinion(*one) for one in heard),
     ),
     st.integers(0, 3), scores, levels, levels, st.sampled_from(["llm", "mined", "random", "given"]),
-    st.sampled_from(["", THE_POSITIVE, FALSE_NEGATIVE, ANSWERS, REPEATS, OUT_OF_ORDER, CONTRADICTS]), scores, opinions,
+    st.sampled_from(["", *sorted(FALSE), f"{IN_BENCHMARK} X", REPEATS, OUT_OF_ORDER, CONTRADICTS]), scores, opinions,
 )  # fmt: skip
 runs = st.lists(verdicts, max_size=30).map(lambda rows: sorted(rows, key=lambda row: row.sample))
 
@@ -144,7 +153,10 @@ def test_false_negatives_are_counted_by_source_level_and_how_it_shows(rows):
     assert keys == sorted(set(keys), key=lambda key: (key[0], -key[1]))
     for one in found:
         reasons = [r.reason for r in rows if (r.source, r.level_before or 0) == (one.source, one.level)]
-        shown = [reasons.count(reason) for reason in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)]
+        shown = [
+            sum(reason in kind for reason in reasons)
+            for kind in ((THE_POSITIVE,), (FALSE_NEGATIVE,), (ANSWERS, NEARLY_ANSWERS, f"{IN_BENCHMARK} X"))
+        ]
         assert (one.negatives, [one.the_positive, one.too_near, one.answers]) == (len(reasons), shown)
         assert one.false == sum(shown)
 

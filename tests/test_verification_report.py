@@ -58,7 +58,7 @@ def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(
     rows = [*ROWS, ("query 20", "answer 20", ["same 20 text", "answer 20", "far 20 text"])]
     run = RunFolder(tmp_path / "run")
     data, alone = flag_embedding(tmp_path / "data.jsonl", rows), plain_config(["verification.committee=[]"])
-    verify_given(data, tmp_path / "out.jsonl", alone, run)
+    verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     page = page_of(run)
     assert "given given without one 23 1 1 0 8.7 %" in folded(page)
     first = page.text[page.text.index("The most disputed") :]

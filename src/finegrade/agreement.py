@@ -1,17 +1,23 @@
-"""Samples of one query are judged one at a time; what they say of one text must agree."""
+"""Samples of one query are judged one at a time; what they say of one text must agree.
+
+What is false beside one positive is false beside all. A text is promoted once, the first time, and so is one of several
+that are nearly the same; what is nearly a promoted text is no negative, either, unless an LLM wrote it: there a word
+turns what is right to what is wrong.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from finegrade.near_copies import NearCopies
 from finegrade.records import Sample, Verdict
 from finegrade.text import normalised
-from finegrade.verdicts import FALSE, THE_POSITIVE
+from finegrade.verdicts import FALSE, NEARLY_ANSWERS, THE_POSITIVE
 
 Judged = tuple[Sample, list[Verdict]]
 
 
 def agree(judged: Sequence[Judged]) -> list[Judged]:
-    """Makes verdicts of one query agree: what is false beside one positive is false beside all, and promoted once.
+    """Makes verdicts of one query agree.
 
     Args:
         judged: Samples, each with a verdict a negative; of the same query they may lie apart.
@@ -39,22 +45,36 @@ class _Query:
 
     def __init__(self, judged: Sequence[Judged]) -> None:
         self._positives = {normalised(sample.positive) for sample, _ in judged}
-        self._false = {
-            normalised(one.text): one.reason for _, verdicts in judged for one in verdicts if one.reason in FALSE
-        }
-        self._promoted: set[str] = set()
+        verdicts = [one for _, own in judged for one in own]
+        self._false = {normalised(one.text): one.reason for one in verdicts if one.reason in FALSE}
+        self._answers, self._promoted = NearCopies(), NearCopies()
+        for one in verdicts:
+            if one.decision == "promoted":
+                self._answers.add(one.text)
 
     def held(self, verdict: Verdict) -> Verdict:
         """The verdict, or what replaces it; called once a verdict, in their order."""
+        if verdict.decision == "promoted":
+            reason = self._why_not_promoted(verdict)
+        else:
+            reason = "" if verdict.level_after is None else self._why_false(verdict)
+        return dropped(verdict, reason) if reason else verdict
+
+    def _why_not_promoted(self, verdict: Verdict) -> str:
+        if normalised(verdict.text) in self._positives:
+            return THE_POSITIVE
+        if self._promoted.has_one_of(verdict.text):
+            return NEARLY_ANSWERS
+        self._promoted.add(verdict.text)
+        return ""
+
+    def _why_false(self, verdict: Verdict) -> str:
         text = normalised(verdict.text)
-        if verdict.decision == "promoted" and text not in self._positives | self._promoted:
-            self._promoted.add(text)
-            return verdict
-        if verdict.decision == "promoted" or (verdict.level_after is not None and text in self._positives):
-            return dropped(verdict, THE_POSITIVE)
-        if verdict.level_after is not None and text in self._false:
-            return dropped(verdict, self._false[text])
-        return verdict
+        if text in self._positives:
+            return THE_POSITIVE
+        if text in self._false:
+            return self._false[text]
+        return NEARLY_ANSWERS if verdict.source != "llm" and self._answers.has_one_of(verdict.text) else ""
 
 
 def dropped(verdict: Verdict, reason: str) -> Verdict:

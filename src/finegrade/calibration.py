@@ -56,9 +56,7 @@ def calibrate(scorer: Scorer, drawn: Sequence[Sample], seed: int, name: str = "s
     Raises:
         InputError: There are too few samples, or the scorer does not tell positives from random texts.
     """
-    if len(drawn) < FEWEST:
-        remedy = "Give it more samples, or verify them together with others."
-        raise _refused(name, f"{len(drawn)} samples", f"at least {FEWEST}", remedy)
+    _need_enough(drawn, name)
     pairs, random_pairs = calibration_pairs(drawn, seed)
     scores = list(scorer.scores([*pairs, *random_pairs]))
     return fit(scores[: len(pairs)], scores[len(pairs) :], name)
@@ -83,31 +81,39 @@ def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[
 
 
 def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Calibration:
-    """Has a judge grade positives in small letters, and random texts.
+    """Has a judge grade random texts, and positives said twice: what it knows to answer it does not look at.
 
     Args:
         judge: To be tried.
-        drawn: Samples of the run; one a query is taken, at most JUDGED.
+        drawn: Samples of the run. Of some of them, one a query, the shortest are taken: long texts take an LLM minutes.
         seed: Of the draws.
         name: The judge's, for the error.
 
     Raises:
-        InputError: The judge does not tell them apart, or most of its replies cannot be read.
+        InputError: There are too few samples, the judge does not tell them apart, or most replies cannot be read.
     """
+    _need_enough(drawn, name)
     answers: defaultdict[str, list[str]] = defaultdict(list)
     for sample in drawn:
         answers[sample.query].append(sample.positive)
     judge.know(answers)
     mixed = random.Random(f"{seed}/judge").sample(drawn, len(drawn))
-    some = list({sample.query: sample for sample in mixed}.values())[:JUDGED]
-    others = _others(some, drawn, seed)
-    pairs = [(sample.query, sample.positive.lower()) for sample in some]
+    one_a_query = list({sample.query: sample for sample in mixed}.values())[: 8 * JUDGED]
+    some = sorted(one_a_query, key=lambda sample: len(sample.positive))[:JUDGED]
+    others = _others(some, some, seed)
+    pairs = [(sample.query, f"{sample.positive} {sample.positive}") for sample in some]
     scores = list(judge.scores([*pairs, *others]))
     told = _numbers(scores[: len(pairs)], scores[len(pairs) :])
     if 2 * len(told) < len(some):
         remedy = "Look at the run folder's LLM log, or name another [llm] model."
         raise _refused(name, f"{len(told)} replies of {len(some)} that can be read", "at least half of them", remedy)
     return _checked(Calibration(0.0, judge.best, _share(told), len(told)), name)
+
+
+def _need_enough(drawn: Sequence[Sample], name: str) -> None:
+    if len(drawn) < FEWEST:
+        remedy = "Give it more samples, or verify them together with others."
+        raise _refused(name, f"{len(drawn)} samples", f"at least {FEWEST}", remedy)
 
 
 def calibration_pairs(drawn: Sequence[Sample], seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -264,6 +264,9 @@ class VerificationConfig(Section):
     def _is_another(self) -> "VerificationConfig":
         if self.scorer in self.committee:
             raise ValueError(f'committee: "{self.scorer}" is the scorer already')
+        again = set(self.scorers) & {*self.second_opinion, *self.second_opinion_written}
+        if again - {LLM_JUDGE}:
+            raise ValueError(f"second_opinion: {', '.join(sorted(again))} is asked first already")
         if self.doubt > 0 and not self.second_opinion:
             raise ValueError("doubt: there is nobody to be asked, name scorers in second_opinion")
         return self
@@ -286,7 +289,8 @@ class VerificationConfig(Section):
     @property
     def models(self) -> tuple[str, ...]:
         """The scorers that are models to be loaded."""
-        named = dict.fromkeys((*self.scorers, *self.second_opinion, *self.second_opinion_written))
+        asked_again = (*self.second_opinion * (self.doubt > 0), *self.second_opinion_written * (self.doubt_written > 0))
+        named = dict.fromkeys((*self.scorers, *asked_again))
         return tuple(name for name in named if name not in (LLM_JUDGE, LEXICAL))
 
 

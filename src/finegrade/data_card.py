@@ -82,7 +82,7 @@ def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> 
         *_table("set aside", "rows", ((for_markdown(k), v) for k, v in made["passed_over"].items())),
         *_costs({"verify": decided}),
         *_verification(run),
-        *_table("why", "negatives", decided["reasons"].items()),
+        *_table("why", "negatives", ((for_markdown(why), n) for why, n in decided["reasons"].items())),
     ]
     with replacing(run.path("README.md")) as path:
         path.write_text("\n".join(lines), encoding="utf-8")

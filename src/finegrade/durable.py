@@ -5,8 +5,9 @@ import json
 import os
 import platform
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,31 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch_file(name: str) -> Iterator[Path]:
+    """An empty file in the folder for temporary files (TMPDIR), of this block alone.
+
+    What processes that were killed left under the same name is removed.
+    """
+    folder = Path(tempfile.gettempdir())
+    _sweep(folder / name)
+    handle, path = tempfile.mkstemp(".tmp", f".{name}.{_MACHINE}-{os.getpid()}.", folder)
+    os.close(handle)
+    try:
+        yield Path(path)
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
 def _sweep(path: Path) -> None:
     """Removes what dead processes of this machine left: of others nobody knows here whether they are at work."""
-    left = re.compile(re.escape(f".{path.name}.{_MACHINE}-") + r"(\d+)\.tmp")
+    left = re.compile(re.escape(f".{path.name}.{_MACHINE}-") + r"(\d+)(\.\w+)?\.tmp")
     with os.scandir(path.parent) as entries:
         found = [match for entry in entries if (match := left.fullmatch(entry.name))]
     for match in found:
         if not _is_alive(int(match[1])):
-            path.with_name(match[0]).unlink(missing_ok=True)
+            with suppress(OSError):  # gone by now, or another user's
+                path.with_name(match[0]).unlink()
 
 
 def _is_alive(process: int) -> bool:

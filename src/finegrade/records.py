@@ -201,8 +201,8 @@ class Verdict(Record):
         level_after: The level it has now; None when it left its sample.
         decision: kept, regraded, promoted or dropped.
         reason: Empty for kept; else why, in a few words that can be counted.
-        positive_score: Of (query, positive): the mean of the scorers that were asked last, on the common scale. An
-            LLM's grade is no measure of nearness, and counts only where no other scorer was asked.
+        positive_score: Of (query, positive), on the common scale: the mean of the last scorers who were asked about all
+            negatives of the sample. An LLM's grade is no measure of nearness, and counts only where it alone was asked.
         score: Of (query, negative), likewise.
         sibling_score: Of (sibling query, negative), likewise; None without a sibling.
         opinions: Of each scorer that was asked.

@@ -7,7 +7,7 @@ from math import ceil
 
 from finegrade.config import JUDGED, LLM_JUDGE, Config, VerificationConfig
 from finegrade.drawing import Draw, draw
-from finegrade.judge_prompts import grade_request
+from finegrade.judge_prompts import MAX_CHARS, grade_request
 from finegrade.levels import flaws
 from finegrade.llm.request import ChatRequest, RequestSettings
 from finegrade.llm.structured import AGAIN
@@ -82,9 +82,10 @@ def asked_of_llm_about(config: Config, negatives: int, characters: float) -> tup
     rules = config.verification
     if not (rules.asks_llm_of_corpus and negatives):
         return ()
-    request = grade_request("", "", "x" * round(characters), _ASKED_WITH)
+    text = "x" * min(MAX_CHARS, round(characters / 3))
+    request = grade_request(text, text, text, _ASKED_WITH)
     number = ceil(negatives * _share_of_corpus(rules)) + _TRIED
-    asked = _again("grades", request, number, negatives + _TRIED, _GRADE_TOKENS, characters)
+    asked = _again("grades", request, number, negatives + _TRIED, _GRADE_TOKENS, 3 * len(text))
     return _with_thoughts([asked], config)
 
 

@@ -3,8 +3,7 @@
 In this order, for a negative:
 1. no score: a scorer gave no number -> dropped;
 2. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
-   finds that it answers, and it is no text that was written to be wrong; else dropped; a corpus text that is nearly
-   one that was promoted -> dropped;
+   finds that it answers, and it is no text that was written to be wrong; else dropped;
 3. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
 4. duplicate: it is nearly a harder negative of the sample -> dropped;
 5. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
@@ -13,6 +12,8 @@ In this order, for a negative:
 6. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
 7. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
    given without a level gets one by its place on the common scale.
+
+Samples of one query must then agree (finegrade.agreement).
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,7 +73,9 @@ def _allowed(one: Opinion, rules: VerificationConfig) -> float:
 
 
 def is_in_doubt(negative: Negative, view: View, rules: VerificationConfig) -> bool:
-    """Whether a negative is false, or so near to it that others should be asked."""
+    """Whether a negative is false, or so near to it that others should be asked; not where their word cannot count."""
+    if not view.is_known:
+        return False
     doubt = rules.doubt_written if negative.source == "llm" else rules.doubt
     return doubt > 0 and not excess(view, rules) <= -doubt
 
@@ -101,7 +104,6 @@ def judge_sample(sample: Sample, views: Sequence[View], rules: VerificationConfi
     for i in hardest_first:
         if reason := _why_false(sample, sample.negatives[i], views[i], rules):
             decisions.leaves[i] = reason
-    _drop_copies_of_promoted(sample, hardest_first, decisions)
     for i in _staying(hardest_first, decisions):
         gain = views[i].gain
         if gain is not None and not gain > 0:
@@ -131,18 +133,6 @@ def _answers(negative: Negative, view: View) -> bool:
 def _finds_that_it_answers(one: Opinion) -> bool:
     as_much = _CALLED_THE_SAME if one.scorer == LLM_JUDGE else max(one.positive, TYPICAL_POSITIVE)
     return one.score >= as_much
-
-
-def _drop_copies_of_promoted(sample: Sample, hardest_first: Sequence[int], decisions: _Decisions) -> None:
-    """Not of what an LLM wrote: there a word turns what is right to what is wrong."""
-    promoted = NearCopies()
-    for i in [i for i in hardest_first if decisions.leaves.get(i) == ANSWERS]:
-        if promoted.has_one_of(sample.negatives[i].text):
-            decisions.leaves[i] = NEARLY_ANSWERS
-        promoted.add(sample.negatives[i].text)
-    for i in _staying(hardest_first, decisions):
-        if sample.negatives[i].source != "llm" and promoted.has_one_of(sample.negatives[i].text):
-            decisions.leaves[i] = NEARLY_ANSWERS
 
 
 def _drop_repeats(sample: Sample, hardest_first: Sequence[int], decisions: _Decisions) -> None:

@@ -15,8 +15,8 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from finegrade.bounded import Best, Drawn
-from finegrade.records import Opinion, Sample, Verdict
-from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, THE_POSITIVE
+from finegrade.records import IN_BENCHMARK, Opinion, Sample, Verdict
+from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS, THE_POSITIVE
 
 DISPUTED = 20
 TO_READ = 12
@@ -155,13 +155,20 @@ def _add_distance(row: Verdict, found: Found) -> None:
 def _false_negatives(reasons: Counter[tuple[str, int, str]]) -> list[FalseNegatives]:
     """By source, the hardest level first."""
     negatives: Counter[tuple[str, int]] = Counter()
-    for (source, level, _), number in reasons.items():
+    false: Counter[tuple[str, int, str]] = Counter()
+    for (source, level, reason), number in reasons.items():
         negatives[source, level] += number
+        false[source, level, _how_false(reason)] += number
     hardest_first = sorted(negatives, key=lambda key: (key[0], -key[1]))
     return [
-        FalseNegatives(*key, negatives[key], *(reasons[*key, why] for why in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)))
+        FalseNegatives(*key, negatives[key], *(false[*key, how] for how in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)))
         for key in hardest_first
     ]
+
+
+def _how_false(reason: str) -> str:
+    """What is nearly an answer answers, too, and so does what was one, had no benchmark held it."""
+    return ANSWERS if reason == NEARLY_ANSWERS or reason.startswith(IN_BENCHMARK) else reason
 
 
 def dispute(verdict: Verdict) -> float:

@@ -16,7 +16,7 @@ from finegrade.store import LEFT_OUT, VERDICTS, VERIFIED, RunFolder
 from finegrade.verifier import Judged
 
 SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
-"""At most; a sample with more negatives is a part of its own."""
+"""At most; but a sample is never cut, and samples of one query are kept together up to twice as many negatives."""
 Found = Mapping[str, Mapping[str, Any]]
 """Kind ("scorers", "benchmarks") -> name -> what was found out; JSON."""
 SAMPLES_TOGETHER = 100
@@ -29,7 +29,8 @@ def in_parts(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     negatives = together = 0
     for sample in samples:
         negatives += len(sample.negatives)
-        together = together + 1 if part and sample.query == part[-1].query and together < SAMPLES_TOGETHER else 1
+        follows = part and sample.query == part[-1].query and negatives <= 2 * NEGATIVES_A_PART
+        together = together + 1 if follows and together < SAMPLES_TOGETHER else 1
         if part and together == 1 and (len(part) >= SAMPLES_A_PART or negatives > NEGATIVES_A_PART):
             yield part
             part, negatives = [], len(sample.negatives)
@@ -51,7 +52,7 @@ class VerifiedParts:
             run.path(LEFT_OUT),
             run.path(VERDICTS),
         )
-        self._made_for = f"{made_for} {SAMPLES_A_PART} {NEGATIVES_A_PART}"
+        self._made_for = f"{made_for} {SAMPLES_A_PART} {NEGATIVES_A_PART} {SAMPLES_TOGETHER}"
 
     def has(self, number: int) -> bool:
         """Whether a part is finished, and whole."""

@@ -9,15 +9,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from finegrade.errors import InputError
 from finegrade.formats.column_roles import is_of_texts
 from finegrade.formats.table import LOOKED_AT, Kind, TableRow, no_rows, refuse_repeats
+from finegrade.sources.csv_rows import csv_records, separator_of
 from finegrade.sources.jsonl import MAX_ROW_BYTES
 from finegrade.text import encodable
-
-_SEPARATORS = ",;\t|"
 
 
 class CsvTable:
@@ -41,7 +40,8 @@ class CsvTable:
             raise InputError(str(path), got=got, wanted="a CSV file", remedy="Correct the path.") from None
         self._encoding = "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
         self._form: dict[str, Any] = {
-            "delimiter": _separator(path, first), "lineterminator": "\r\n" if first.endswith(b"\r\n") else "\n",
+            "delimiter": "\t" if path.suffix.lower() == ".tsv" else separator_of(first.decode(errors="replace")),
+            "lineterminator": "\r\n" if first.endswith(b"\r\n") else "\n",
         }  # fmt: skip
         self._names = self._header()
         looked_at = [row for row in islice(self.rows(), LOOKED_AT) if not isinstance(row, str)]
@@ -90,48 +90,8 @@ class CsvTable:
 
     def _records(self) -> Iterator[list[str] | str]:
         with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
-            lines = _Lines(file)
-            records = csv.reader(lines, strict=True, **self._form)
-            while True:
-                lines.begin_row()
-                try:
-                    yield next(records)
-                except StopIteration:
-                    return
-                except csv.Error as error:  # the reader begins afresh at the next line
-                    yield f"no CSV: {error}"
-
-
-class _Lines:
-    """Lines of rows, none of them longer than memory is wide: a generator would end with its first error."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file, self._size = file, 0
-
-    def begin_row(self) -> None:
-        """Says that the next line begins a row."""
-        self._size = 0
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self._file.readline(MAX_ROW_BYTES - self._size + 1)
-        if not line:
-            raise StopIteration
-        self._size += len(line)
-        if self._size > MAX_ROW_BYTES:
-            while line and not line.endswith(("\n", "\r")):
-                line = self._file.readline(MAX_ROW_BYTES)
-            raise csv.Error(f"a row of more than {MAX_ROW_BYTES:,} characters")
-        return line
-
-
-def _separator(path: Path, header: bytes) -> str:
-    """The one that stands most often in the header: texts hold all of them, names of columns do not."""
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return max(_SEPARATORS, key=lambda sign: header.count(sign.encode()))
+            for found in csv_records(file, self._form["delimiter"], skip_spaces=False):
+                yield found.partition(" (")[0] if isinstance(found, str) else found  # counted, not line by line
 
 
 def _kind(name: str, cells: Sequence[str]) -> Kind:

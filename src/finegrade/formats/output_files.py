@@ -1,4 +1,4 @@
-"""Files of one result: none of them appears before all are written; then one after another, each whole."""
+"""Files of one result: none of them appears before all are written and closed; then one after another, each whole."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,12 +15,13 @@ class OutputFiles(ExitStack):
 
     def __init__(self) -> None:
         super().__init__()
+        self._appearing = self.enter_context(ExitStack())  # ends last, when all that writes is closed
         self.paths: list[Path] = []
 
     def temporary(self, path: Path) -> Path:
         """Where a file is written until the end of the block."""
         self.paths.append(path)
-        return self.enter_context(replacing(path))
+        return self._appearing.enter_context(replacing(path))
 
 
 def numbered(path: Path, negatives: int) -> Path:

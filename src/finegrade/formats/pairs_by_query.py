@@ -1,4 +1,4 @@
-"""Labelled pairs by query, wherever in the file they stand: the texts wait on the disk.
+"""Labelled pairs by query, wherever in the file they stand: the texts wait on the disk, where TMPDIR says.
 
 Memory holds sixteen bytes for each run of pairs of one query: of a file in no order, for each pair.
 """
@@ -6,10 +6,9 @@ Memory holds sixteen bytes for each run of pairs of one query: of a file in no o
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from finegrade.durable import scratch_file
 from finegrade.formats.line_index import LineIndex
 from finegrade.formats.texts import UnreadableRowError
 from finegrade.sources.jsonl import MAX_ROW_BYTES
@@ -48,8 +47,7 @@ def by_query(lines: Iterable[bytes]) -> Iterator[tuple[str, Callable[[], Iterato
     Args:
         lines: Of the pairs.
     """
-    with TemporaryDirectory(prefix="finegrade-pairs-") as folder:
-        path = Path(folder) / "pairs.jsonl"
+    with scratch_file("finegrade-pairs") as path:
         with path.open("wb") as file:
             file.writelines(lines)
         index = LineIndex(path, lambda line: _pair(line).query)

@@ -7,7 +7,7 @@ wrote with a CSV library have quotes that are plain signs; they would glue rows 
 import csv
 from collections import deque
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 from finegrade.sources.jsonl import MAX_ROW_BYTES
 
@@ -21,33 +21,40 @@ def separator_of(header: str) -> str:
     return most if most in header else _NO_SEPARATOR  # of a single column the commas are text
 
 
-def csv_records(text: TextIO, separator: str) -> Iterator[list[str] | str]:
+def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Iterator[list[str] | str]:
     """Yields the cells of each record, none for an empty line; a string says why lines are no record, or not one.
 
     A quote that does not end, or ends amid a cell, is a plain sign, and its lines are read singly; so are those of a
-    record of a TSV in which each line is a row by itself.
+    record in which each line is a row by itself, unless there are two columns and no tabs: texts have a comma a line.
 
     Args:
         text: Opened with ``newline=""``.
         separator: Between cells.
+        skip_spaces: Whether those at the begin of a cell are none of its text.
     """
     csv.field_size_limit(MAX_ROW_BYTES)
     lines, width = _Lines(text), 0
+    form: _Form = {"delimiter": separator, "skipinitialspace": skip_spaces}
     while (line := lines.take()) is not None:
         if line == _TOO_LONG:
             yield f"a line of more than {MAX_ROW_BYTES:,} characters (line {lines.number:,})"
             continue
         number = lines.number
-        cells, others = ([], []) if '"' not in line else _quoted(line, lines, separator, width)
-        cells = cells or _alone(line, separator)
+        cells, others = ([], []) if '"' not in line else _quoted(line, lines, form, width)
+        cells = cells or _alone(line, form)
         width = width or len(cells)
         yield cells
         if others:
-            yield f"a quote that does not end: the lines from {number:,} on are read singly"
+            yield f"a quote that does not end: its lines are read singly (line {number:,})"
             lines.put_back(others)
 
 
 _TOO_LONG = ""
+
+
+class _Form(TypedDict):
+    delimiter: str
+    skipinitialspace: bool
 
 
 class _Lines:
@@ -78,7 +85,7 @@ class _Lines:
         self.number -= len(lines)
 
 
-def _quoted(line: str, lines: _Lines, separator: str, width: int) -> tuple[list[str], list[str]]:
+def _quoted(line: str, lines: _Lines, form: _Form, width: int) -> tuple[list[str], list[str]]:
     """The cells of a record that begins with this line; where it is none: no cells, and what was read beyond it."""
     others: list[str] = []
 
@@ -93,24 +100,25 @@ def _quoted(line: str, lines: _Lines, separator: str, width: int) -> tuple[list[
             yield other
 
     try:
-        cells = next(csv.reader(of_the_record(), delimiter=separator, strict=True, skipinitialspace=True))
+        cells = next(csv.reader(of_the_record(), strict=True, **form))
     except csv.Error:
         return [], others
-    if others and separator == "\t" and all(_is_row(one, width) for one in (line, *others)):
+    could_be_a_text = len(cells) == width == 2 and form["delimiter"] != "\t"  # a comma a line
+    if others and not could_be_a_text and all(_is_row(one, width, form) for one in (line, *others)):
         return [], others
     return cells, []
 
 
-def _is_row(line: str, width: int) -> bool:
-    cells = _cut(line, "\t")
+def _is_row(line: str, width: int, form: _Form) -> bool:
+    cells = _alone(line, form)
     return len(cells) == width > 1 and bool(cells[0])  # code, indented with tabs, begins with none
 
 
-def _alone(line: str, separator: str) -> list[str]:
+def _alone(line: str, form: _Form) -> list[str]:
     """The cells of a line by itself; quotes that are no pairs are plain signs."""
     if '"' not in line or line.count('"') % 2:
-        return _cut(line, separator)
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+        return _cut(line, form["delimiter"])
+    return next(csv.reader([line], **form))
 
 
 def _cut(line: str, separator: str) -> list[str]:
