@@ -204,7 +204,7 @@ def test_a_saved_data_set_is_sized_as_a_whole(tmp_path):
 def test_the_most_requests_are_told_too():
     config = documents(base_url="http://127.0.0.1:8000/v1", model="m")  # what cannot be read is asked for once more
     found = estimate(config)
-    assert found.most_requests == 200 + 2 * 100 + 2 * (4 * 100 + 16) > found.requests == 200 + 100 + 3 * 100
+    assert found.most_requests == 200 + 2 * 100 + 2 * (4 * 100 + 16) > found.requests == 200 + 100 + 3 * 100 + 16
     assert "samples: 100 requests (at most 200)" in told_estimate(config)
 
 
