@@ -195,7 +195,7 @@ def test_ctrl_c_in_training_continues_to_the_same_weights(place: Workplace) -> N
     assert place.record("train-finegrade")["outputs"]["model/model.safetensors"] == weights
 
 
-PAIRS = 400
+PAIRS = 150
 
 
 def test_the_real_models_walk_the_road(tmp_path: Path) -> None:

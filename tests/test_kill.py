@@ -121,7 +121,7 @@ def whole(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory, llm: Fak
         "llm": {"base_url": llm.base_url, "model": "m"},
         "queries": {"chunks": 40},
         "synthesis": {"mode": "sibling", "llm_samples": 8, "shard_rows": 3, "max_passage_chars": 900},
-        "verification": {"scorer": str(tiny_encoder), "margin": 0.0, "max_length": 64},
+        "verification": {"scorer": "bge-small-en", "committee": [], "margin": 0.0, "max_length": 64},
         "training": {
             "backbone": str(tiny_encoder), "steps": 8, "batch_size": 4, "checkpoint_every": 2, "bf16": False,
             "controls": False, "max_length": 32,
