@@ -95,7 +95,8 @@ def member(name: str, scorer: Scorer, samples: Sequence[Sample]) -> Member:
 def verdicts(samples: Sequence[Sample], first: Member, second: Member | None = None) -> list[Verdict]:
     """By one scorer, or by two, with the margins of the default."""
     doubt = {"second_opinion": (second.name,), "doubt": DOUBT} if second else {}
-    rules = VerificationConfig.model_validate({"weakest_positive": -100, "promote": False} | doubt)
+    plain = {"scorer": first.name, "committee": (), "weakest_positive": -100, "promote": False}
+    rules = VerificationConfig.model_validate(plain | doubt)
     others = Committee([second]) if second else None
     return Verifier(rules, LEVELS, Committee([first]), lambda written: others).judge(samples).verdicts
 
