@@ -2,7 +2,6 @@
 
 import heapq
 import random
-from array import array
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -38,8 +37,8 @@ class Best(Generic[Thing]):
         return (thing for *_, thing in sorted(self._heap, reverse=True, key=lambda entry: entry[:2]))
 
 
-class Drawn:
-    """Numbers of a stream, all as likely to be among those that stay (Vitter's algorithm R).
+class Drawn(Generic[Thing]):
+    """Things of a stream, all as likely to be among those that stay (Vitter's algorithm R).
 
     Args:
         number: At most so many stay.
@@ -52,10 +51,10 @@ class Drawn:
     def __init__(self, number: int, seed: object) -> None:
         self._number, self._dice = number, random.Random(str(seed))
         self._seen = 0
-        self.values = array("d")
+        self.values: list[Thing] = []
 
-    def add(self, value: float) -> None:
-        """Keeps a number, or not."""
+    def add(self, value: Thing) -> None:
+        """Keeps a thing, or not."""
         self._seen += 1
         if len(self.values) < self._number:
             self.values.append(value)

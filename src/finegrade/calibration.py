@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import median
 
+from finegrade.bounded import Drawn
 from finegrade.config import JUDGED
 from finegrade.errors import InputError
 from finegrade.records import Sample
@@ -63,21 +64,17 @@ def calibrate(scorer: Scorer, drawn: Sequence[Sample], seed: int, name: str = "s
 
 
 def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[Sample]:
-    """Some of many samples, each with the same chance, in one pass (Vitter's algorithm R).
+    """Some of many samples, each with the same chance, in one pass.
 
     Args:
         samples: Of the run; they are read once and not held.
         seed: Of the draw.
         number: How many, if there are as many.
     """
-    dice = random.Random(f"{seed}/calibration samples")
-    drawn: list[Sample] = []
-    for place, sample in enumerate(samples):
-        if place < number:
-            drawn.append(sample)
-        elif (taken := dice.randrange(place + 1)) < number:
-            drawn[taken] = sample
-    return drawn
+    drawn = Drawn[Sample](number, f"{seed}/calibration samples")
+    for sample in samples:
+        drawn.add(sample)
+    return drawn.values
 
 
 def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Calibration:

@@ -289,8 +289,9 @@ class VerificationConfig(Section):
     @property
     def models(self) -> tuple[str, ...]:
         """The scorers that are models to be loaded."""
-        asked_again = (*self.second_opinion * (self.doubt > 0), *self.second_opinion_written * (self.doubt_written > 0))
-        named = dict.fromkeys((*self.scorers, *asked_again))
+        of_corpus = self.second_opinion if self.doubt else ()
+        of_written = self.second_opinion_written if self.doubt_written else ()
+        named = dict.fromkeys((*self.scorers, *of_corpus, *of_written))
         return tuple(name for name in named if name not in (LLM_JUDGE, LEXICAL))
 
 

@@ -37,6 +37,11 @@ def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError
     return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, or its name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 

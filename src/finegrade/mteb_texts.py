@@ -6,7 +6,7 @@ from typing import Any
 
 from finegrade.benchmark_columns import BOTH, DOCUMENT, QUERY, ROLES, BenchmarkColumns, Role, Roles, plain_column
 from finegrade.console import say
-from finegrade.errors import InputError
+from finegrade.errors import InputError, first_line
 
 
 def mteb_task(task_name: str) -> Any:
@@ -65,7 +65,7 @@ def _of_task(task: Any) -> Iterator[tuple[Role, str]]:
         if hasattr(task, "convert_v1_dataset_format_to_v2"):
             task.convert_v1_dataset_format_to_v2(num_proc=None)
     except Exception as error:  # whatever network, hub and file format can raise
-        got = (str(error).splitlines() or [type(error).__name__])[0]
+        got = first_line(error)
         remedy = "Check the network and HF_TOKEN; what was downloaded once is not downloaded again."
         raise InputError(name, got=got, wanted="its data", remedy=remedy) from None
     columns = BenchmarkColumns(_roles_of(task))

@@ -5,7 +5,7 @@ What may be long is a folder of parts, so that neither writing nor reading it ta
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from finegrade.errors import InputError
 from finegrade.schemas import schema_of
 
 Row = TypeVar("Row", bound=BaseModel)
+T = TypeVar("T")
 
 _READ_AT_ONCE = 100  # rows: one may be a sample with a thousand negatives
 
@@ -99,9 +100,15 @@ def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part:
     Returns:
         The parts.
     """
-    left = iter(rows)
-    first = list(islice(left, rows_a_part))
-    return write_cut(folder, chain([first], iter(lambda: list(islice(left, rows_a_part)), [])), kind)
+    return write_cut(folder, in_pieces(rows, rows_a_part), kind)
+
+
+def in_pieces(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """So many at a time; of none one piece without any."""
+    left = iter(items)
+    yield list(islice(left, most))
+    while piece := list(islice(left, most)):
+        yield piece
 
 
 def write_cut(folder: Path, parts: Iterable[list[Row]], kind: type[Row]) -> list[Path]:

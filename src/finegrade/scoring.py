@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean, query_prompt
 from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, architectures
-from finegrade.errors import InputError
+from finegrade.errors import InputError, first_line
 from finegrade.fetching import model_path
 from finegrade.onnx_model import OnnxModel
 
@@ -94,11 +94,7 @@ def _of_torch(kind: type[TorchCrossEncoder] | type[TorchBiEncoder], name: str, f
     except (InputError, ImportError):
         raise
     except Exception as error:  # of a damaged folder the libraries raise whatever they stumble over
-        raise _no_scorer(name, _first_line(error)) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise _no_scorer(name, first_line(error)) from None
 
 
 def _no_scorer(name: str, got: str) -> InputError:
@@ -112,6 +108,6 @@ def _need_room(scorer: Scorer, max_length: int) -> None:
     try:
         next(iter(scorer.scores([(long, long)])))
     except Exception as error:  # whatever ONNX Runtime and torch raise
-        got = f"{max_length}: {_first_line(error)}"
+        got = f"{max_length}: {first_line(error)}"
         wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
         raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None

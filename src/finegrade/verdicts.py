@@ -80,6 +80,11 @@ def is_in_doubt(negative: Negative, view: View, rules: VerificationConfig) -> bo
     return doubt > 0 and not excess(view, rules) <= -doubt
 
 
+def is_the_positive(sample: Sample, negative: Negative) -> bool:
+    """Whether a negative is the sample's own positive, but for case and signs."""
+    return normalised(negative.text) == normalised(sample.positive)
+
+
 def is_weak(positive: float, rules: VerificationConfig) -> bool:
     """Whether a positive is too weak for its sample to be used; also one whose score is no number."""
     return not positive >= rules.weakest_positive
@@ -116,7 +121,7 @@ def judge_sample(sample: Sample, views: Sequence[View], rules: VerificationConfi
 
 
 def _why_false(sample: Sample, negative: Negative, view: View, rules: VerificationConfig) -> str:
-    if normalised(negative.text) == normalised(sample.positive):
+    if is_the_positive(sample, negative):
         return THE_POSITIVE
     if not view.is_known:
         return NO_SCORE

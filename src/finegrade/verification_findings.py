@@ -70,11 +70,11 @@ class FalseNegatives(NamedTuple):
         return self.the_positive + self.too_near + self.answers
 
 
-class _Distances(dict[int, Drawn]):
+class _Distances(dict[int, Drawn[float]]):
     """Level -> how far its negatives score above their positives."""
 
-    def __missing__(self, level: int) -> Drawn:
-        self[level] = Drawn(DRAWN, level)
+    def __missing__(self, level: int) -> Drawn[float]:
+        self[level] = Drawn[float](DRAWN, level)
         return self[level]
 
 

@@ -9,8 +9,7 @@ from finegrade.committee import Asked, Committee, Scored
 from finegrade.config import VerificationConfig
 from finegrade.decontamination import Benchmarks, Leak
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
-from finegrade.text import normalised
-from finegrade.verdicts import WEAK_POSITIVE, apply_verdicts, is_in_doubt, is_weak, judge_sample
+from finegrade.verdicts import WEAK_POSITIVE, apply_verdicts, is_in_doubt, is_the_positive, is_weak, judge_sample
 from finegrade.views import View
 
 
@@ -118,7 +117,7 @@ class Verifier:
             for row, sample in enumerate(samples)
             for place, negative in enumerate(sample.negatives)
             if (negative.source == "llm") == written
-            and normalised(negative.text) != normalised(sample.positive)
+            and not is_the_positive(sample, negative)
             and is_in_doubt(negative, views[row][place], self._rules)
         ]
         second = self._second(written) if doubtful else None

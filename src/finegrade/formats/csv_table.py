@@ -14,7 +14,7 @@ from typing import Any
 from finegrade.errors import InputError
 from finegrade.formats.column_roles import is_of_texts
 from finegrade.formats.table import LOOKED_AT, Kind, TableRow, no_rows, refuse_repeats
-from finegrade.sources.csv_rows import csv_records, separator_of
+from finegrade.sources.csv_rows import NoRecord, csv_records, separator_of
 from finegrade.sources.jsonl import MAX_ROW_BYTES
 from finegrade.text import encodable
 
@@ -31,7 +31,6 @@ class CsvTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        csv.field_size_limit(MAX_ROW_BYTES)
         try:
             with path.open("rb") as file:
                 first = file.readline(MAX_ROW_BYTES)
@@ -40,7 +39,7 @@ class CsvTable:
             raise InputError(str(path), got=got, wanted="a CSV file", remedy="Correct the path.") from None
         self._encoding = "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
         self._form: dict[str, Any] = {
-            "delimiter": "\t" if path.suffix.lower() == ".tsv" else separator_of(first.decode(errors="replace")),
+            "delimiter": separator_of(path, first.decode(errors="replace")),
             "lineterminator": "\r\n" if first.endswith(b"\r\n") else "\n",
         }  # fmt: skip
         self._names = self._header()
@@ -91,7 +90,7 @@ class CsvTable:
     def _records(self) -> Iterator[list[str] | str]:
         with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
             for found in csv_records(file, self._form["delimiter"], skip_spaces=False):
-                yield found.partition(" (")[0] if isinstance(found, str) else found  # counted, not line by line
+                yield found.why if isinstance(found, NoRecord) else found
 
 
 def _kind(name: str, cells: Sequence[str]) -> Kind:

@@ -19,6 +19,7 @@ from finegrade.formats.output_files import OutputFiles, levels_path
 from finegrade.formats.pairs_by_query import Pair, by_query
 from finegrade.formats.table import Table, TableRow
 from finegrade.formats.texts import MAX_NEGATIVES, MAX_POSITIVES, UnreadableRowError, text_in
+from finegrade.row_files import in_pieces
 
 _LEFT_OUT, _ANSWERS = 0, 1
 """What becomes of a row; a negative of level n is n more than what answers. A byte holds it."""
@@ -67,9 +68,7 @@ class LabelledPairs:
             add = files.enter_context(self._table.writing(files.temporary(output), list(self._table.columns)))
             lines = files.enter_context(files.temporary(levels_path(output)).open("w", encoding="utf-8"))
             number = 0
-            for row, fate in zip(
-                self._table.rows(), fates, strict=False
-            ):  # after the last that stays there are no fates
+            for row, fate in zip(self._table.rows(), fates, strict=False):  # behind the last that stays there are none
                 if isinstance(row, str) or fate == _LEFT_OUT:
                     continue
                 answers = fate == _ANSWERS
@@ -83,7 +82,7 @@ class LabelledPairs:
             positives = list(islice((pair for pair in read() if _answers(pair.label)), MAX_POSITIVES + 1))
             if 0 < len(positives) <= MAX_POSITIVES:
                 negatives = (pair for pair in read() if not _answers(pair.label))
-                for piece in _pieces(negatives, MAX_NEGATIVES):
+                for piece in in_pieces(negatives, MAX_NEGATIVES):
                     texts = (tuple(pair.text for pair in part) for part in (positives, piece))
                     yield _Pairs(Given(query, *texts), positives, piece)
             else:
@@ -121,14 +120,6 @@ class LabelledPairs:
                 for row, fate in fate_of:
                     fates[row] = fate
         return fates, {self._roles.labels: label}
-
-
-def _pieces(pairs: Iterator[Pair], most: int) -> Iterator[list[Pair]]:
-    """So many at a time; of none one piece without any."""
-    piece = list(islice(pairs, most))
-    yield piece
-    while piece := list(islice(pairs, most)):
-        yield piece
 
 
 def _answers(label: Any) -> bool:

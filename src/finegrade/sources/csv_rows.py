@@ -7,7 +7,8 @@ wrote with a CSV library have quotes that are plain signs; they would glue rows 
 import csv
 from collections import deque
 from collections.abc import Iterator
-from typing import TextIO, TypedDict
+from pathlib import Path
+from typing import NamedTuple, TextIO, TypedDict
 
 from finegrade.sources.jsonl import MAX_ROW_BYTES
 
@@ -15,14 +16,28 @@ _SEPARATORS = ",;\t|"
 _NO_SEPARATOR = "\x1f"
 
 
-def separator_of(header: str) -> str:
-    """The one that stands most often in the header: texts hold all of them, names of columns do not."""
+def separator_of(path: Path, header: str) -> str:
+    """That of a TSV, or the one that stands most often in the header: texts hold all, names of columns do not."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
     most = max(_SEPARATORS, key=header.count)
     return most if most in header else _NO_SEPARATOR  # of a single column the commas are text
 
 
-def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Iterator[list[str] | str]:
-    """Yields the cells of each record, none for an empty line; a string says why lines are no record, or not one.
+class NoRecord(NamedTuple):
+    """Lines that are no record, or not one.
+
+    Attributes:
+        why: In words that can be counted.
+        line: The first of them, from 1.
+    """
+
+    why: str
+    line: int
+
+
+def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Iterator[list[str] | NoRecord]:
+    """Yields the cells of each record, none for an empty line, and what is no record, or not one.
 
     A quote that does not end, or ends amid a cell, is a plain sign, and its lines are read singly; so are those of a
     record in which each line is a row by itself, unless there are two columns and no tabs: texts have a comma a line.
@@ -37,7 +52,7 @@ def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Itera
     form: _Form = {"delimiter": separator, "skipinitialspace": skip_spaces}
     while (line := lines.take()) is not None:
         if line == _TOO_LONG:
-            yield f"a line of more than {MAX_ROW_BYTES:,} characters (line {lines.number:,})"
+            yield NoRecord(f"a line of more than {MAX_ROW_BYTES:,} characters", lines.number)
             continue
         number = lines.number
         cells, others = ([], []) if '"' not in line else _quoted(line, lines, form, width)
@@ -45,7 +60,7 @@ def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Itera
         width = width or len(cells)
         yield cells
         if others:
-            yield f"a quote that does not end: its lines are read singly (line {number:,})"
+            yield NoRecord("a quote that does not end: its lines are read singly", number)
             lines.put_back(others)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from finegrade.errors import InputError
+from finegrade.errors import InputError, first_line
 
 
 def is_saved_dataset(path: Path) -> bool:
@@ -43,7 +43,7 @@ def hub_rows(name: str, split: str) -> Iterator[Mapping[str, Any]]:
     try:
         yield from load_dataset(name, split=split, streaming=True)
     except Exception as error:  # whatever network, hub and file format can raise
-        got = (str(error).splitlines() or [type(error).__name__])[0]
+        got = first_line(error)
         remedy = (
             "Check the name, source.split, HF_TOKEN and the network; or name a local file or folder in source.path."
         )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.errors import InputError
-from finegrade.sources.csv_rows import csv_records, separator_of
+from finegrade.sources.csv_rows import NoRecord, csv_records, separator_of
 from finegrade.sources.decoding import file_encoding
 from finegrade.sources.document import Document, Unread, paragraphs
 from finegrade.sources.jsonl import MAX_ROW_BYTES, jsonl_rows
@@ -43,12 +43,12 @@ def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
     if is_guess:
         guessed(encoding)
     with path.open(encoding=encoding, errors="replace", newline="") as text:
-        separator = "\t" if path.suffix.lower() == ".tsv" else separator_of(text.readline(MAX_ROW_BYTES))
+        separator = separator_of(path, text.readline(MAX_ROW_BYTES))
         text.seek(0)
         header: list[str] = []
         for cells in csv_records(text, separator):
-            if isinstance(cells, str):
-                yield cells
+            if isinstance(cells, NoRecord):
+                yield f"{cells.why} (line {cells.line:,})"
             elif not header:
                 header = cells
             elif any(cells[len(header) :]):
