@@ -5,9 +5,10 @@
 Three tables. "parity": the largest deviations of the weights and of the gradients of query and key from the definition
 in float64, as shares of the largest value. "alone": milliseconds of received attention of one layer, forward, and
 forward with backward, and the share of the time that its matrix products (two of QK^T's size forward, five more
-backward) and its reading would take at the peaks of this GPU, which a large product and a copy measure in the same run.
-"encoding": whole models with random weights in bfloat16; the speed of anchor pooling where mean pooling's is 1, the
-median of paired ratios with the quarters around it, for batches with and without padding.
+backward) and its reading would take at the peaks of this GPU, which a large product and a copy measure in the same run;
+and how many times as long the blockwise backend takes. "encoding": whole models with random weights in bfloat16; the
+speed of anchor pooling by each backend where mean pooling's is 1, the median of paired ratios with the quarters around
+it, for batches with and without padding.
 """
 
 import argparse
@@ -21,12 +22,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finegrade.portable.received_attention import received_attention
-from pooling import SHAPES, VARIANTS, batch, build, encode, interleaved, told, write_backbone
+from finegrade.portable.received_attention import Backend, received_attention
+from pooling import SHAPES, batch, build, encode, interleaved, told, write_backbone
 
 TOKENS = 32768  # encoded at once, whatever the length of a text is
 HEADS, KV_HEADS, HEAD_DIM = 16, 8, 64
 FORWARD, BACKWARD = 2, 5  # products of the size of QK^T
+BACKENDS: tuple[Backend, ...] = ("triton", "blockwise")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -88,18 +90,19 @@ def alone(length: int, causal: bool, repeats: int, products: float, copied: floa
     texts = max(1, TOKENS // length)
     query, key = draw(texts, length, torch.bfloat16, "cuda")
 
-    def forward() -> Tensor:
-        return received_attention(query, key, causal=causal, backend="triton")
+    def forward(backend: Backend) -> Tensor:
+        return received_attention(query, key, causal=causal, backend=backend)
 
-    def both() -> None:
-        torch.autograd.grad(forward().sum(), (query, key))
+    def both(backend: Backend) -> None:
+        torch.autograd.grad(forward(backend).sum(), (query, key))
 
     product = 2 * texts * HEADS * length**2 * HEAD_DIM / products / (2 if causal else 1)
     reading = (query.nbytes + key.nbytes) / copied
     line = f"{length:6} {'causal' if causal else 'both ways':9}"
     for name, work, passes in (("forward", forward, FORWARD), ("and backward", both, FORWARD + BACKWARD)):
-        spent = milliseconds(work, repeats)
+        spent = milliseconds(partial(work, "triton"), repeats)
         line += f"  {name} {spent:8.3f} ms, {max(passes * product, FORWARD * reading) / spent:.2f} of its floor's speed"
+        line += f", blockwise {milliseconds(partial(work, 'blockwise'), 3) / spent:4.1f} times"
     return line
 
 
@@ -113,7 +116,11 @@ def encoding(shape: str, lengths: Sequence[int], repeats: int) -> None:
     """Prints a line for each length."""
     with tempfile.TemporaryDirectory() as work:
         folder = write_backbone(shape, Path(work))
-        models = {variant: build(folder, variant).to("cuda", torch.bfloat16) for variant in VARIANTS}
+        models = {"mean": build(folder, "mean")}
+        for backend in BACKENDS:
+            models[backend] = build(folder, "anchor")
+            models[backend][0].use_backend(backend)
+        models = {name: model.to("cuda", torch.bfloat16) for name, model in models.items()}
     for length in lengths:
         line = f"{shape:8} {length:5}"
         for padded in (True, False):
@@ -122,8 +129,9 @@ def encoding(shape: str, lengths: Sequence[int], repeats: int) -> None:
                 features["attention_mask"].fill_(1)
             works = {n: partial(synchronised, partial(encode, model, features)) for n, model in models.items()}
             found = interleaved(works, repeats)
-            speed = [mean / anchor for mean, anchor in zip(found["mean"], found["anchor"], strict=True)]
-            line += f"  {'padded' if padded else 'full'} {told(speed)}"
+            for backend in BACKENDS:
+                speed = [mean / anchor for mean, anchor in zip(found["mean"], found[backend], strict=True)]
+                line += f"  {backend} {'padded' if padded else 'full'} {told(speed)}"
         print(line, flush=True)
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from finegrade.portable import received_attention as attention
 from finegrade.portable.received_attention import Form, received_attention
-from interpreting import by_triton, prepare_triton
+from interpreting import INTERPRETED, by_triton, prepare_triton
 
 TOKENS = 35
 
@@ -23,7 +24,7 @@ def kernels() -> Iterator[None]:
     """Tiles of 16 x 16, so that short texts have many."""
     with pytest.MonkeyPatch.context() as patch:
         prepare_triton(patch)
-        patch.setattr("finegrade.portable.fused.ELEMENTS", {2: 1, 4: 1})
+        patch.setattr("finegrade.portable.fused.BYTES", 1)
         yield
 
 
@@ -136,16 +137,52 @@ def test_compiled_callers_step_out_for_the_kernels(kernels: None) -> None:
     assert_same(found, wanted, 1e-6, 1e-5)
 
 
-def test_nobody_gets_kernels_unasked(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("runs", [True, False])
+def test_auto_takes_the_kernels_where_they_run(kernels: None, runs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     for name, place in (("triton", "fused.fused"), ("blockwise", "received_attention.blockwise")):
         monkeypatch.setattr(
             f"finegrade.portable.{place}", lambda q, *_, of=name: called.append(of) or q.new_zeros(1, q.shape[2])
         )
-    query, key = draw()
-    for backend in ("auto", "triton"):
-        received_attention(query, key, backend=backend, form="paper")
-    assert called == ["blockwise", "triton"]
+    monkeypatch.setattr("finegrade.portable.received_attention._is_for_kernels", lambda query: runs)
+    for backend in ("auto", "triton", "blockwise"):
+        received_attention(*draw(), backend=backend, form="paper")
+    assert called == ["triton" if runs else "blockwise", "triton", "blockwise"]
+
+
+@pytest.mark.skipif(INTERPRETED, reason="for a GPU")
+def test_auto_takes_the_kernels_on_a_gpu(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key = (x.cuda() for x in draw())
+    wanted = received_attention(query, key, backend="triton")
+    monkeypatch.setattr("finegrade.portable.received_attention.blockwise", None)
+    assert torch.equal(received_attention(query, key), wanted)
+    compiled = torch.compile(lambda q, k: received_attention(q * 2, k), backend="aot_eager")
+    torch.testing.assert_close(compiled(query / 2, key), wanted)  # what is around them is rounded otherwise
+
+
+@pytest.mark.skipif(INTERPRETED, reason="for a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dim", [16, 64, 80, 128, 192, 256])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_tiles_in_use_agree_with_the_reference(dim: int, dtype: torch.dtype, causal: bool) -> None:
+    tensors = [x.to(dtype) for x in draw(tokens=300, dim=dim)]
+    found = with_gradients(by_triton, tensors, causal=causal)
+    wanted = with_gradients(received_attention, [x.float() for x in tensors], backend="reference", causal=causal)
+    weights, gradients = (2e-2, 2e-2) if dtype.itemsize == 2 else (1e-5, 1e-4)
+    assert_same(found, wanted, weights, gradients)
+
+
+def test_a_gpu_that_cannot_run_them_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*args: Any, **options: Any) -> Tensor:
+        raise RuntimeError("Failed to find C compiler.\nmore")
+
+    monkeypatch.setattr(attention, "received_attention", no_compiler)
+    try:
+        with pytest.warns(UserWarning, match=r"slower than it could be on cpu: Failed to find C compiler\.$") as told:
+            assert [attention._runs_kernels(torch.device("cpu")) for _ in range(2)] == [False, False]
+        assert len(told) == 1
+    finally:
+        attention._tried.cache_clear()
 
 
 def old_triton() -> types.ModuleType:

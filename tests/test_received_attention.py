@@ -30,7 +30,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "many blocks":
             function = partial(received_attention, backend="blockwise")
-            patch.setattr(blockwise, "ELEMENTS", MANY_BLOCKS)
+            patch.setitem(blockwise.ELEMENTS, "cpu", MANY_BLOCKS)
         if request.param == "triton":
             prepare_triton(patch)
             function = by_triton
@@ -263,7 +263,7 @@ def test_a_state_without_context_counts_where_no_other_has_any() -> None:
 def test_long_texts_do_not_overflow_in_the_paper_s_form(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend != "blockwise":
         pytest.skip("too long a text for it")
-    monkeypatch.setattr(blockwise, "ELEMENTS", 1 << 24)
+    monkeypatch.setitem(blockwise.ELEMENTS, "cpu", 1 << 24)
     query, key = (torch.zeros(1, 8, 70_000, 1) for _ in range(2))
     found = received_attention(query, key, causal=True, window=4, form="paper")
     assert found.isfinite().all()

@@ -9,11 +9,11 @@ from torch import Tensor
 from .fused_kernels import INTERPRETED, key_gradients, log_sums, query_gradients, sums_of_logs
 from .visibility import Visibility
 
-ELEMENTS = {2: 1 << 14, 4: 1 << 12}
-"""Of the block of queries or keys that a program owns, by the bytes of each.
+BYTES = 1 << 15
+"""Of the block of queries or keys that a program holds; with two blocks of the other on their way, 96 KB on the chip.
 
-Chosen on paper, as there was no GPU to time others on: compiled for compute capability 8.0 to 12.0, the kernels stay
-within 96 KB of shared memory and keep their sums in registers.
+The launches name what a program owns, and meets at once, where numbers have 16 bits (where they have 32, 64 at most):
+of what was tried on an H200 at head_dim 64, 128 and 256 the best, or near it (LOG.md, 2026-11-26).
 """
 
 _LOG2_E = math.log2(math.e)
@@ -57,9 +57,9 @@ class _Fused(torch.autograd.Function):
         shift = torch.zeros(query.shape[:3], device=query.device)
         received = torch.zeros_like(shift)
         column = None if sinks is None else sinks.float() * _LOG2_E
-        work.launch(log_sums, query.shape[1], sinks=column, log_sum=shift)
+        work.launch(log_sums, query.shape[1], (128, 64), sinks=column, log_sum=shift)
         shift -= factor.log2()[:, None]
-        work.launch(sums_of_logs, query.shape[1], shift=shift, received=received)
+        work.launch(sums_of_logs, query.shape[1], (128, 64), shift=shift, received=received)
         ctx.save_for_backward(query, key, sinks, factor, shift)
         ctx.rest = visibility, scale, softcap
         return received.sum(1) / _LOG2_E
@@ -73,8 +73,8 @@ class _Fused(torch.autograd.Function):
         pull = torch.zeros_like(shift)
         d_query, d_key = (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (query, key))
         shared = {"shift": shift, "wanted": gradient.contiguous(), "pull": pull, "slope": scale}
-        work.launch(query_gradients, query.shape[1], factor=factor, d_query=d_query, **shared)
-        work.launch(key_gradients, key.shape[1], d_key=d_key, **shared)
+        work.launch(query_gradients, query.shape[1], (64, 64), factor=factor, d_query=d_query, **shared)
+        work.launch(key_gradients, key.shape[1], (64, 128), d_key=d_key, **shared)
         d_sinks = None
         if sinks is not None:
             shares = torch.exp2(sinks.float()[:, None] * _LOG2_E - shift)  # K times the probability of the sink
@@ -89,8 +89,8 @@ class _Work:
         query, key = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key))
         batch, heads, tokens, head_dim = query.shape
         lanes = max(16, 1 << (head_dim - 1).bit_length())
-        rows = min(128, max(16, ELEMENTS[query.element_size()] // lanes))  # a tensor core wants 16 at least
-        self._query, self._rows, self._texts, self._longest = query, rows, batch, tokens
+        self._query, self._texts, self._longest = query, batch, tokens
+        self._most = min(256 // query.element_size(), max(16, BYTES // (lanes * query.element_size())))
         spans = None
         if visibility.borders is not None:
             spans = _spans_of_row(visibility.borders)
@@ -109,21 +109,20 @@ class _Work:
             "cap": None if softcap is None else softcap * _LOG2_E,
             "window": None if window is None or window >= tokens else window,
             "causal": visibility.causal,
-            "rows": rows,
-            "columns": max(16, rows // 2),
             "lanes": lanes,
-            "num_warps": 8,
+            "num_warps": 4,
             "num_stages": 2,
             **dict(zip(("query_text", "query_head", "query_token"), query.stride(), strict=False)),
             **dict(zip(("key_text", "key_head", "key_token"), key.stride(), strict=False)),
             **_masks(visibility),
         }
 
-    def launch(self, kernel: Any, heads: int, **arguments: Any) -> None:
+    def launch(self, kernel: Any, heads: int, tile: tuple[int, int], **arguments: Any) -> None:
         """A program for each block of rows of each head of each text."""
-        grid = (-(-self._longest // self._rows), heads, self._texts)
+        rows, columns = (min(self._most, wanted) for wanted in tile)
+        grid = (-(-self._longest // rows), heads, self._texts)
         with torch.cuda.device_of(self._query):  # type: ignore[no-untyped-call]
-            kernel[grid](**self._arguments, **arguments)
+            kernel[grid](**self._arguments, **arguments, rows=rows, columns=columns)
 
 
 def _masks(visibility: Visibility) -> dict[str, Any]:

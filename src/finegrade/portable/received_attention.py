@@ -10,7 +10,9 @@ the plain sum is drowned by the first token, which every query sees.
 """
 
 import math
+import warnings
 from contextlib import nullcontext
+from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -22,6 +24,9 @@ from .visibility import Visibility
 
 Backend = Literal["auto", "reference", "blockwise", "triton"]
 Form = Literal["received", "smoothed", "paper"]
+
+_HEAD_DIM = 256
+"""The kernels were tried up to it."""
 
 
 def received_attention(
@@ -64,8 +69,9 @@ def received_attention(
             query, and the sum is not divided by |J(i)|.
         prior: Of the form "smoothed".
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
-            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": blockwise, and the
-            reference while a model is exported. No GPU has run the Triton kernels yet, so nobody gets them unasked.
+            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": triton on a GPU that
+            runs it (Nvidia's, numbers of 16 or 32 bits, head_dim to 256), otherwise blockwise, and the reference while
+            a model is exported.
         detach: Whether the weights are constants to the optimiser.
 
     Returns:
@@ -88,7 +94,8 @@ def received_attention(
     if detach:
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    fused = _fused() if backend == "triton" and not torch.compiler.is_exporting() else None
+    wanted = backend == "triton" or (backend == "auto" and _is_for_kernels(query))
+    fused = _fused() if wanted and not torch.compiler.is_exporting() else None
     function = fused or (_reference if backend == "reference" or torch.compiler.is_exporting() else blockwise)
 
     def weights_of(query: Tensor, key: Tensor, mask: Tensor | None, borders: Tensor | None = None) -> Tensor:
@@ -159,6 +166,34 @@ def _fused() -> Any:
     except ImportError as error:
         raise ValueError("backend 'triton' needs triton 3.3 or newer; install it or take 'auto'") from error
     return fused
+
+
+def _is_for_kernels(query: Tensor) -> bool:
+    suits = query.dtype != torch.float64 and query.shape[-1] <= _HEAD_DIM and query.shape[2] > 0
+    return query.is_cuda and suits and _runs_kernels(query.device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _runs_kernels(device: torch.device) -> bool:
+    return _tried(device)  # a compiler would see through the cache itself
+
+
+@cache
+def _tried(device: torch.device) -> bool:
+    """Whether a GPU is of those that the kernels were tried on, and has all that they need: by a first, small launch.
+
+    An old GPU, no triton, or no C compiler, which triton wants: a model that worked without them still works.
+    """
+    if torch.version.hip is not None:
+        return False
+    try:
+        probe = torch.zeros(1, 1, 16, 16, dtype=torch.float16, device=device)
+        received_attention(probe, probe, backend="triton")
+    except Exception as error:  # whatever triton or its compiler says; there is another way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(f"anchor pooling is slower than it could be on {device}: {reason}", stacklevel=2)
+        return False
+    return True
 
 
 def of_probabilities(probability: Tensor, visibility: Visibility, form: Form, prior: float) -> Tensor:
