@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from finegrade.errors import InputError
 from finegrade.formats.beir_lines import Scored, ranked
-from finegrade.formats.given import Given, Judged
+from finegrade.formats.given import Given, Judged, PassedRow
 from finegrade.formats.line_index import LineIndex
 from finegrade.formats.opening import open_given
+from finegrade.formats.texts import MAX_POSITIVES
 from given_data import all_kept, drawn, judged, left
 
 HEADER = "query-id\tcorpus-id\tscore"
@@ -200,7 +201,10 @@ def test_hostile_lines(tmp_path):
         file.write(b'{"_id": "d5", "text": "\xff"}\n{"_id": "d5", "text": "\\ud800"}\n{"_id": "torn')
     data = open_given(folder)
     second = SECOND._replace(negatives=(document(1),))  # d5 is not what it was: the last line counts
-    assert list(data.rows()) == [FIRST, second]
+    told: list[PassedRow] = []
+    assert list(data.rows(told.append)) == [FIRST, second]
+    assert len(told) == data.passed_over.total()
+    assert PassedRow(len(run) - 4, "bm25.trec: a line of another form", '{"line": "torn"}') in told
     assert data.passed_over == {
         "corpus.jsonl: a line of another form": 6, "train.tsv: a line of another form": 2,
         "bm25.trec: a line of another form": 3, "found document: not in corpus.jsonl": 1,
@@ -209,6 +213,20 @@ def test_hostile_lines(tmp_path):
     }  # fmt: skip
     data.write(judged(data, all_kept), tmp_path / "out")
     assert rows(tmp_path / "out") == [FIRST._replace(negatives=FIRST.negatives[::-1]), second]
+
+
+def test_the_first_of_many_relevant_documents_stand_for_all(tmp_path):
+    many = [f"m{i}" for i in range(MAX_POSITIVES + 5)]
+    run = [*trec(), f"q1 Q0 {many[-1]} 1 0.1 x"]
+    folder = beir(tmp_path / "a", qrels=[*QRELS, *(f"q1\t{name}\t1" for name in many)], run=run)
+    with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"_id": name, "text": f"Text {name}."}) + "\n" for name in many)
+    data = open_given(folder)
+    first = next(iter(data.rows()))
+    assert len(first.positives) == MAX_POSITIVES
+    assert first.negatives == FIRST.negatives  # the last is judged relevant, too
+    data.write(judged(data, all_kept), tmp_path / "out")
+    assert f"q1\t{many[-1]}\t1" in (tmp_path / "out" / "qrels" / "train.tsv").read_text()
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "bm25.trec", "qrels/train.tsv"])

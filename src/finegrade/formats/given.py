@@ -46,7 +46,7 @@ class PassedRow(NamedTuple):
     """A row that cannot be used.
 
     Attributes:
-        row: Its number, from 1; of a BEIR run that of the query.
+        row: Its number, from 1; of a BEIR folder that of the query, or of the line that is none.
         reason: In a few words that can be counted.
         beginning: Of what it holds; empty where it is no row at all.
     """

@@ -59,6 +59,14 @@ class LineIndex:
         self._hashes = found[order]
         self._begins = np.frombuffer(begins, dtype=np.int64)[order] if begins else found
 
+    def each_unreadable(self) -> Iterator[tuple[int, bytes]]:
+        """The lines without a key, each with its number, from 1; blank lines are not counted."""
+        if self.unreadable:
+            with self.path.open("rb") as file:
+                for number, (_, line) in enumerate(_lines(file), start=1):
+                    if self._key_of(line) is None:
+                        yield number, line
+
     def each_key(self) -> Iterator[str]:
         """The keys, once each, in the order of the file."""
         is_first = np.ones(len(self._hashes), dtype=np.bool_)
