@@ -25,7 +25,7 @@ RANKS: dict[str, int] = {
             "llm sources sources.jsonl llm.embedded_child sources.document sources.decoding evaluation "
             "evaluation.metrics",
             # words of the configuration, formats, the run folder
-            "writing_config durable llm.limiter llm.failures llm.connecting llm.batch_state "
+            "writing_config verification_config durable llm.limiter llm.failures llm.connecting llm.batch_state "
             "benchmark_columns sources.csv_rows "
             "formats.given formats.table formats.line_index formats.texts",
             "leak_rules config catalogue row_files store drawing trainer hub lexical llm.request llm.explaining charts "

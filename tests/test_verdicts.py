@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.config import VerificationConfig
 from finegrade.records import Negative, Opinion, Sample
 from finegrade.verdicts import (
     ANSWERS,
@@ -26,6 +25,7 @@ from finegrade.verdicts import (
     judge_sample,
     level_of,
 )
+from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
 
 LEVELS = 4

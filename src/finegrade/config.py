@@ -10,13 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from finegrade.section import Section
+from finegrade.verification_config import VerificationConfig
 from finegrade.writing_config import DrawsConfig, Mode, SynthesisConfig, TasksConfig
 
 CHUNK_TOKENS = 150
-LLM_JUDGE, LEXICAL = "llm", "bm25"
-"""The names that stand for the LLM of [llm], and for BM25, among scorers."""
-JUDGED = 8
-"""Queries that a judge is tried on: it takes seconds for each."""
 
 _ENOUGH_PARAMETERS = 7  # billions
 _OWN_PARAMETERS = frozenset(
@@ -211,88 +208,6 @@ class QueriesConfig(Section):
     )
     """What kinds of query are written for each of them."""
     temperature: float = Field(0.7, ge=0, le=2)
-
-
-class VerificationConfig(Section):
-    """How negatives are checked. Scores are on a common scale: 0 is what a random text gets, 1 what a query's own
-    positive gets (docs/verification.md)."""
-
-    scorer: str = Field("reranker-en", min_length=1)
-    """Catalogue name, local folder or Hugging Face id of a cross-encoder or bi-encoder (ONNX or sentence-transformers);
-    or "llm", the LLM of [llm], which grades from 0 to 3; or "bm25"."""
-    committee: tuple[str, ...] = ("bge-small-en",)
-    """More scorers: what counts is the mean of all."""
-    second_opinion: tuple[str, ...] = ()
-    """Scorers that are asked, and decide, where the first ones are in doubt about a text that no LLM wrote."""
-    doubt: float = Field(0.0, ge=0)
-    """They are in doubt about such a text if it is false to them, or not so far below that. 0: never."""
-    second_opinion_written: tuple[str, ...] = (LLM_JUDGE,)
-    """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
-    doubt_written: float = Field(1.0, ge=0)
-    """Likewise."""
-    margin: float = Field(0.05, ge=0)
-    """A negative is false unless it scores at least this much below the positive,"""
-    judge_margin: float = Field(0.4, ge=0, le=1)
-    """and of the LLM's grades, where 0 is unrelated, 1/3 another answer and 1 the same answer,"""
-    relative_margin: float = Field(0.0, ge=0, lt=1)
-    """and at most (1 - relative_margin) times what the positive scores."""
-    min_gap: float = Field(0.0, ge=0)
-    """A negative goes that scores less than this below the next harder one."""
-    weakest_positive: float = 0.2
-    """A sample is left out whose positive scores less: it is hardly nearer to its query than a random text."""
-    promote: bool = True
-    """A corpus text becomes a positive if each scorer finds that it answers at least as well as the query's own
-    positive, and as well as positives do (1). Else it is dropped."""
-    benchmarks: tuple[str, ...] = ()
-    """BEIR folders, files (.jsonl .txt .csv .parquet), or mteb:TASK: samples that match them are left out."""
-    max_length: int = Field(192, ge=16)
-    """Tokens of query and text together that a cross-encoder reads, and of a text that a bi-encoder reads."""
-
-    @property
-    def scorers(self) -> tuple[str, ...]:
-        """Those who are asked first."""
-        return (self.scorer, *self.committee)
-
-    @field_validator("committee", "second_opinion", "second_opinion_written")
-    @classmethod
-    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value) or not all(value):
-            raise ValueError("must name each scorer once")
-        return value
-
-    @model_validator(mode="after")
-    def _is_another(self) -> "VerificationConfig":
-        if self.scorer in self.committee:
-            raise ValueError(f'committee: "{self.scorer}" is the scorer already')
-        again = set(self.scorers) & {*self.second_opinion, *self.second_opinion_written}
-        if again - {LLM_JUDGE}:
-            raise ValueError(f"second_opinion: {', '.join(sorted(again))} is asked first already")
-        if self.doubt > 0 and not self.second_opinion:
-            raise ValueError("doubt: there is nobody to be asked, name scorers in second_opinion")
-        return self
-
-    @property
-    def asks_llm_of_written(self) -> bool:
-        """Whether the LLM of [llm] is asked about texts that an LLM wrote."""
-        return LLM_JUDGE in self.scorers or (LLM_JUDGE in self.second_opinion_written and self.doubt_written > 0)
-
-    @property
-    def asks_llm_of_corpus(self) -> bool:
-        """Whether it is asked about other texts."""
-        return LLM_JUDGE in self.scorers or (LLM_JUDGE in self.second_opinion and self.doubt > 0)
-
-    @property
-    def asks_llm(self) -> bool:
-        """Whether it is among the scorers."""
-        return self.asks_llm_of_written or self.asks_llm_of_corpus
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The scorers that are models to be loaded."""
-        of_corpus = self.second_opinion if self.doubt else ()
-        of_written = self.second_opinion_written if self.doubt_written else ()
-        named = dict.fromkeys((*self.scorers, *of_corpus, *of_written))
-        return tuple(name for name in named if name not in (LLM_JUDGE, LEXICAL))
 
 
 PoolingName = Literal["anchor", "anchor-smoothed", "anchor-paper", "mean", "weightedmean", "lasttoken", "latent"]

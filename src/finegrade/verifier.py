@@ -6,10 +6,10 @@ from statistics import fmean
 
 from finegrade.agreement import agree, dropped
 from finegrade.committee import Asked, Committee, Scored
-from finegrade.config import VerificationConfig
 from finegrade.decontamination import Benchmarks, Leak
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.verdicts import WEAK_POSITIVE, apply_verdicts, is_in_doubt, is_the_positive, is_weak, judge_sample
+from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
 
 
