@@ -1,18 +1,21 @@
 """How fast negatives are scored: one pair at a time, batches, one pair a thread (what finegrade does), and a cascade.
 
-    python benchmarks/scoring.py [samples]
+    python benchmarks/scoring.py [--samples 60] [--decide 300]
 
 Samples are docstrings with negatives mined in bands of BM25 ranks. Prints pairs a second (medians of interleaved
-repeats), ratios to the plain loop (one pair after the other, ONNX Runtime's own threads), how far the logits move, and
-of the cascade (BM25 for all, the cross-encoder where that is in doubt) how many negatives get the same verdict: whether
-they stay, and at which level.
+repeats), ratios to the plain loop (one pair after the other, ONNX Runtime's own threads), and how far the logits move.
+Then, of other samples, how many negatives get the same verdict from the cascade (BM25 for all, the cross-encoder where
+that is in doubt; docs/verification.md has it as a configuration) as from the cross-encoder alone: whether they stay,
+what becomes of them, and at which level. --samples 0 times nothing.
 """
 
+import argparse
+import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import onnxruntime
@@ -73,17 +76,20 @@ def batched(size: int, threads: int = THREADS) -> Score:
     return score
 
 
-def mined_samples(number: int) -> list[Sample]:
-    """Docstrings, each with a negative a level."""
+def mined_samples(*numbers: int) -> list[list[Sample]]:
+    """Docstrings, each with a negative a level: so many, and so many others."""
     docs = read_python_docs(["numpy", "scipy"])
     seeds = [
         Seed(id=content_hash(d.query, d.positive), query=d.query, positives=(d.positive,), group=d.group) for d in docs
     ]
     miner = Miner(seeds, 0, LEVELS)
-    step = len(seeds) // number
+    chosen = iter(random.Random(0).sample(seeds, sum(numbers)))
     return [
-        Sample(id=s.id, query=s.query, positive=s.positives[0], negatives=tuple(miner.negatives(s)), group=s.group)
-        for s in seeds[::step][:number]
+        [
+            Sample(id=s.id, query=s.query, positive=s.positives[0], negatives=tuple(miner.negatives(s)), group=s.group)
+            for s in islice(chosen, number)
+        ]
+        for number in numbers
     ]
 
 
@@ -93,27 +99,44 @@ def member(name: str, scorer: Scorer, samples: Sequence[Sample]) -> Member:
 
 
 def verdicts(samples: Sequence[Sample], first: Member, second: Member | None = None) -> list[Verdict]:
-    """By one scorer, or by two, with the margins of the default."""
+    """By one scorer, or by two, with the margins of the default; no positive is too weak, for both decide on all."""
     doubt = {"second_opinion": (second.name,), "doubt": DOUBT} if second else {}
-    plain = {"scorer": first.name, "committee": (), "weakest_positive": -100, "promote": False}
+    plain = {"scorer": first.name, "committee": (), "weakest_positive": -100}
     rules = VerificationConfig.model_validate(plain | doubt)
     others = Committee([second]) if second else None
     return Verifier(rules, LEVELS, Committee([first]), lambda written: others).judge(samples).verdicts
 
 
 def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=60)
+    parser.add_argument("--decide", type=int, default=300)
+    options = parser.parse_args()
+    to_time, to_decide = mined_samples(options.samples, options.decide)
+    if to_time:
+        time_all(to_time)
+    cheap, exact = both(to_decide)
+    compare(verdicts(to_decide, exact), verdicts(to_decide, cheap, exact))
+
+
+def both(samples: Sequence[Sample]) -> tuple[Member, Member]:
+    """The cheap scorer and the expensive one."""
+    texts = (text for s in samples for text in (s.positive, *(n.text for n in s.negatives)))
+    encoder = OnnxCrossEncoder(OnnxModel(FOLDER, MAX_LENGTH, THREADS))
+    return member("bm25", LexicalScorer(texts), samples), member("reranker-en", encoder, samples)
+
+
+def time_all(samples: Sequence[Sample]) -> None:
     """Times every variant on the same samples, interleaved."""
-    samples = mined_samples(int(sys.argv[1]) if len(sys.argv) > 1 else 150)
     asked = ((s.query, text) for s in samples for text in (s.positive, *(n.text for n in s.negatives)))
     pairs = list(dict.fromkeys(asked))
-    ours = OnnxCrossEncoder(OnnxModel(FOLDER, MAX_LENGTH, THREADS))
-    exact = member("reranker-en", ours, samples)
-    cheap = member("bm25", LexicalScorer(text for _, text in pairs), samples)
+    cheap, exact = both(samples)
     variants: dict[str, Callable[[], NDArray[np.float64] | list[Verdict]]] = {
         "one pair after the other": partial(batched(1), pairs),
         "the same on one thread": partial(batched(1, threads=1), pairs),
         **{f"batches of {size}": partial(batched(size), pairs) for size in (8, 32)},
-        "one pair a thread (used)": lambda: np.array(list(ours.scores(pairs))),
+        "one pair a thread (used)": lambda: np.array(list(exact.scorer.scores(pairs))),
         "cascade: bm25, reranker-en": lambda: verdicts(samples, cheap, exact),
     }
     rates: dict[str, list[float]] = {name: [] for name in variants}
@@ -129,20 +152,30 @@ def main() -> None:
     for name, result in results.items():
         ratio = statistics.median(a / b for a, b in zip(rates[name], rates[base], strict=True))
         moved = f"{np.abs(result - results[base]).max():26.3f}" if isinstance(result, np.ndarray) else f"{'–':>26}"
-        print(f"{name:28} {statistics.median(rates[name]):8.1f} {ratio:6.2f} {moved}")
-    compare(verdicts(samples, exact), results["cascade: bm25, reranker-en"])
+        print(f"{name:28} {statistics.median(rates[name]):8.1f} {ratio:6.2f} {moved}", flush=True)
 
 
 def compare(exact: list[Verdict], cascade: list[Verdict]) -> None:
     """Prints what the cascade decides otherwise than the cross-encoder alone."""
-    both = list(zip(exact, cascade, strict=True))
-    stays = [(a.level_after is None) == (b.level_after is None) for a, b in both]
-    level = [a.level_after == b.level_after for a, b in both]
-    gone = [b.level_after is None for a, b in both if a.level_after is None]
-    asked = sum(len(b.opinions) > 1 for _, b in both) / len(both)
-    print(f"\nof {len(both)} negatives the cascade asks the cross-encoder about {asked:.2f}")
-    print(f"they stay or go as by the cross-encoder alone: {told(stays)}; at the same level, too: {told(level)}")
-    print(f"of {len(gone)} that go, {told(gone)} are caught; to let all stay agrees on {1 - len(gone) / len(both):.3f}")
+    pairs = list(zip(exact, cascade, strict=True))
+    stays = [(a.level_after is None) == (b.level_after is None) for a, b in pairs]
+    fate = [kind(a) == kind(b) for a, b in pairs]
+    level = [a.level_after == b.level_after for a, b in pairs]
+    gone = [b.level_after is None for a, b in pairs if a.level_after is None]
+    asked = sum(len(b.opinions) > 1 for _, b in pairs) / len(pairs)
+    print(f"\nof {len(pairs)} negatives the cascade asks the cross-encoder about {asked:.2f}")
+    print(
+        f"they stay or go as by the cross-encoder alone: {told(stays)}; promoted or dropped alike, too: {told(fate)};"
+    )
+    print(f"at the same level: {told(level)}")
+    print(
+        f"of {len(gone)} that go, {told(gone)} are caught; to let all stay agrees on {1 - len(gone) / len(pairs):.3f}"
+    )
+
+
+def kind(verdict: Verdict) -> str:
+    """What becomes of a negative."""
+    return "stays" if verdict.level_after is not None else verdict.decision
 
 
 def told(hits: Sequence[bool]) -> str:

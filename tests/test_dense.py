@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade import dense, vectors
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, query_prompt
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, prompt
 from finegrade.dense import DenseIndex
 from finegrade.errors import InputError
 from finegrade.vectors import SCALE, VectorFile, fixed_point
@@ -371,7 +371,7 @@ def test_a_text_is_embedded_once_wherever_it_stands(monkeypatch):
 
 
 @pytest.mark.parametrize("mean", [False, True])
-def test_an_onnx_bi_encoder_embeds_queries_with_their_prompt_and_documents_without(mean):
+def test_an_onnx_bi_encoder_embeds_queries_and_documents_with_their_prompts(mean):
     plain, prompted = OnnxBiEncoder(States(), mean), OnnxBiEncoder(States(), mean, "find this: ")
     texts = ["a tall tower", "butter and dough"]
     found = plain.embed_documents(texts)
@@ -381,26 +381,29 @@ def test_an_onnx_bi_encoder_embeds_queries_with_their_prompt_and_documents_witho
     assert (plain.embed_queries(texts) == found).all()
     assert (prompted.embed_documents(texts) == found).all()
     assert (prompted.embed_queries(texts) == plain.embed_documents([f"find this: {text}" for text in texts])).all()
+    both = OnnxBiEncoder(States(), mean, document_prompt="read this: ")
+    assert (both.embed_documents(texts) == plain.embed_documents([f"read this: {text}" for text in texts])).all()
+    assert (both.embed_queries(texts) == found).all()
     pairs = [(query, text) for query in texts for text in texts]
     wanted = (prompted.embed_queries(texts) @ prompted.embed_documents(texts).T).reshape(-1)
     assert list(prompted.scores(pairs)) == pytest.approx(wanted.tolist())
 
 
 @pytest.mark.parametrize(
-    ("config", "prompt"),
+    ("config", "prompts"),
     [
-        ('{"prompts": {"query": "query: ", "document": "text: "}}', "query: "),
-        ('{"prompts": {"query": 7}}', ""),
-        ('{"prompts": ["query"]}', ""),
-        ("[1]", ""),
-        ("{", ""),
-        (None, ""),
+        ('{"prompts": {"query": "query: ", "document": "text: "}}', ["query: ", "text: "]),
+        ('{"prompts": {"query": 7}}', ["", ""]),
+        ('{"prompts": ["query"]}', ["", ""]),
+        ("[1]", ["", ""]),
+        ("{", ["", ""]),
+        (None, ["", ""]),
     ],
 )
-def test_the_query_prompt_is_what_the_folder_says(tmp_path, config, prompt):
+def test_prompts_are_what_the_folder_says(tmp_path, config, prompts):
     if config is not None:
         (tmp_path / "config_sentence_transformers.json").write_text(config)
-    assert query_prompt(tmp_path) == prompt
+    assert [prompt(tmp_path, kind) for kind in ("query", "document")] == prompts
 
 
 def test_a_torch_bi_encoder_embeds_with_the_prompts_of_its_folder(tiny_encoder, tmp_path):

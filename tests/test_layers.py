@@ -45,11 +45,11 @@ RANKS: dict[str, int] = {
             "fetching summary formats.columns formats.beir_cases fusion decontamination distil_texts llm.accounts "
             "llm.batch_files llm.batch_rows sources.documents "
             "sources.document_seeds sources.working_set evaluation.test_set",
-            "gguf weights formats.beir_run llm.client llm.batch_server prompts cross_encoders bi_encoders",
-            "llm.batch_runner formats.opening judge_prompts",
-            "llm.batching",
+            "gguf weights formats.beir_run llm.client llm.batch_server prompts cross_encoders",
+            "llm.batch_runner formats.opening judge_prompts encoder",
+            "llm.batching bi_encoders",
             # what stages are made of
-            "cards data_card student_card encoder packing task_prompts near_misses scoring "
+            "cards data_card student_card packing task_prompts near_misses scoring "
             "llm.asking llm.structured sources.tokens "
             "evaluation.sts",
             "trained finding llm.session mining_index sibling_gates query_prompts sample_prompts orders "

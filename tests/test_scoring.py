@@ -1,11 +1,14 @@
 """Cross-encoders: what is one is loaded and scores, what is none is refused in one line."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from finegrade.cross_encoders import TorchCrossEncoder
+from finegrade.encoder import build_encoder, save_encoder
 from finegrade.errors import InputError
 from finegrade.scoring import load_cross_encoder, load_scorer
 
@@ -55,6 +58,40 @@ def test_a_bi_encoder_gives_the_cosine_of_each_pair(tiny_encoder: Path) -> None:
     assert list(scorer.scores(PAIRS * 200)) == pytest.approx(expected * 200, abs=1e-5)
     assert list(scorer.scores([("same", "same")])) == pytest.approx([1.0], abs=1e-5)
     assert list(scorer.scores([])) == []
+
+
+def test_a_cross_encoder_over_a_decoder_is_loaded_as_one(tiny_encoder: Path, tmp_path: Path) -> None:
+    """sentence-transformers would make a bi-encoder of its folder, unasked, and give a cosine."""
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    size = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32}
+    LlamaForCausalLM(LlamaConfig(**size, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(
+        tmp_path / "decoder"
+    )
+    tokenizer.save_pretrained(tmp_path / "decoder")
+    CrossEncoder(str(tmp_path / "decoder")).save_pretrained(str(tmp_path / "saved"))
+    scorer = load_scorer(str(tmp_path / "saved"), 64)
+    assert isinstance(scorer, TorchCrossEncoder)
+    wanted = CrossEncoder(str(tmp_path / "saved")).predict(PAIRS, activation_fn=torch.nn.Identity())
+    assert list(scorer.scores(PAIRS)) == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "Unheard"])
+def test_another_kind_of_model_is_no_scorer(kind: str, tiny_encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_encoder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(InputError, match=f"got {kind}; wanted a cross-encoder"):
+        load_scorer(str(tmp_path), 64)
+
+
+def test_a_model_that_finegrade_trained_scores_with_its_own_pooling(tiny_encoder: Path, tmp_path: Path) -> None:
+    model = build_encoder(str(tiny_encoder), pooling="anchor")
+    save_encoder(model, tmp_path / "model")
+    vectors = [model.encode(list(side), normalize_embeddings=True) for side in zip(*PAIRS, strict=True)]
+    found = list(load_scorer(str(tmp_path / "model"), 64).scores(PAIRS))
+    assert found == pytest.approx((vectors[0] * vectors[1]).sum(axis=1).tolist(), abs=1e-5)
 
 
 def test_own_queries_are_judged_by_a_cross_encoder_only(tiny_encoder: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from finegrade.verdicts import (
     is_weak,
     judge_sample,
     level_of,
+    why_false,
 )
 from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
@@ -52,7 +53,11 @@ def view(*scores, positive=1.0, sibling=None):
 
 def judged(one, *views, levels=LEVELS, **named):
     made = [v if isinstance(v, View) else view(v) for v in views]
-    return judge_sample(one, made, rules(**named), levels)
+    return decided(one, made, rules(**named), levels)
+
+
+def decided(one, views, by, levels):
+    return judge_sample(one, views, why_false(one, views, by), by, levels)
 
 
 def told(verdicts):
@@ -318,7 +323,7 @@ def built(rows):
 @given(rows, margins)
 def test_every_negative_has_one_verdict_that_agrees_with_itself(rows, margins):
     one, views = built(rows)
-    verdicts = judge_sample(one, views, rules(**margins), LEVELS)
+    verdicts = decided(one, views, rules(**margins), LEVELS)
     assert [(v.sample, v.text) for v in verdicts] == [(one.id, n.text) for n in one.negatives]
     for verdict in verdicts:
         assert (verdict.level_after is None) == (verdict.decision in ("dropped", "promoted"))
@@ -331,7 +336,7 @@ def test_every_negative_has_one_verdict_that_agrees_with_itself(rows, margins):
 @given(rows, margins)
 def test_what_stays_rises_with_the_score_has_the_levels_it_had_and_keeps_the_margin(rows, margins):
     one, views = built(rows)
-    verdicts = judge_sample(one, views, rules(**margins), LEVELS)
+    verdicts = decided(one, views, rules(**margins), LEVELS)
     own, *promoted = apply_verdicts(one, verdicts)
     graded = [v for v in verdicts if v.level_before is not None and v.level_after is not None]
     graded.sort(key=lambda v: (v.level_after, v.score))
@@ -351,7 +356,7 @@ def test_what_stays_rises_with_the_score_has_the_levels_it_had_and_keeps_the_mar
 def test_a_wider_margin_never_lets_more_through(rows, margin, more):
     one, views = built(rows)
     left = [
-        sum(v.level_after is not None for v in judge_sample(one, views, rules(margin=value), LEVELS))
+        sum(v.level_after is not None for v in decided(one, views, rules(margin=value), LEVELS))
         for value in (margin, margin + more)
     ]
     assert left[1] <= left[0]

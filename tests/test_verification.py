@@ -383,7 +383,7 @@ def test_other_rules_scorers_or_prompts_verify_anew(tmp_path, scorers, made, mon
     rules, run = config(second_opinion=["llm"], doubt=0.1), make_run(tmp_path)
     verify(rules, run)
     made.clear()
-    monkeypatch.setattr(f"finegrade.verification.{version}", (lambda: "2") if version == "prompt_version" else 2)
+    monkeypatch.setattr(f"finegrade.verification.{version}", (lambda: "new") if version == "prompt_version" else 99)
     verify(rules, run)
     assert made == [12]
 

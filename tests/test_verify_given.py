@@ -202,6 +202,19 @@ def test_a_run_in_a_beir_folder_comes_back_as_one(tmp_path):
     assert levels == ["q0\tnear0\t3", "q0\tfar0\t1"]
 
 
+def test_so_many_documents_of_a_run_are_looked_at(tmp_path, monkeypatch, capsys):
+    folder = beir(tmp_path / "beir")
+    for depth, kinds in ((1, ["near"]), (2, ["near", "far"])):
+        output, run = tmp_path / f"out {depth}", tmp_path / "run"
+        given = "--input", folder, "--output", output, "--run", run, "--depth", depth
+        assert command(monkeypatch, *given) == 0
+        found = [line.split()[2] for line in (output / "run.trec").read_text().splitlines()]
+        assert found == [f"{kind}{i}" for i in range(10) for kind in kinds]
+    assert command(monkeypatch, "--depth", 0) == 2
+    assert command(monkeypatch, "--depth", 3) == 2
+    assert "got 3; wanted --input beside it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("part", ["qrels/train.tsv", "corpus.jsonl", "queries.jsonl"])
 def test_a_change_in_any_file_of_a_beir_folder_is_verified_anew(tmp_path, capsys, part):
     folder = beir(tmp_path / "beir", more=[(0, "same")])

@@ -9,74 +9,74 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from finegrade.near_copies import NearCopies
-from finegrade.records import Sample, Verdict
+from finegrade.records import Negative, Sample
 from finegrade.text import normalised
-from finegrade.verdicts import FALSE, NEARLY_ANSWERS, THE_POSITIVE
+from finegrade.verdicts import ANSWERS, FALSE, NEARLY_ANSWERS, THE_POSITIVE
 
-Judged = tuple[Sample, list[Verdict]]
+_Said = tuple[Sample, Sequence[str]]
 
 
-def agree(judged: Sequence[Judged]) -> list[Judged]:
-    """Makes verdicts of one query agree.
+def agree(samples: Sequence[Sample], false: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Makes what is said of negatives agree.
 
     Args:
-        judged: Samples, each with a verdict a negative; of the same query they may lie apart.
+        samples: Those of one query may lie apart.
+        false: Of each sample why each negative is none; empty where it may be one.
 
     Returns:
-        The same samples with the verdicts that hold.
+        The same with the reasons that hold.
     """
-    of_query: defaultdict[str, list[Judged]] = defaultdict(list)
-    for sample, verdicts in judged:
-        of_query[sample.query].append((sample, verdicts))
-    alone = {query for query, own in of_query.items() if len(own) == 1 and not _promotes(own[0][1])}
-    known = {query: _Query(own) for query, own in of_query.items() if query not in alone}
+    of_query: defaultdict[str, list[_Said]] = defaultdict(list)
+    for sample, own in zip(samples, false, strict=True):
+        of_query[sample.query].append((sample, own))
+    known = {query: _Query(said) for query, said in of_query.items() if len(said) > 1 or ANSWERS in said[0][1]}
     return [
-        (sample, verdicts if sample.query in alone else [known[sample.query].held(one) for one in verdicts])
-        for sample, verdicts in judged
+        [known[sample.query].reason(*one) for one in zip(sample.negatives, own, strict=True)]
+        if sample.query in known
+        else list(own)
+        for sample, own in zip(samples, false, strict=True)
     ]
-
-
-def _promotes(verdicts: Iterable[Verdict]) -> bool:
-    return any(one.decision == "promoted" for one in verdicts)
 
 
 class _Query:
     """What the samples of a query say of texts."""
 
-    def __init__(self, judged: Sequence[Judged]) -> None:
-        self._positives = {normalised(sample.positive) for sample, _ in judged}
-        verdicts = [one for _, own in judged for one in own]
-        self._false = {normalised(one.text): one.reason for one in verdicts if one.reason in FALSE}
+    def __init__(self, said: Iterable[_Said]) -> None:
+        self._positives: set[str] = set()
+        self._false: dict[str, str] = {}
         self._answers, self._promoted = NearCopies(), NearCopies()
-        for one in verdicts:
-            if one.decision == "promoted":
-                self._answers.add(one.text)
+        for sample, own in said:
+            self._positives.add(normalised(sample.positive))
+            for negative, reason in zip(sample.negatives, own, strict=True):
+                if reason in FALSE:
+                    self._false[normalised(negative.text)] = reason
+                if reason == ANSWERS:
+                    self._answers.add(negative.text)
 
-    def held(self, verdict: Verdict) -> Verdict:
-        """The verdict, or what replaces it; called once a verdict, in their order."""
-        if verdict.decision == "promoted":
-            reason = self._why_not_promoted(verdict)
-        else:
-            reason = "" if verdict.level_after is None else self._why_false(verdict)
-        return dropped(verdict, reason) if reason else verdict
+    def reason(self, negative: Negative, own: str) -> str:
+        """The reason that holds; called once a negative, in their order.
 
-    def _why_not_promoted(self, verdict: Verdict) -> str:
-        if normalised(verdict.text) in self._positives:
+        Args:
+            negative: Of one of the samples.
+            own: What its sample says of it.
+        """
+        if own == ANSWERS:
+            return self._why_not_promoted(negative.text) or own
+        return own or self._why_false(negative)
+
+    def _why_not_promoted(self, text: str) -> str:
+        if normalised(text) in self._positives:
             return THE_POSITIVE
-        if self._promoted.has_one_of(verdict.text):
+        if self._promoted.has_one_of(text):
             return NEARLY_ANSWERS
-        self._promoted.add(verdict.text)
+        self._promoted.add(text)
         return ""
 
-    def _why_false(self, verdict: Verdict) -> str:
-        text = normalised(verdict.text)
+    def _why_false(self, negative: Negative) -> str:
+        text = normalised(negative.text)
         if text in self._positives:
             return THE_POSITIVE
         if text in self._false:
-            return self._false[text]
-        return NEARLY_ANSWERS if verdict.source != "llm" and self._answers.has_one_of(verdict.text) else ""
-
-
-def dropped(verdict: Verdict, reason: str) -> Verdict:
-    """The verdict on a text that leaves after all."""
-    return verdict.model_copy(update={"decision": "dropped", "level_after": None, "reason": reason})
+            reason = self._false[text]
+            return NEARLY_ANSWERS if reason == ANSWERS else reason
+        return NEARLY_ANSWERS if negative.source != "llm" and self._answers.has_one_of(negative.text) else ""

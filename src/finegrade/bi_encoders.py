@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,23 +39,29 @@ class OnnxBiEncoder:
         model: Gives the last hidden states of a text: [1, tokens, dimension].
         mean: Whether the vector is the mean of the states; else the first token's (bge).
         query_prompt: Stands before each query.
+        document_prompt: Stands before each document.
     """
 
-    def __init__(self, model: OnnxModel, mean: bool = False, query_prompt: str = "") -> None:
-        self._model, self._mean, self._query_prompt = model, mean, query_prompt
+    def __init__(self, model: OnnxModel, mean: bool = False, query_prompt: str = "", document_prompt: str = "") -> None:
+        self._model, self._mean = model, mean
+        self._query_prompt, self._document_prompt = query_prompt, document_prompt
         self._vector = lru_cache(_REMEMBERED)(self._embedded)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length: [texts, dimension]."""
-        return self.embed_documents([self._query_prompt + text for text in texts])
+        return self._embed(self._query_prompt, texts)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length: [texts, dimension]."""
-        return np.array(list(self._model.each(self._vector, texts)), dtype=np.float32)
+        return self._embed(self._document_prompt, texts)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the cosine of each (query, text), in order."""
         return cosines(self, pairs)
+
+    def _embed(self, before: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        prompted = [before + text for text in texts]
+        return np.array(list(self._model.each(self._vector, prompted)), dtype=np.float32)
 
     def _embedded(self, text: str) -> NDArray[np.float32]:
         states = self._model.run(text)[0]
@@ -65,17 +71,18 @@ class OnnxBiEncoder:
 
 def pools_by_mean(folder: Path) -> bool:
     """Whether a sentence-transformers folder says that a text's vector is the mean of its states."""
-    return bool(_said(folder / "1_Pooling" / "config.json", _MEAN))
+    return bool(folder_says(folder / "1_Pooling" / "config.json", _MEAN))
 
 
-def query_prompt(folder: Path) -> str:
-    """What a sentence-transformers folder says stands before a query; nothing where it says nothing."""
-    prompts = _said(folder / "config_sentence_transformers.json", "prompts")
-    prompt = prompts.get("query") if isinstance(prompts, dict) else None
-    return prompt if isinstance(prompt, str) else ""
+def prompt(folder: Path, kind: Literal["query", "document"]) -> str:
+    """What a sentence-transformers folder says stands before such a text; nothing where it says nothing."""
+    prompts = folder_says(folder / "config_sentence_transformers.json", "prompts")
+    found = prompts.get(kind) if isinstance(prompts, dict) else None
+    return found if isinstance(found, str) else ""
 
 
-def _said(file: Path, key: str) -> Any:
+def folder_says(file: Path, key: str) -> Any:
+    """What a JSON file of a folder has under a key; None where it has not, or is none."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError):
@@ -83,7 +90,7 @@ def _said(file: Path, key: str) -> Any:
 
 
 class TorchBiEncoder:
-    """Any sentence-transformers model, from a local folder; queries and documents with the prompts that it has.
+    """Any sentence-transformers model, from a local folder, finegrade's own, too; with the prompts that it has.
 
     Args:
         folder: The model's folder.
@@ -91,9 +98,9 @@ class TorchBiEncoder:
     """
 
     def __init__(self, folder: Path, max_length: int) -> None:
-        from sentence_transformers import SentenceTransformer
+        from finegrade.encoder import load_encoder
 
-        self._model = SentenceTransformer(str(folder), local_files_only=True)
+        self._model = load_encoder(folder)
         self._model.max_seq_length = min(max_length, self._model.max_seq_length or max_length)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from finegrade.config import Config
 from finegrade.config_file import load_config, plain_config
 from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError, no_space
+from finegrade.formats.given import DEPTH
 from finegrade.pipeline import demo_config, run_all, run_stage
 from finegrade.store import RunFolder
 
@@ -229,6 +230,10 @@ def verify_command(
         Path | None, typer.Option("--input", help="Training data of others, in place of a run's samples.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="With --input: the result; NAME.verified beside it.")] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000, help=f"Of a BEIR run: how many documents of a query are looked at; {DEPTH}."),
+    ] = None,
 ) -> None:
     """Checks that negatives are negative and levels in order: of a run, or of any training data (--input).
 
@@ -236,24 +241,25 @@ def verify_command(
     BEIR folder. It is written back in the same format. A finegrade.toml is used if there is one.
     """
     if given is None:
-        if output is not None:
-            remedy = "Leave it out, or name the data with --input."
-            raise InputError("--output", got=output, wanted="--input beside it", remedy=remedy)
+        for name, value in (("--output", output), ("--depth", depth)):
+            if value is not None:
+                remedy = "Leave it out, or name the data with --input."
+                raise InputError(name, got=value, wanted="--input beside it", remedy=remedy)
         _run_stage("verify", load_config(config, _overrides(settings, force)), run or DEFAULT_RUN, yes)
     elif force:
         remedy = "Leave it out: of others' data no language is checked."
         raise InputError("--force", got="it beside --input", wanted="one of them", remedy=remedy)
     else:
-        _verify_given(given, output, config, run, settings or [], yes)
+        _verify_given(given, output, config, run, settings or [], yes, depth or DEPTH)
 
 
 def _verify_given(
-    given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool
+    given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool, depth: int
 ) -> None:
     from finegrade.given_data import verify_given
 
     checked = load_config(config, settings) if config.exists() or config != DEFAULT_CONFIG else plain_config(settings)
-    verify_given(given, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead))
+    verify_given(given, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead), depth)
 
 
 _stage_command("train", "Trains the model, coarse to fine, and its controls.")

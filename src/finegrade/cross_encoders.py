@@ -45,7 +45,7 @@ class TorchCrossEncoder:
         from sentence_transformers import CrossEncoder
 
         self._model = CrossEncoder(str(folder), max_length=max_length, local_files_only=True)
-        labels = int(self._model.config.num_labels)
+        labels = self._model.num_labels
         if labels != 1:
             got, wanted = f"a classifier with {labels} labels", "a cross-encoder with one logit a pair"
             raise InputError(f"scorer {folder}", got=got, wanted=wanted, remedy="Name another verification.scorer.")

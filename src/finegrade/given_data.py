@@ -12,7 +12,7 @@ from finegrade.data_card import write_card_of_given
 from finegrade.durable import files_identity, replacing
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
-from finegrade.formats.given import Format, Given
+from finegrade.formats.given import DEPTH, Format, Given
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.opening import open_given
 from finegrade.given_verdicts import judged_rows, samples_of
@@ -46,6 +46,7 @@ def verify_given(
     config: Config,
     root: Path | None,
     agree: Callable[[RunFolder, Estimate], None],
+    depth: int = DEPTH,
 ) -> None:
     """Verifies the negatives of training data.
 
@@ -55,13 +56,14 @@ def verify_given(
         config: How to verify; of the rest only the LLM, the levels and the seed count.
         root: Where verdicts and scores are kept, so that the work can be broken off; None: see `default_run`.
         agree: Told what the LLM will be asked; raises where it may not be.
+        depth: Of a run in a BEIR folder, how many documents of a query are its negatives.
 
     Raises:
         InputError: The data or the output is none, the folder is another run's, or a scorer cannot be had.
     """
     config = _without_written(config)
     check_benchmarks(config.verification.benchmarks)
-    data = open_given(_absolute(path))
+    data = open_given(_absolute(path), depth)
     output = _absolute(output or default_output(data))
     run = RunFolder(root or default_run(data))
     own = OwnFiles(run.path(RESULTS), output)
@@ -70,7 +72,7 @@ def verify_given(
     _need_own_folder(run)
     say(f"{path}: {data.about}")
     with run.locked():
-        _take_in(data, run)
+        _take_in(data, depth, run)
         if config.verification.asks_llm:
             agree(run, _ahead(config, run))
         verify(config, run, after=GIVEN)
@@ -124,9 +126,9 @@ def _need_own_folder(run: RunFolder) -> None:
         raise InputError(str(run.root), got=got, wanted=wanted, remedy="Leave --run out, or name another folder.")
 
 
-def _take_in(data: Format, run: RunFolder) -> None:
+def _take_in(data: Format, depth: int, run: RunFolder) -> None:
     folder = data.path if data.path.is_dir() else data.path.parent
-    with run.stage(GIVEN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}"}) as stage:
+    with run.stage(GIVEN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}", "depth": depth}) as stage:
         if not stage.done:
             counts: Counter[str] = Counter()
             set_aside = run.path(SET_ASIDE)

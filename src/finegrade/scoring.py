@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, pools_by_mean, query_prompt
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, folder_says, pools_by_mean, prompt
 from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, architectures
 from finegrade.errors import InputError, first_line
 from finegrade.fetching import model_path
 from finegrade.onnx_model import OnnxModel
 
-SCORING = 1
+SCORING = 2
 """Raised when the code of a scorer changes what it gives: scores and verdicts of another one are not taken up."""
 
 
@@ -77,15 +77,27 @@ def _scorer(name: str, max_length: int) -> Scorer:
     if (folder / "model.onnx").is_file():
         model = OnnxModel(folder, max_length)
         if len(model.shape) == 3:
-            return OnnxBiEncoder(model, pools_by_mean(folder), query_prompt(folder))
+            return OnnxBiEncoder(model, pools_by_mean(folder), prompt(folder, "query"), prompt(folder, "document"))
         if len(model.shape) == 2 and model.shape[-1] == 1:
             return OnnxCrossEncoder(model)
         raise _no_scorer(name, f"an output of shape {model.shape}")
-    if any("SequenceClassification" in architecture for architecture in architectures(folder)):
+    kind = _kind(folder)
+    if kind == "CrossEncoder":
         return _of_torch(TorchCrossEncoder, name, folder, max_length)
-    if (folder / "modules.json").is_file():
+    if kind == "SentenceTransformer":
         return _of_torch(TorchBiEncoder, name, folder, max_length)
-    raise _no_scorer(name, ", ".join(architectures(folder)) or "a folder without a model configuration")
+    raise _no_scorer(name, kind or ", ".join(architectures(folder)) or "a folder without a model configuration")
+
+
+def _kind(folder: Path) -> str:
+    """What sentence-transformers calls it: it would convert one kind to another, and give other scores, unasked."""
+    said = folder_says(folder / "config_sentence_transformers.json", "model_type")
+    if isinstance(said, str):
+        return said
+    if (folder / "modules.json").is_file():
+        return "SentenceTransformer"
+    is_classifier = any("SequenceClassification" in architecture for architecture in architectures(folder))
+    return "CrossEncoder" if is_classifier else ""
 
 
 def _of_torch(kind: type[TorchCrossEncoder] | type[TorchBiEncoder], name: str, folder: Path, max_length: int) -> Scorer:
@@ -98,7 +110,7 @@ def _of_torch(kind: type[TorchCrossEncoder] | type[TorchBiEncoder], name: str, f
 
 
 def _no_scorer(name: str, got: str) -> InputError:
-    wanted = "a cross-encoder with one logit a pair, or a sentence-transformers model"
+    wanted = "a cross-encoder with one logit a pair, or a sentence-transformers model with modules.json"
     return InputError(f"scorer {name}", got=got, wanted=wanted, remedy="`finegrade models list` names some.")
 
 

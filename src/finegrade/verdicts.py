@@ -3,7 +3,8 @@
 In this order, for a negative:
 1. no score: a scorer gave no number -> dropped;
 2. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
-   finds that it answers, and it is no text that was written to be wrong; else dropped;
+   finds that it answers, and it is no text that was written to be wrong; else dropped. Of this all samples of a query
+   say the same (finegrade.agreement);
 3. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
 4. duplicate: it is nearly a harder negative of the sample -> dropped;
 5. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
@@ -12,8 +13,6 @@ In this order, for a negative:
 6. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
 7. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
    given without a level gets one by its place on the common scale.
-
-Samples of one query must then agree (finegrade.agreement).
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,14 +27,14 @@ from finegrade.text import content_hash, normalised
 from finegrade.verification_config import LLM_JUDGE, VerificationConfig
 from finegrade.views import Nearness, View, nearness
 
-RULES = 1
+RULES = 2
 """Raised when what is decided changes: verdicts by other rules are not taken up."""
 
 NO_SCORE = "no scorer gave a number"
 FALSE_NEGATIVE = "scores too near to the positive"
 ANSWERS = "answers the query"
 THE_POSITIVE = "is the positive"
-NEARLY_ANSWERS = "is nearly a text that answers"
+NEARLY_ANSWERS = "is a text that answers, or nearly one"
 NOT_FOR_SIBLING = "does not answer its sibling query better"
 REPEATS = "repeats a harder negative"
 CONTRADICTS = "its level contradicts the scores"
@@ -90,25 +89,36 @@ def is_weak(positive: float, rules: VerificationConfig) -> bool:
     return not positive >= rules.weakest_positive
 
 
-def judge_sample(sample: Sample, views: Sequence[View], rules: VerificationConfig, levels: int) -> list[Verdict]:
+def why_false(sample: Sample, views: Sequence[View], rules: VerificationConfig) -> list[str]:
+    """Why each negative of a sample is none, or not known to be one; empty where it may be one.
+
+    Args:
+        sample: With its negatives.
+        views: One a negative.
+        rules: Margins.
+    """
+    return [_why_false(sample, negative, view, rules) for negative, view in zip(sample.negatives, views, strict=True)]
+
+
+def judge_sample(
+    sample: Sample, views: Sequence[View], false: Sequence[str], rules: VerificationConfig, levels: int
+) -> list[Verdict]:
     """Decides on each negative of a sample.
 
     Args:
         sample: With its negatives.
         views: One a negative.
-        rules: Margins and gaps.
+        false: See ``why_false``; what holds for all samples of the query.
+        rules: The gap.
         levels: How many there are, for texts that were given without one.
 
     Returns:
         One verdict a negative, in their order.
     """
     near = nearness(views)
-    decisions = _Decisions()
+    decisions = _Decisions({place: reason for place, reason in enumerate(false) if reason})
     distances = [one.distance if view.is_known else -inf for one, view in zip(near, views, strict=True)]
     hardest_first = sorted(range(len(views)), key=lambda i: (-sample.negatives[i].level, -distances[i]))
-    for i in hardest_first:
-        if reason := _why_false(sample, sample.negatives[i], views[i], rules):
-            decisions.leaves[i] = reason
     for i in _staying(hardest_first, decisions):
         gain = views[i].gain
         if gain is not None and not gain > 0:

@@ -111,10 +111,9 @@ def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
     listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items())
-    say(
-        f"verify: of {total:,} negatives {listed}; written by the LLM and accepted: "
-        f"{accepted(details['by_source'].get('llm', {}))}; {sum(details['left_out'].values()):,} samples left out"
-    )
+    written = details["by_source"].get("llm")
+    of_llm = f"written by the LLM and accepted: {accepted(written)}; " if written else ""
+    say(f"verify: of {total:,} negatives {listed}; {of_llm}{sum(details['left_out'].values()):,} samples left out")
     if ungraded := details["no_grade"]:
         reasons = ", ".join(f"{reason} ({number:,})" for reason, number in ungraded.items())
         say(f"verify: the LLM gave no grade for {sum(ungraded.values()):,} negatives: {reasons}")

@@ -4,11 +4,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from finegrade.agreement import agree, dropped
+from finegrade.agreement import agree
 from finegrade.committee import Asked, Committee, Scored
 from finegrade.decontamination import Benchmarks, Leak
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
-from finegrade.verdicts import WEAK_POSITIVE, apply_verdicts, is_in_doubt, is_the_positive, is_weak, judge_sample
+from finegrade.verdicts import (
+    WEAK_POSITIVE,
+    apply_verdicts,
+    is_in_doubt,
+    is_the_positive,
+    is_weak,
+    judge_sample,
+    why_false,
+)
 from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
 
@@ -64,9 +72,12 @@ class Verifier:
         views = [[View(scored.opinions(_ask(sample, one))) for one in sample.negatives] for sample in strong]
         for written in (True, False):
             self._ask_again(strong, views, written)
-        rules = zip(strong, views, strict=True)
-        alone = [(sample, judge_sample(sample, own, self._rules, self._levels)) for sample, own in rules]
-        for sample, verdicts in self._without_promoted_leaks(agree(alone)):
+        alone = [why_false(sample, own, self._rules) for sample, own in zip(strong, views, strict=True)]
+        decided = [
+            (sample, judge_sample(sample, own, false, self._rules, self._levels))
+            for sample, own, false in zip(strong, views, agree(strong, alone), strict=True)
+        ]
+        for sample, verdicts in self._without_promoted_leaks(decided):
             judged.verdicts += verdicts
             judged.samples += apply_verdicts(sample, verdicts)
         return judged
@@ -107,7 +118,8 @@ class Verifier:
             for (row, place), leak in zip(promoted, self._benchmarks.leaks(pairs), strict=True):
                 if leak:
                     verdicts = judged[row][1]
-                    verdicts[place] = dropped(verdicts[place], f"{IN_BENCHMARK} {leak.benchmark}")
+                    gone = {"decision": "dropped", "reason": f"{IN_BENCHMARK} {leak.benchmark}"}
+                    verdicts[place] = verdicts[place].model_copy(update=gone)
         return judged
 
     def _ask_again(self, samples: Sequence[Sample], views: list[list[View]], written: bool) -> None:

@@ -11,6 +11,9 @@ from finegrade.errors import InputError
 
 Row = TypeVar("Row")
 
+DEPTH = 30
+"""Documents of a run that are looked at as negatives of a query."""
+
 _SHOWN = 1_000  # characters of a row that cannot be used
 
 

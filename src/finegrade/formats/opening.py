@@ -10,14 +10,11 @@ from finegrade.formats.column_roles import WANTED, roles_of
 from finegrade.formats.columns import Columns
 from finegrade.formats.csv_table import CsvTable
 from finegrade.formats.flag_embedding import FlagEmbedding
-from finegrade.formats.given import Format
+from finegrade.formats.given import DEPTH, Format
 from finegrade.formats.jsonl_table import JsonlTable
 from finegrade.formats.labelled_pairs import LabelledPairs
 from finegrade.formats.parquet_table import ParquetTable
 from finegrade.formats.table import Table
-
-DEPTH = 30
-"""Documents of a run that are looked at as negatives of a query."""
 
 _TABLES: dict[str, Callable[[Path], Table]] = {
     ".parquet": ParquetTable, ".csv": CsvTable, ".tsv": CsvTable,
