@@ -6,11 +6,11 @@ from finegrade.charts import levels_chart
 from finegrade.config_file import plain_config
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
-from finegrade.pipeline import run_stage
+from finegrade.pipeline import run_all, run_stage
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
-from finegrade.reporting import VERIFICATION_REPORT, write_verification_report
+from finegrade.reporting import write_verification_report
 from finegrade.row_files import write_rows
-from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, RunFolder
+from finegrade.store import LEFT_OUT, REPORT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
 from finegrade.verdicts import FALSE_NEGATIVE
 from test_reporting import IMAGE, SCRIPT, Page, hostile
 from test_verification import Words, sample
@@ -61,6 +61,9 @@ def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(
     verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     page = page_of(run)
     assert "given given without one 23 1 1 0 8.7 %" in folded(page)
+    assert "verification negatives kept 21 dropped 2 — scores too near to the positive 1 — is the positive 1" in folded(
+        page
+    )
     first = page.text[page.text.index("The most disputed") :]
     assert first.index("answer 20") < first.index("same 20 text") < first.index("near 0 text")
     assert page.tags.count("svg") == 1
@@ -75,6 +78,19 @@ def test_finegrade_verify_says_where_the_page_is(tmp_path, scorers, monkeypatch,
     run_stage("verify", CONFIG, made)
     assert f"verify: what it found: {run.path(VERIFICATION_REPORT)}" in capsys.readouterr().err.replace("\n", "")
     assert "</html>" in run.path(VERIFICATION_REPORT).read_text(encoding="utf-8")
+
+
+def test_a_page_that_is_there_is_brought_up_to_date_by_a_whole_run(tmp_path, monkeypatch):
+    made = made_run(tmp_path / "run", [verdict()], [sample(1)])
+    monkeypatch.setattr("finegrade.pipeline.road", lambda config: ("verify",))
+    monkeypatch.setattr("finegrade.pipeline.fetch_models", lambda config: None)
+    monkeypatch.setattr("finegrade.pipeline.STAGES", {"verify": lambda config, run: None})
+    page = made.path(VERIFICATION_REPORT)
+    assert run_all(CONFIG, made) == made.path(REPORT)
+    assert not page.exists()
+    page.write_text("what an earlier verification found")
+    run_all(CONFIG, made)
+    assert "</html>" in page.read_text(encoding="utf-8")
 
 
 def test_order_is_shown_scorer_by_scorer(tmp_path):

@@ -112,10 +112,15 @@ def _model_seconds(config: Config, train: int, test: int, chunks: int) -> dict[s
     if config.synthesis.miner != "bm25":
         found_again["vectors to mine with"] = (chunks + train) / MINED_PER_SECOND
     return found_again | {
-        "verify": len(config.verification.scorers) * 5 * train / SCORED_PER_SECOND,
+        "verify": _scored(config) * train / SCORED_PER_SECOND,
         "train": read * longer / TRAINED_PER_SECOND,
         "evaluate": embedded + sts,
     }
+
+
+def _scored(config: Config) -> int:
+    """How many pairs of a sample models score: those of a second opinion all of them, at most."""
+    return len(config.verification.models) * (1 + config.synthesis.levels)
 
 
 def told_estimate(config: Config) -> str:

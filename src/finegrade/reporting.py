@@ -20,7 +20,18 @@ from finegrade.pages import render_page
 from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.row_files import iterate_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
-from finegrade.store import LEFT_OUT, MODEL, REPORT, SAMPLES, SCORES, SET_ASIDE, VERDICTS, VERIFIED, RunFolder
+from finegrade.store import (
+    LEFT_OUT,
+    MODEL,
+    REPORT,
+    SAMPLES,
+    SCORES,
+    SET_ASIDE,
+    VERDICTS,
+    VERIFICATION_REPORT,
+    VERIFIED,
+    RunFolder,
+)
 from finegrade.summary import RE_EMBED, findings, load_snippet
 from finegrade.verification_findings import DRAWN, Found, beside_their_samples, find
 
@@ -34,7 +45,6 @@ _VERSIONS = (
     "onnxruntime",
     "xllamacpp",
 )
-VERIFICATION_REPORT = "verification.html"
 
 _SET_ASIDE_SHOWN = _LEFT_OUT_SHOWN = 12
 
@@ -70,7 +80,7 @@ def write_verification_report(config: Config, run: RunFolder) -> Path:
     """
     path = run.path(VERIFICATION_REPORT)
     found = find(iterate_rows(run.path(VERDICTS), Verdict))
-    _write_page(path, "verification.html", _verification_facts(config, run, found))
+    _write_page(path, VERIFICATION_REPORT, _verification_facts(config, run, found))
     return path
 
 
