@@ -41,7 +41,7 @@ class VerificationConfig(Section):
     """A corpus text becomes a positive if each scorer finds that it answers at least as well as the query's own
     positive, and as well as positives do (1). Else it is dropped."""
     benchmarks: tuple[str, ...] = ()
-    """BEIR folders, files (.jsonl .txt .csv .parquet), or mteb:TASK: samples that match them are left out."""
+    """BEIR folders, files (.jsonl .csv .tsv .parquet .txt), or mteb:TASK: samples that match them are left out."""
     max_length: int = Field(192, ge=16)
     """Tokens of query and text together that a cross-encoder reads, and of a text that a bi-encoder reads."""
 
