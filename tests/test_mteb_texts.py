@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.benchmark_texts import benchmark_identity, benchmark_texts, check_benchmarks
+from finegrade.benchmark_texts import benchmark_texts, check_benchmarks
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # importing mteb takes ten seconds, and warns
 
@@ -126,15 +126,3 @@ def test_tasks_of_pairs_and_of_classes(mteb, register, tmp_path):
 
         register(OurOwn)
         assert found() == wanted
-
-
-def test_another_revision_of_a_task_is_another_benchmark(mteb, register, tmp_path):
-    from mteb.abstasks import AbsTaskClassification
-
-    names = []
-    for revision in ("main", "main", "other"):
-        of_revision = metadata(mteb, "Classification", tmp_path)
-        of_revision.dataset["revision"] = revision
-        register(type("OurOwn", (AbsTaskClassification,), {"metadata": of_revision}))
-        names.append(benchmark_identity("mteb:OurOwn"))
-    assert names[0] == names[1] != names[2]

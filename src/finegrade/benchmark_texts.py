@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from finegrade.benchmark_columns import BOTH, DOCUMENT, QUERY, ROLES, BenchmarkColumns, BenchmarkText, Role, Roles
-from finegrade.config import user_path
 from finegrade.console import say
-from finegrade.durable import path_identity
 from finegrade.errors import InputError
-from finegrade.mteb_texts import mteb_identity, mteb_task, mteb_texts
+from finegrade.mteb_texts import mteb_task, mteb_texts
 from finegrade.sources.decoding import file_encoding
 from finegrade.sources.jsonl import MAX_ROW_BYTES
 from finegrade.sources.tables import Guessed, read_csv, read_jsonl, read_parquet
@@ -53,21 +51,6 @@ def check_benchmarks(names: Iterable[str]) -> None:
             next(benchmark_texts(name))
 
 
-def benchmark_identity(name: str) -> str:
-    """Another benchmark, and the same one where its files or mteb's revision of it changed, has another.
-
-    Args:
-        name: As ``benchmark_texts`` takes it.
-
-    Raises:
-        InputError: mteb has no such task.
-    """
-    if name.startswith(_MTEB):
-        return f"{name} {mteb_identity(name.removeprefix(_MTEB))}"
-    path = user_path(name)
-    return path_identity(path) if path.exists() else name
-
-
 def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
     """Reads the texts of a benchmark one by one.
 
@@ -83,7 +66,7 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
     """
     if name.startswith(_MTEB):
         return _at_least_one(name, mteb_texts(name.removeprefix(_MTEB)), Counter())
-    path = user_path(name)
+    path = Path(name).expanduser()
     if path.is_dir():
         return _of_files(name, _of_beir(path))
     if path.is_file() and path.suffix.lower() in (".txt", *_TABLES):

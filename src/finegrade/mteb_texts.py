@@ -36,19 +36,6 @@ def mteb_task(task_name: str) -> Any:
     return task
 
 
-def mteb_identity(task_name: str) -> str:
-    """Other data of a task has another one: the revisions that the installed mteb asks for.
-
-    Args:
-        task_name: As mteb calls it.
-
-    Raises:
-        InputError: See ``mteb_task``.
-    """
-    data = [part.metadata.dataset for part in _parts(mteb_task(task_name))]
-    return " ".join(f"{one.get('path')} {one.get('revision')}" for one in data)
-
-
 def mteb_texts(task_name: str) -> Iterator[tuple[Role, str]]:
     """Of a retrieval task what its judgements need; of all others the columns that hold texts.
 

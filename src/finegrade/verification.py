@@ -8,11 +8,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from finegrade.benchmark_texts import benchmark_identity, benchmark_texts
+from finegrade.benchmark_texts import benchmark_texts
 from finegrade.calibration import draw
-from finegrade.config import Config
+from finegrade.config import Config, user_path
 from finegrade.console import Meter, progress, say
 from finegrade.decontamination import Benchmarks
+from finegrade.durable import path_identity
 from finegrade.fetching import model_identity
 from finegrade.judge_prompts import prompt_version
 from finegrade.llm.asking import reply_settings
@@ -47,7 +48,7 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
         "rules": [RULES, SCORING],
         "scorers": [model_identity(name) for name in rules.models],
         "judge": reply_settings(config.llm) | {"prompt": prompt_version()} if rules.asks_llm else {},
-        "benchmarks": [benchmark_identity(name) for name in rules.benchmarks],
+        "benchmarks": [_benchmark_identity(name) for name in rules.benchmarks],
         "levels": config.synthesis.levels,
         "seed": config.seed,
     }
@@ -96,6 +97,11 @@ def _judge(samples: Sequence[Sample], verifier: Verifier, meter: Meter) -> Judge
 
 def _benchmarks(names: Sequence[str], folder: Path) -> Benchmarks | None:
     return Benchmarks(chain.from_iterable(map(benchmark_texts, names)), folder) if names else None
+
+
+def _benchmark_identity(name: str) -> str:
+    path = user_path(name)
+    return path_identity(path) if path.exists() else name
 
 
 def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
