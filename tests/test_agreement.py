@@ -57,6 +57,10 @@ def test_what_is_nearly_a_promoted_text_is_neither_a_negative_nor_promoted_in_an
     assert agreed(first, second, written) == [[ANSWERS, NEARLY_ANSWERS, NEARLY_ANSWERS], [NEARLY_ANSWERS, ""], [""]]
 
 
+def test_a_lone_sample_agrees_with_itself():
+    assert agreed(made("q", "p", x=FALSE_NEGATIVE, X="")) == [[FALSE_NEGATIVE, FALSE_NEGATIVE]]
+
+
 def test_another_positive_of_the_query_is_no_negative():
     assert agreed(made("q", "p1", P2=""), made("q", "p2")) == [[THE_POSITIVE], []]
 

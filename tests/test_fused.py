@@ -144,20 +144,51 @@ def test_auto_takes_the_kernels_where_they_run(kernels: None, runs: bool, monkey
         monkeypatch.setattr(
             f"finegrade.portable.{place}", lambda q, *_, of=name: called.append(of) or q.new_zeros(1, q.shape[2])
         )
-    monkeypatch.setattr("finegrade.portable.received_attention._is_for_kernels", lambda query: runs)
+    monkeypatch.setattr("finegrade.portable.received_attention._is_for_kernels", lambda query, texts: runs)
     for backend in ("auto", "triton", "blockwise"):
         received_attention(*draw(), backend=backend, form="paper")
     assert called == ["triton" if runs else "blockwise", "triton", "blockwise"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "suits"),
+    [
+        ({}, True),
+        ({"dtype": torch.float16}, True),
+        ({"dtype": torch.float32}, False),
+        ({"dtype": torch.float64}, False),
+        ({"is_cuda": False}, False),
+        ({"shape": (2, 4, 0, 64)}, False),
+        ({"shape": (2, 4, 10, 512)}, False),
+        ({"texts": 65_536}, False),
+    ],
+    ids=str,
+)
+def test_what_the_kernels_are_for(changed: dict[str, Any], suits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_runs_kernels", lambda device: True)
+    texts = changed.pop("texts", 2)
+    standard = {"is_cuda": True, "dtype": torch.bfloat16, "shape": torch.Size((2, 4, 10, 64)), "device": "cuda:0"}
+    query: Any = types.SimpleNamespace(**standard | changed)
+    assert attention._is_for_kernels(query, texts) is suits
+
+
+def test_while_a_model_is_exported_nobody_looks_for_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Tensor] = []
+    monkeypatch.setattr(attention, "_is_for_kernels", lambda query, texts: asked.append(query) or False)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    received_attention(*draw())
+    assert not asked
+
+
 @pytest.mark.skipif(INTERPRETED, reason="for a GPU")
 def test_auto_takes_the_kernels_on_a_gpu(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    query, key = (x.cuda() for x in draw())
+    query, key = (x.cuda().bfloat16() for x in draw())
     wanted = received_attention(query, key, backend="triton")
     monkeypatch.setattr("finegrade.portable.received_attention.blockwise", None)
-    assert torch.equal(received_attention(query, key), wanted)
+    attention._tried.cache_clear()
     compiled = torch.compile(lambda q, k: received_attention(q * 2, k), backend="aot_eager")
     torch.testing.assert_close(compiled(query / 2, key), wanted)  # what is around them is rounded otherwise
+    assert torch.equal(received_attention(query, key), wanted)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="for a GPU")
@@ -172,17 +203,40 @@ def test_the_tiles_in_use_agree_with_the_reference(dim: int, dtype: torch.dtype,
     assert_same(found, wanted, weights, gradients)
 
 
-def test_a_gpu_that_cannot_run_them_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_compiler(*args: Any, **options: Any) -> Tensor:
-        raise RuntimeError("Failed to find C compiler.\nmore")
+@pytest.fixture
+def untried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    attention._tried.cache_clear()
+    yield
+    attention._tried.cache_clear()
 
-    monkeypatch.setattr(attention, "received_attention", no_compiler)
-    try:
-        with pytest.warns(UserWarning, match=r"slower than it could be on cpu: Failed to find C compiler\.$") as told:
-            assert [attention._runs_kernels(torch.device("cpu")) for _ in range(2)] == [False, False]
-        assert len(told) == 1
-    finally:
-        attention._tried.cache_clear()
+
+def failing(error: Exception) -> Any:
+    def fail(*args: Any, **options: Any) -> Tensor:
+        raise error
+
+    return fail
+
+
+def test_a_gpu_that_cannot_run_them_is_told_of_once(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "received_attention", failing(RuntimeError("\nFailed to find C compiler.\nmore")))
+    with pytest.warns(UserWarning, match=r"without its kernels on cpu: Failed to find C compiler\.$") as told:
+        assert [attention._runs_kernels(torch.device("cpu")) for _ in range(2)] == [False, False]
+    assert len(told) == 1
+
+
+def test_a_full_gpu_is_no_verdict(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "received_attention", failing(torch.OutOfMemoryError("full")))
+    with pytest.raises(torch.OutOfMemoryError):
+        attention._runs_kernels(torch.device("cpu"))
+    monkeypatch.setattr(attention, "received_attention", lambda *args, **options: None)
+    assert attention._runs_kernels(torch.device("cpu"))
+
+
+def test_an_old_gpu_gets_none_and_no_word(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(attention, "received_attention", failing(AssertionError()))
+    assert not attention._runs_kernels(torch.device("cpu"))
 
 
 def old_triton() -> types.ModuleType:
@@ -197,7 +251,7 @@ def test_where_triton_is_not_it_is_refused_by_name(triton: Any, monkeypatch: pyt
         monkeypatch.delitem(sys.modules, f"finegrade.portable.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "triton", triton)
     monkeypatch.setitem(sys.modules, "triton.language", triton)
-    with pytest.raises(ValueError, match=r"needs triton 3\.3 or newer; install it or take 'auto'"):
+    with pytest.raises(ValueError, match=r"need triton 3\.3 or newer; install it"):
         received_attention(*draw(), backend="triton")
 
 
@@ -217,20 +271,27 @@ class NoDevice:
     def get_current_stream(self, device): return 0
     def get_current_target(self): return GPUTarget("cuda", int(sys.argv[1]), 32)
 
+def compiled(self, grid, **arguments):
+    kernel = self.warmup(grid=grid, **arguments)  # does not run
+    assert kernel.metadata.shared <= 99 * 1024, kernel.metadata  # what the smaller chips from Ampere on have
+
 driver.set_active(NoDevice())
-triton.JITFunction.__getitem__ = lambda self, grid: functools.partial(self.warmup, grid=grid)  # compiles, does not run
+triton.JITFunction.__getitem__ = lambda self, grid: functools.partial(compiled, self, grid)
 
 from finegrade.portable import fused
 from finegrade.portable.received_attention import received_attention
 
 fused.INTERPRETED = True  # CPU tensors are welcome
-for dtype, options in (
-    (torch.bfloat16, {}),
-    (torch.float16, {"causal": True, "cu_seqlens": torch.tensor([0, 50, 100])}),
-    (torch.float32, {"window": 7, "attention_mask": torch.ones(1, 100).bool(), "sinks": torch.ones(4)}),
-    (torch.bfloat16, {"softcap": 2.0, "attention_mask": torch.zeros(1, 1, 100, 100).bfloat16()}),
+for dtype, dim, options in (
+    (torch.bfloat16, 64, {}),
+    (torch.bfloat16, 128, {"causal": True}),
+    (torch.bfloat16, 256, {}),
+    (torch.float16, 64, {"causal": True, "cu_seqlens": torch.tensor([0, 50, 100])}),
+    (torch.float32, 64, {"window": 7, "attention_mask": torch.ones(1, 100).bool(), "sinks": torch.ones(4)}),
+    (torch.float32, 128, {}),
+    (torch.bfloat16, 64, {"softcap": 2.0, "attention_mask": torch.zeros(1, 1, 100, 100).bfloat16()}),
 ):
-    query, key = (torch.ones(1, heads, 100, 64, dtype=dtype, requires_grad=True) for heads in (4, 2))
+    query, key = (torch.ones(1, heads, 100, dim, dtype=dtype, requires_grad=True) for heads in (4, 2))
     received_attention(query, key, backend="triton", **options).sum().backward()
 """
 
@@ -244,4 +305,4 @@ def test_the_kernels_compile_for_gpus(capability: int, tmp_path: Path) -> None:
     command = [sys.executable, "-c", COMPILE, str(capability)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.rglob("*.cubin"))) == 4 * 4
+    assert len(list(tmp_path.rglob("*.cubin"))) == 4 * 7

@@ -6,12 +6,13 @@ from finegrade.charts import levels_chart
 from finegrade.config_file import plain_config
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
-from finegrade.pipeline import run_all, run_stage
+from finegrade.pipeline import run_stage
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
 from finegrade.reporting import write_verification_report
 from finegrade.row_files import write_rows
-from finegrade.store import LEFT_OUT, REPORT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
+from finegrade.store import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
 from finegrade.verdicts import FALSE_NEGATIVE
+from finegrade.verification import verify
 from test_reporting import IMAGE, SCRIPT, Page, hostile
 from test_verification import Words, sample
 from test_verify_given import ROWS, flag_embedding
@@ -80,17 +81,17 @@ def test_finegrade_verify_says_where_the_page_is(tmp_path, scorers, monkeypatch,
     assert "</html>" in run.path(VERIFICATION_REPORT).read_text(encoding="utf-8")
 
 
-def test_a_page_that_is_there_is_brought_up_to_date_by_a_whole_run(tmp_path, monkeypatch):
-    made = made_run(tmp_path / "run", [verdict()], [sample(1)])
-    monkeypatch.setattr("finegrade.pipeline.road", lambda config: ("verify",))
-    monkeypatch.setattr("finegrade.pipeline.fetch_models", lambda config: None)
-    monkeypatch.setattr("finegrade.pipeline.STAGES", {"verify": lambda config, run: None})
-    page = made.path(VERIFICATION_REPORT)
-    assert run_all(CONFIG, made) == made.path(REPORT)
+def test_a_page_goes_when_the_verdicts_do_that_it_tells_of(tmp_path, scorers):
+    run = RunFolder(tmp_path / "run")
+    data = flag_embedding(tmp_path / "data.jsonl", ROWS)
+    alone = plain_config(["verification.committee=[]"])
+    verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
+    verify(alone, run, after=GIVEN)
+    page = write_verification_report(alone, run)
+    verify(alone, run, after=GIVEN)
+    assert page.exists()
+    verify(plain_config(["verification.committee=[]", "verification.margin=0.2"]), run, after=GIVEN)
     assert not page.exists()
-    page.write_text("what an earlier verification found")
-    run_all(CONFIG, made)
-    assert "</html>" in page.read_text(encoding="utf-8")
 
 
 def test_order_is_shown_scorer_by_scorer(tmp_path):

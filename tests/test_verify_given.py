@@ -212,7 +212,11 @@ def test_so_many_documents_of_a_run_are_looked_at(tmp_path, monkeypatch, capsys)
         assert found == [f"{kind}{i}" for i in range(10) for kind in kinds]
     assert command(monkeypatch, "--depth", 0) == 2
     assert command(monkeypatch, "--depth", 3) == 2
-    assert "got 3; wanted --input beside it" in capsys.readouterr().err
+    table = flag_embedding(tmp_path / "table.jsonl", ROWS)
+    assert command(monkeypatch, "--input", table, "--depth", 3) == 2
+    told = capsys.readouterr().err
+    assert "got 3; wanted --input beside it" in told
+    assert "got a table, and --depth 3; wanted a run in a BEIR folder" in told
 
 
 @pytest.mark.parametrize("part", ["qrels/train.tsv", "corpus.jsonl", "queries.jsonl"])

@@ -29,7 +29,7 @@ def agree(samples: Sequence[Sample], false: Sequence[Sequence[str]]) -> list[lis
     of_query: defaultdict[str, list[_Said]] = defaultdict(list)
     for sample, own in zip(samples, false, strict=True):
         of_query[sample.query].append((sample, own))
-    known = {query: _Query(said) for query, said in of_query.items() if len(said) > 1 or ANSWERS in said[0][1]}
+    known = {query: _Query(said) for query, said in of_query.items() if len(said) > 1 or FALSE & {*said[0][1]}}
     return [
         [known[sample.query].reason(*one) for one in zip(sample.negatives, own, strict=True)]
         if sample.query in known

@@ -250,11 +250,11 @@ def verify_command(
         remedy = "Leave it out: of others' data no language is checked."
         raise InputError("--force", got="it beside --input", wanted="one of them", remedy=remedy)
     else:
-        _verify_given(given, output, config, run, settings or [], yes, depth or DEPTH)
+        _verify_given(given, output, config, run, settings or [], yes, depth)
 
 
 def _verify_given(
-    given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool, depth: int
+    given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool, depth: int | None
 ) -> None:
     from finegrade.given_data import verify_given
 

@@ -12,7 +12,7 @@ from finegrade.data_card import write_card_of_given
 from finegrade.durable import files_identity, replacing
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
-from finegrade.formats.given import DEPTH, Format, Given
+from finegrade.formats.given import Format, Given
 from finegrade.formats.json_lines import json_line
 from finegrade.formats.opening import open_given
 from finegrade.given_verdicts import judged_rows, samples_of
@@ -46,7 +46,7 @@ def verify_given(
     config: Config,
     root: Path | None,
     agree: Callable[[RunFolder, Estimate], None],
-    depth: int = DEPTH,
+    depth: int | None = None,
 ) -> None:
     """Verifies the negatives of training data.
 
@@ -56,7 +56,7 @@ def verify_given(
         config: How to verify; of the rest only the LLM, the levels and the seed count.
         root: Where verdicts and scores are kept, so that the work can be broken off; None: see `default_run`.
         agree: Told what the LLM will be asked; raises where it may not be.
-        depth: Of a run in a BEIR folder, how many documents of a query are its negatives.
+        depth: Of a run in a BEIR folder, how many documents of a query are its negatives; None: 30.
 
     Raises:
         InputError: The data or the output is none, the folder is another run's, or a scorer cannot be had.
@@ -72,7 +72,7 @@ def verify_given(
     _need_own_folder(run)
     say(f"{path}: {data.about}")
     with run.locked():
-        _take_in(data, depth, run)
+        _take_in(data, run)
         if config.verification.asks_llm:
             agree(run, _ahead(config, run))
         verify(config, run, after=GIVEN)
@@ -126,9 +126,10 @@ def _need_own_folder(run: RunFolder) -> None:
         raise InputError(str(run.root), got=got, wanted=wanted, remedy="Leave --run out, or name another folder.")
 
 
-def _take_in(data: Format, depth: int, run: RunFolder) -> None:
+def _take_in(data: Format, run: RunFolder) -> None:
     folder = data.path if data.path.is_dir() else data.path.parent
-    with run.stage(GIVEN, {"data": f"{data.path.name}-{files_identity(data.files, folder)}", "depth": depth}) as stage:
+    settings = {"data": f"{data.path.name}-{files_identity(data.files, folder)}", "read as": data.about}
+    with run.stage(GIVEN, settings) as stage:
         if not stage.done:
             counts: Counter[str] = Counter()
             set_aside = run.path(SET_ASIDE)

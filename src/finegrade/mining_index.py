@@ -12,13 +12,25 @@ from finegrade.fetching import model_identity
 from finegrade.fusion import Fused
 from finegrade.lexical import BM25
 from finegrade.mining import Index
-from finegrade.scoring import load_scorer
+from finegrade.scoring import SCORING, load_scorer
 
 MAX_LENGTH = 192
 """Tokens of a text that the bi-encoder reads."""
 
 
-def index_of(kind: Literal["bm25", "dense", "both"], model: str, folder: Path) -> Index:
+Kind = Literal["bm25", "dense", "both"]
+
+
+def index_identity(kind: Kind, model: str) -> str:
+    """Names what an index finds: one that may find other texts has another.
+
+    Args:
+        kind, model: As ``index_of`` takes them.
+    """
+    return "matching texts" if kind == "bm25" else f"{model_identity(model)} {MAX_LENGTH} {SCORING}"
+
+
+def index_of(kind: Kind, model: str, folder: Path) -> Index:
     """What makes an index of texts.
 
     Args:
@@ -32,7 +44,7 @@ def index_of(kind: Literal["bm25", "dense", "both"], model: str, folder: Path) -
     if kind == "bm25":
         return BM25
     embedder = load_bi_encoder(model)
-    made_for, numbers = f"{model_identity(model)} {MAX_LENGTH}", count()
+    made_for, numbers = index_identity(kind, model), count()
 
     def dense(texts: Sequence[str]) -> DenseIndex:
         return DenseIndex(texts, embedder, folder / str(next(numbers)), made_for, len(texts))

@@ -8,7 +8,7 @@ from finegrade.config import Config
 from finegrade.config_file import load_config
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.store import REPORT, VERIFICATION_REPORT, RunFolder
+from finegrade.store import REPORT, RunFolder
 
 
 def _tasks(config: Config, run: RunFolder) -> None:
@@ -102,8 +102,6 @@ def run_all(config: Config, run: RunFolder) -> Path:
             STAGES[name](config, run)
             if name == "seeds":
                 _need_a_batch(config, run)
-            if name == "verify" and run.path(VERIFICATION_REPORT).is_file():
-                _say_what_was_found(config, run)
         return run.path(REPORT)
 
 
@@ -133,7 +131,7 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
 
 
 def _say_what_was_found(config: Config, run: RunFolder) -> None:
-    """A page of its own says it, where there is no report yet; one that is there is kept up to date."""
+    """Where there is no report yet, a page of its own says it."""
     from finegrade.reporting import write_verification_report
 
     say(f"verify: what it found: {write_verification_report(config, run)}")

@@ -14,10 +14,9 @@ from finegrade.config import Config
 from finegrade.console import Meter, progress, say
 from finegrade.drafting import Drafts, write_drafts
 from finegrade.errors import InputError
-from finegrade.fetching import model_identity
 from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
-from finegrade.mining_index import index_of
+from finegrade.mining_index import index_identity, index_of
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
 from finegrade.repeats import Repeats
@@ -56,7 +55,7 @@ def synthesize(config: Config, run: RunFolder) -> None:
         "draws": config.draws.model_dump(mode="json"),
         "seed": config.seed,
         "gates": GATES,
-        "miner": "matching texts" if config.synthesis.miner == "bm25" else model_identity(config.synthesis.miner_model),
+        "miner": index_identity(config.synthesis.miner, config.synthesis.miner_model),
     }
     after = "tasks" if config.source.is_tasks else "seeds"
     with run.stage("synthesize", settings, after=[after]) as stage:

@@ -3,8 +3,8 @@
 In this order, for a negative:
 1. no score: a scorer gave no number -> dropped;
 2. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
-   finds that it answers, and it is no text that was written to be wrong; else dropped. Of this all samples of a query
-   say the same (finegrade.agreement);
+   finds that it answers, and it is no text that was written to be wrong; else dropped. Of false negatives all samples
+   of a query say the same (finegrade.agreement);
 3. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
 4. duplicate: it is nearly a harder negative of the sample -> dropped;
 5. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores

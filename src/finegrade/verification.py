@@ -24,7 +24,7 @@ from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.row_files import count_rows, iterate_rows
 from finegrade.score_book import ScoreBook
 from finegrade.scoring import SCORING
-from finegrade.store import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, RunFolder, Stage
+from finegrade.store import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, VERIFICATION_REPORT, RunFolder, Stage
 from finegrade.summary import accepted
 from finegrade.verdicts import RULES
 from finegrade.verified_parts import Found, VerifiedParts, in_parts
@@ -55,6 +55,7 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
     with run.stage("verify", settings, after=[after]) as stage:
         if stage.done:
             return
+        run.path(VERIFICATION_REPORT).unlink(missing_ok=True)  # it tells of other verdicts
         parts = VerifiedParts(run, stage.fingerprint)
         with (
             ScoreBook(run.path(SCORE_BOOK)) as book,

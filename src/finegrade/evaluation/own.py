@@ -10,7 +10,7 @@ from finegrade.evaluation.intervals import mean_interval
 from finegrade.evaluation.judging import judged_ndcg, pool, relevance
 from finegrade.evaluation.test_set import load_test_set, unlabelled_queries
 from finegrade.fetching import model_identity
-from finegrade.scoring import load_cross_encoder
+from finegrade.scoring import SCORING, load_cross_encoder
 from finegrade.store import RunFolder
 
 JUDGED = "judged nDCG@10"
@@ -23,7 +23,7 @@ def judge_own(titles: dict[str, str], config: Config, run: RunFolder) -> dict[st
         return None
     scorer = config.verification
     settings = {
-        "scorers": [model_identity(name) for name in scorer.models],
+        "scorers": [SCORING, *(model_identity(name) for name in scorer.models)],
         "length": scorer.max_length,
         "queries": queries,
     }

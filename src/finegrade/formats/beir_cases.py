@@ -10,7 +10,7 @@ from finegrade.formats.beir_folder import BeirFiles
 from finegrade.formats.beir_lines import Form, Scored, has_header, judgement, ranked, record_id, record_text
 from finegrade.formats.given import Given, PassedOver
 from finegrade.formats.line_index import Find, LineIndex
-from finegrade.formats.texts import MAX_POSITIVES, UnreadableRowError
+from finegrade.formats.texts import UnreadableRowError
 
 _Add = Callable[[str, object], None]
 """Counts what cannot be used: why, and what it is."""
@@ -33,7 +33,7 @@ class BeirCase(NamedTuple):
 
 
 class BeirCases:
-    """The queries of a run that have judgements; of more than 100 relevant documents the first stand for all.
+    """The queries of a run that have judgements.
 
     Args:
         files: The parts of the folder.
@@ -49,6 +49,16 @@ class BeirCases:
         self._queries = LineIndex(files.folder / "queries.jsonl", record_id)
         self._judgements = LineIndex(files.judgements, _query_in(judgement))
         self._run = LineIndex(files.run, _query_in(files.line_of_run))
+        self._forms = {self._judgements: judgement, self._run: files.line_of_run}
+
+    def count_unreadable(self, passed_over: PassedOver) -> None:
+        """Counts the lines of another form in all parts; a first line that names the columns is none of these."""
+        for index in (self._corpus, self._queries, self._judgements, self._run):
+            has_names = index in self._forms and has_header(index.path, self._forms[index])
+            for number, line in index.each_unreadable():
+                if number > 1 or not has_names:
+                    reason = f"{index.path.name}: a line of another form"
+                    passed_over.add(number, reason, {"line": line.decode("utf-8", "replace").strip()})
 
     def cases(self, passed_over: PassedOver) -> Iterator[BeirCase]:
         """The queries in the order of the run.
@@ -56,13 +66,7 @@ class BeirCases:
         Args:
             passed_over: Reason -> what could not be used: counted in here.
         """
-        forms = {self._judgements: judgement, self._run: self._files.line_of_run}
-        for index in (self._corpus, self._queries, self._judgements, self._run):
-            has_names = index in forms and has_header(index.path, forms[index])
-            for number, line in index.each_unreadable():
-                if number > 1 or not has_names:
-                    reason = f"{index.path.name}: a line of another form"
-                    passed_over.add(number, reason, {"line": line.decode("utf-8", "replace").strip()})
+        forms = self._forms
         with ExitStack() as stack:
             read = {index: stack.enter_context(index.opened()) for index in (self._corpus, self._queries, *forms)}
             for number, query in enumerate(self._run.each_key(), start=1):
@@ -81,7 +85,7 @@ class BeirCases:
         grades = {line.document: line.score for line in judged}
         relevant = [document for document, grade in grades.items() if grade > 0]
         others = [document for document in ranked(found) if document not in relevant]
-        positives = dict(islice(_texts(relevant, documents, "relevant document", add), MAX_POSITIVES))
+        positives = dict(_texts(relevant, documents, "relevant document", add))
         negatives = dict(islice(_texts(others, documents, "found document", add), self._depth))
         if not positives:
             raise UnreadableRowError("query: no relevant document")

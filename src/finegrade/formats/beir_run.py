@@ -43,6 +43,7 @@ class BeirRun:
     def rows(self, tell: Tell | None = None) -> Iterator[Given]:
         """See Format. A document that cannot be read is counted in ``passed_over``, too; its query stays."""
         self.passed_over = PassedOver(tell)
+        self._cases.count_unreadable(self.passed_over)
         return (case.given for case in self._cases.cases(self.passed_over))
 
     def check_output(self, output: Path) -> None:

@@ -44,7 +44,7 @@ class LineIndex:
         before: str | None = None
         try:
             with path.open("rb") as file:
-                for begin, line in _lines(file):
+                for _, begin, line in _lines(file):
                     key = key_of(line)
                     self.unreadable += key is None
                     if key is not None and key != before:
@@ -60,10 +60,10 @@ class LineIndex:
         self._begins = np.frombuffer(begins, dtype=np.int64)[order] if begins else found
 
     def each_unreadable(self) -> Iterator[tuple[int, bytes]]:
-        """The lines without a key, each with its number, from 1; blank lines are not counted."""
+        """The lines without a key, each with its number, from 1."""
         if self.unreadable:
             with self.path.open("rb") as file:
-                for number, (_, line) in enumerate(_lines(file), start=1):
+                for number, _, line in _lines(file):
                     if self._key_of(line) is None:
                         yield number, line
 
@@ -93,18 +93,19 @@ class LineIndex:
         first, last = (int(np.searchsorted(self._hashes, hash(key), side)) for side in ("left", "right"))
         for begin in self._begins[first:last]:
             file.seek(int(begin))
-            yield from (line for _, line in takewhile(lambda one: self._key_of(one[1]) == key, _lines(file)))
+            yield from (line for *_, line in takewhile(lambda one: self._key_of(one[2]) == key, _lines(file)))
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines from here on, each with where it begins; of one that is too long only the beginning."""
-    begin = file.tell()
+def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """The lines from here on that are not blank: number, where it begins, line; of one too long only the beginning."""
+    begin, number = file.tell(), 0
     while line := file.readline(MAX_ROW_BYTES):
+        number += 1
         size = len(line)
         rest = line
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(MAX_ROW_BYTES)
             size += len(rest)
         if line.strip():
-            yield begin, line
+            yield number, begin, line
         begin += size

@@ -25,8 +25,11 @@ from .visibility import Visibility
 Backend = Literal["auto", "reference", "blockwise", "triton"]
 Form = Literal["received", "smoothed", "paper"]
 
-_HEAD_DIM = 256
-"""The kernels were tried up to it."""
+_HEAD_DIM, _CAPABILITY = 256, (8, 0)
+"""What the kernels were tried, and compiled, for."""
+
+_TEXTS = 65_535
+"""So many blocks a GPU's grid has along the axis of texts."""
 
 
 def received_attention(
@@ -69,9 +72,9 @@ def received_attention(
             query, and the sum is not divided by |J(i)|.
         prior: Of the form "smoothed".
         backend: "reference", the definition, which keeps [batch, heads, tokens, tokens]; "blockwise", the same in
-            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": triton on a GPU that
-            runs it (Nvidia's, numbers of 16 or 32 bits, head_dim to 256), otherwise blockwise, and the reference while
-            a model is exported.
+            O(tokens x block) memory; "triton", the same in O(tokens) memory, on a GPU; "auto": triton for numbers of
+            16 bits and a head_dim to 256 on an Nvidia GPU from Ampere on that runs it, otherwise blockwise, and the
+            reference while a model is exported.
         detach: Whether the weights are constants to the optimiser.
 
     Returns:
@@ -94,9 +97,11 @@ def received_attention(
     if detach:
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    wanted = backend == "triton" or (backend == "auto" and _is_for_kernels(query))
-    fused = _fused() if wanted and not torch.compiler.is_exporting() else None
-    function = fused or (_reference if backend == "reference" or torch.compiler.is_exporting() else blockwise)
+    exporting = torch.compiler.is_exporting()
+    texts = query.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
+    wanted = not exporting and (backend == "triton" or (backend == "auto" and _is_for_kernels(query, texts)))
+    fused = _fused() if wanted else None
+    function = fused or (_reference if backend == "reference" or exporting else blockwise)
 
     def weights_of(query: Tensor, key: Tensor, mask: Tensor | None, borders: Tensor | None = None) -> Tensor:
         visibility = Visibility(mask, query.shape[0], query.shape[2], causal, window, query.device, borders)
@@ -164,13 +169,16 @@ def _fused() -> Any:
     try:
         from .fused import fused
     except ImportError as error:
-        raise ValueError("backend 'triton' needs triton 3.3 or newer; install it or take 'auto'") from error
+        raise ValueError("the kernels of backend 'triton' need triton 3.3 or newer; install it") from error
     return fused
 
 
-def _is_for_kernels(query: Tensor) -> bool:
-    suits = query.dtype != torch.float64 and query.shape[-1] <= _HEAD_DIM and query.shape[2] > 0
-    return query.is_cuda and suits and _runs_kernels(query.device)
+def _is_for_kernels(query: Tensor, texts: int) -> bool:
+    """Whether they are faster there, as far as that was measured, and run."""
+    if not (query.is_cuda and query.dtype in (torch.float16, torch.bfloat16)):
+        return False
+    tokens, head_dim = query.shape[2:]
+    return tokens > 0 and texts <= _TEXTS and head_dim <= _HEAD_DIM and _runs_kernels(query.device)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -180,18 +188,22 @@ def _runs_kernels(device: torch.device) -> bool:
 
 @cache
 def _tried(device: torch.device) -> bool:
-    """Whether a GPU is of those that the kernels were tried on, and has all that they need: by a first, small launch.
+    """Whether a GPU has all that the kernels need: by a first, small launch.
 
-    An old GPU, no triton, or no C compiler, which triton wants: a model that worked without them still works.
+    Where there is no triton, or no C compiler, which triton wants, a model that worked without them still works. What
+    may be otherwise the next time, as the memory that is left, is raised and not remembered.
     """
-    if torch.version.hip is not None:
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < _CAPABILITY:
         return False
     try:
         probe = torch.zeros(1, 1, 16, 16, dtype=torch.float16, device=device)
         received_attention(probe, probe, backend="triton")
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever triton or its compiler says; there is another way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"anchor pooling is slower than it could be on {device}: {reason}", stacklevel=2)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines or [type(error).__name__])[0]
+        warnings.warn(f"received attention is computed without its kernels on {device}: {reason}", stacklevel=1)
         return False
     return True
 
