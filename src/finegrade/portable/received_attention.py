@@ -98,8 +98,8 @@ def received_attention(
         query, key, sinks = query.detach(), key.detach(), None if sinks is None else sinks.detach()
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     exporting = torch.compiler.is_exporting()
-    texts = query.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
-    wanted = not exporting and (backend == "triton" or (backend == "auto" and _is_for_kernels(query, texts)))
+    number = query.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
+    wanted = not exporting and (backend == "triton" or (backend == "auto" and _is_for_kernels(query, number)))
     fused = _fused() if wanted else None
     function = fused or (_reference if backend == "reference" or exporting else blockwise)
 
