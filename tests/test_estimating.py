@@ -224,3 +224,15 @@ def test_grades_are_counted(mode, rules, expected):
 def test_without_texts_of_an_llm_nothing_is_graded():
     data = {"source": {"kind": "pairs", "path": "x"}, "synthesis": {"llm_samples": 0}}
     assert estimate(parse_config(data, "test")).asked == ()
+
+
+def test_minutes_are_those_of_as_many_pairs_as_there_are(tmp_path):
+    def minutes(lines):
+        path = tmp_path / "pairs.jsonl"
+        path.write_text('{"query": "q", "positive": "p"}\n\n' * lines)
+        plain = config("pairs")
+        source = plain.source.model_copy(update={"path": path})
+        return estimate(plain.model_copy(update={"source": source})).minutes["verify"]
+
+    assert minutes(200) == pytest.approx(2 * minutes(100), rel=0.01)
+    assert minutes(100) < estimate(config("pairs")).minutes["verify"]

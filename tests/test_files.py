@@ -241,7 +241,7 @@ ODD_QUOTE = "a quote that does not end: its lines are read singly (line 3)"
         ("a.tsv", ["1\tone", '2\t"odd', '3\t"three', "4\tfour"], ["one", '"odd', ODD_QUOTE, '"three',
          ODD_QUOTE.replace("line 3", "line 4"), "four"]),
         ("a.tsv", ["1\tone", '2\t"Romeo and Juliet" author', "3\t5\" nails"],
-         ["one", "Romeo and Juliet author", '5" nails']),
+         ["one", '"Romeo and Juliet" author', '5" nails']),
         ("a.tsv", ['1\t"def f():', "\tif x:", '\treturn ""1"""', "2\tx"], ['def f():\n\tif x:\n\treturn "1"', "x"]),
         ("a.csv", ['1,"two', 'lines, and ""three"""', '2,"odd', "3,x", "4,y"],
          ['two\nlines, and "three"', '"odd', ODD_QUOTE.replace("line 3", "line 4"), "x", "y"]),

@@ -214,6 +214,13 @@ def test_hostile_lines(tmp_path):
     assert rows(tmp_path / "out") == [FIRST._replace(negatives=FIRST.negatives[::-1]), second]
 
 
+def test_a_document_with_the_query_s_id_is_the_query(tmp_path):
+    folder = beir(tmp_path / "a", run=["q1 Q0 q1 1 99 x", *trec()])
+    with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"_id": "q1", "text": "what the first query asks"}\n')
+    assert next(iter(open_given(folder).rows())) == FIRST
+
+
 def test_however_many_documents_are_relevant_all_are_looked_at(tmp_path):
     many = [f"m{i}" for i in range(150)]
     folder = beir(tmp_path / "a", qrels=[*QRELS, *(f"q1\t{name}\t1" for name in many)])

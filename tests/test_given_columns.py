@@ -301,18 +301,24 @@ def test_gaps_among_the_negatives(tmp_path):
 @pytest.mark.parametrize(("row", "got"), [
     ({"anchor": "q", "positive": "p"}, "none of them of negatives"),
     ({"sentence1": "q", "sentence2": "p", "score": 0.5}, "none of them of negatives"),
-    ({"text": "q"}, "none of them of negatives"),
-    ({"id": 1, "score": 2.0}, "none of them of negatives"),
-    ({"query": "q", "a": "p", "b": "n", "label": 1}, "columns label, b"),
+    ({"text": "q"}, "none of them of positives"),
+    ({"id": 1, "score": 2.0}, "none of them of queries"),
+    ({"query": "q", "a": "p", "b": "n", "label": 1}, "columns label, a, b; wanted beside label"),
     ({"query": "q", "positive": "p", "negative_1": "n", "negative_2": "m", "negative_1_id": "3", "negative_2_id": "4"},
      "columns negative_1_id, negative_2_id"),
     ({"query": "q", "positive": "p", "negative_1": "n", "negative_2": "m", "scores": "[1, 2]"}, "columns scores"),
-    ({"negative": "n", "positive": "p"}, "none of them of negatives"),
+    ({"negative": "n", "positive": "p"}, "none of them of positives"),
 ])  # fmt: skip
 @pytest.mark.parametrize("suffix", TABLES)
 def test_columns_that_do_not_tell_what_they_are(tmp_path, suffix, row, got):
     with pytest.raises(InputError, match=got):
         open_given(write_table(tmp_path / f"a{suffix}", [row]))
+
+
+def test_the_kind_of_column_that_is_missing_is_named(tmp_path):
+    row = {"query": "q", "positives": ["p"], "negatives": ["n"]}
+    with pytest.raises(InputError, match=r"query \(text\), positives \(texts\), .*, none of them of positives"):
+        open_given(write_table(tmp_path / "a.jsonl", [row]))
 
 
 def test_two_columns_of_lists(tmp_path):

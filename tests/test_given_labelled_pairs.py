@@ -48,6 +48,17 @@ def test_labelled_pairs(tmp_path, suffix, kind):
     assert lines(levels) == [{"row": i, "levels": [[], [], [3], [], [1], []][i]} for i in range(6)]
 
 
+@pytest.mark.parametrize("suffix", TABLES)
+def test_other_texts_beside_labelled_pairs_stay_as_they_are(tmp_path, suffix):
+    rows = [{"query": row["query"], "title": f"Title {i}", "text": row["text"], "label": row["label"], "src": "x"}
+            for i, row in enumerate(ROWS)]  # fmt: skip
+    data = open_given(write_table(tmp_path / f"a{suffix}", rows))
+    assert list(data.rows()) == GIVEN
+    file, _ = data.write(judged(data, all_kept), tmp_path / f"out{suffix}")
+    wanted = [(row["title"], row["text"], row["src"]) for row in rows if row["query"] != "s"]
+    assert [(row["title"], row["text"], row["src"]) for row in read_table(file)] == wanted
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_written_is_read_as_what_was_left(tmp_path, seed):
     data = open_given(write_table(tmp_path / "a.parquet", ROWS))

@@ -4,7 +4,7 @@ import pytest
 
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
-from finegrade.pipeline import STAGES, road, run_stage
+from finegrade.pipeline import STAGES, road, run_all, run_stage
 from finegrade.store import RunFolder
 
 ENDS = ("verify", "train", "evaluate", "report")
@@ -44,3 +44,20 @@ def test_a_stage_looks_at_those_before_it_on_its_road(kind, tmp_path, monkeypatc
         monkeypatch.setitem(STAGES, name, lambda *given, name=name: looked.append(name))
     run_stage("train", config(kind), RunFolder(tmp_path / "run"))
     assert looked == list(ROADS[kind][: ROADS[kind].index("train") + 1])
+
+
+@pytest.mark.parametrize(("schedule", "is_refused"), [("coarse-to-fine", True), ("shuffled", True), ("fixed:4", False)])
+def test_too_few_steps_show_before_anything_is_done(schedule, is_refused, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr("finegrade.pipeline.fetch_models", done.append)
+    monkeypatch.setattr("finegrade.pipeline.STAGES", dict.fromkeys(STAGES, lambda config, run: done.append(config)))
+    monkeypatch.setattr("finegrade.pipeline._need_a_batch", lambda config, run: None)
+    few = config("pairs").model_copy(
+        update={"training": config("pairs").training.model_copy(update={"steps": 3, "schedule": schedule})}
+    )
+    if is_refused:
+        with pytest.raises(InputError, match=r"training.steps: got 3; wanted at least one step for each of 4 levels"):
+            run_all(few, RunFolder(tmp_path / "run"))
+    else:
+        run_all(few, RunFolder(tmp_path / "run"))
+    assert bool(done) is not is_refused

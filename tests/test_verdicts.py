@@ -18,6 +18,7 @@ from finegrade.verdicts import (
     OUT_OF_ORDER,
     REPEATS,
     THE_POSITIVE,
+    THE_QUERY,
     apply_verdicts,
     excess,
     is_in_doubt,
@@ -62,6 +63,11 @@ def decided(one, views, by, levels):
 
 def told(verdicts):
     return [(v.decision, v.level_after, v.reason) for v in verdicts]
+
+
+def test_the_query_itself_is_no_negative_and_never_becomes_a_positive():
+    one = sample(("Q!", 4), ("buses run late", 2))
+    assert told(judged(one, 1.5, 0.2)) == [("dropped", None, THE_QUERY), ("kept", 2, "")]
 
 
 def test_clear_negatives_in_order_are_kept():

@@ -399,6 +399,29 @@ def test_nothing_is_sent_without_a_yes(tmp_path, monkeypatch, capsys):
     assert "got nobody to ask" in told
 
 
+@pytest.mark.parametrize("name", ["x" * 238 + ".jsonl", "bad\udcff.jsonl"], ids=["long", "no UTF-8"])
+def test_a_name_that_cannot_be_had_is_one_line(tmp_path, name):
+    with pytest.raises(InputError, match=r"got (one of 244|a name that is no UTF-8); wanted"):
+        verified(tmp_path / name, None, tmp_path / "run")
+
+
+def test_an_output_that_cannot_be_written_shows_before_the_work(tmp_path, scorers):
+    data = flag_embedding(tmp_path / "data.jsonl", ROWS)
+    with pytest.raises(InputError, match="wanted a folder that can be written to"):
+        verified(data, data / "out.jsonl", tmp_path / "run")
+    assert not scorers
+
+
+def test_where_no_row_can_be_used_the_reason_is_told(tmp_path, capsys):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"query": "", "pos": ["p"], "neg": ["n"]}\n' * 9)
+    with pytest.raises(InputError, match="got 0 samples"):
+        verified(data, tmp_path / "out.jsonl", tmp_path / "run")
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "9 query: empty" in told
+    assert "set_aside.jsonl" in told
+
+
 def test_why_negatives_and_rows_went_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "benchmark.txt").write_text("answer 3 that is to be found in the test set of a benchmark\n")
     leak = ("query 30", "answer 30 that is to be found in the test set of a benchmark", ["far 30 text"])

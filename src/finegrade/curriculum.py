@@ -131,7 +131,7 @@ def _fill(
                 refills += 1
                 if refills > 2:
                     wanted = f"enough different samples at level {level} for a batch of {batch_size}"
-                    remedy = 'Lower training.batch_size, give more pairs, or mine with synthesis.miner = "dense".'
+                    remedy = 'Lower training.batch_size, give more pairs, or set synthesis.miner = "dense".'
                     raise InputError("training", got=f"{len(ranked)} rows", wanted=wanted, remedy=remedy)
                 fresh = list(ranked)
                 generator.shuffle(fresh)

@@ -66,12 +66,21 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
         chunks = min(chunks or config.source.max_chunks, config.source.max_chunks)
     if config.source.is_tasks:
         queries = queries or config.synthesis.llm_samples
-    queries = queries or config.source.max_train
+    queries = queries or _pairs(config) or config.source.max_train
     train = min(round(queries * (1 - config.source.test_share)), config.source.max_train)
     test = min(queries - train, config.source.max_test)
     minutes = {a.what: _llm_seconds(a, config) / 60 for a in asked}
     minutes |= {name: s / 60 for name, s in _model_seconds(config, train, test, chunks or queries).items()}
     return Estimate(asked, minutes, _money(asked, config))
+
+
+def _pairs(config: Config) -> int:
+    """As many lines as the user's file of pairs has; 0 where there is none."""
+    path = config.source.path
+    if config.source.kind != "pairs" or path is None or not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
 
 
 def estimate_given(config: Config, negatives: int, characters: float) -> Estimate:

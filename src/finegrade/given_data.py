@@ -21,11 +21,14 @@ from finegrade.records import Sample
 from finegrade.reporting import write_verification_report
 from finegrade.row_files import write_cut
 from finegrade.store import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
-from finegrade.text import content_hash
+from finegrade.text import content_hash, encodable
 from finegrade.verification import verify
 from finegrade.verified_parts import in_parts
 
 RESULTS = "results.json"
+
+_LONGEST_NAME = 240
+"""Bytes: file systems take 255, and a file that is being written has a longer name."""
 
 
 def default_output(data: Format) -> Path:
@@ -37,7 +40,7 @@ def default_output(data: Format) -> Path:
 def default_run(data: Format) -> Path:
     """A run folder for each place that data is at."""
     place = content_hash(*(str(path.resolve()) for path in data.files))[:6]
-    return Path("runs") / f"verify-{data.path.stem}-{place}"
+    return Path("runs") / f"verify-{data.path.stem[:80]}-{place}"
 
 
 def verify_given(
@@ -63,9 +66,13 @@ def verify_given(
     """
     config = _without_written(config)
     check_benchmarks(config.verification.benchmarks)
+    _need_a_name(_absolute(path))
     data = open_given(_absolute(path), depth)
     output = _absolute(output or default_output(data))
     run = RunFolder(root or default_run(data))
+    for place in (*data.outputs(output), run.root):
+        _need_a_name(place)
+    _need_a_place(output)
     own = OwnFiles(run.path(RESULTS), output)
     data.check_output(output)
     own.need_free(data.outputs(output))
@@ -73,6 +80,7 @@ def verify_given(
     say(f"{path}: {data.about}")
     with run.locked():
         _take_in(data, run)
+        _say_what_was_passed_over(path, run)
         if config.verification.asks_llm:
             agree(run, _ahead(config, run))
         verify(config, run, after=GIVEN)
@@ -92,9 +100,16 @@ def _say_why(data: Format, path: Path, run: RunFolder) -> None:
     for what, reasons in (("negatives", found["reasons"]), ("rows or positives left out", found["left_out"])):
         for reason, number in reasons.items():
             say(f"{what}: {number:,} {reason}")
-    for reason, number in (data.passed_over + data.not_written).most_common():
+    for reason, number in data.not_written.most_common():
         say(f"{path}: {number:,} {reason}")
-    if data.passed_over:
+
+
+def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:
+    """Before the work: where next to nothing can be used, it says why."""
+    found = run.record(GIVEN)["details"]["passed_over"]
+    for reason, number in sorted(found.items(), key=lambda one: -one[1]):
+        say(f"{path}: {number:,} {reason}")
+    if found:
         say(f"what of it could not be used, row by row: {run.path(SET_ASIDE)}")
 
 
@@ -113,6 +128,25 @@ def _ahead(config: Config, run: RunFolder) -> Estimate:
 def _absolute(path: Path) -> Path:
     """With a name, also where it is "." ; links are not followed: what they lead to may have no suffix."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _need_a_name(path: Path) -> None:
+    """What libraries cannot open, in one line: a name that is no text, or too long."""
+    remedy = "Rename it, or name another --output or --run."
+    if encodable(str(path)) != str(path):
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise InputError(shown, got="a name that is no UTF-8", wanted="one that is", remedy=remedy)
+    if len(path.name.encode()) > _LONGEST_NAME:
+        wanted = f"a name of at most {_LONGEST_NAME} bytes"
+        raise InputError(str(path), got=f"one of {len(path.name.encode())}", wanted=wanted, remedy=remedy)
+
+
+def _need_a_place(output: Path) -> None:
+    """A result that cannot be written shows before the work."""
+    there = next(folder for folder in output.parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        remedy = "Name another --output, or mend its permissions."
+        raise InputError(str(there), got="none", wanted="a folder that can be written to", remedy=remedy)
 
 
 def _need_own_folder(run: RunFolder) -> None:

@@ -96,6 +96,7 @@ def run_all(config: Config, run: RunFolder) -> Path:
     Returns:
         The path of the report.
     """
+    _need_steps(config)
     with run.locked():
         fetch_models(config)
         for name in road(config):
@@ -143,6 +144,14 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
     if seeds < batch:
         remedy = "Lower training.batch_size, or give more pairs."
         raise InputError("training.batch_size", got=batch, wanted=f"at most the {seeds} train seeds", remedy=remedy)
+
+
+def _need_steps(config: Config) -> None:
+    """Likewise too few steps."""
+    steps, levels = config.training.steps, config.synthesis.levels
+    if steps < levels and not config.training.schedule.startswith("fixed:"):
+        wanted = f"at least one step for each of {levels} levels"
+        raise InputError("training.steps", got=steps, wanted=wanted, remedy="Raise it, or lower synthesis.levels.")
 
 
 def fetch_models(config: Config) -> None:

@@ -2,16 +2,17 @@
 
 In this order, for a negative:
 1. no score: a scorer gave no number -> dropped;
-2. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
+2. it is the query itself, which says nothing -> dropped;
+3. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
    finds that it answers, and it is no text that was written to be wrong; else dropped. Of false negatives all samples
    of a query say the same (finegrade.agreement);
-3. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
-4. duplicate: it is nearly a harder negative of the sample -> dropped;
-5. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
+4. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
+5. duplicate: it is nearly a harder negative of the sample -> dropped;
+6. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
    rise with their levels -> dropped. An LLM grades better than scorers do: to deal its levels out again by score makes
    twice as many errors (LOG.md, 2026-11-26);
-6. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
-7. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
+7. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
+8. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
    given without a level gets one by its place on the common scale.
 """
 
@@ -33,6 +34,7 @@ RULES = 2
 NO_SCORE = "no scorer gave a number"
 FALSE_NEGATIVE = "scores too near to the positive"
 ANSWERS = "answers the query"
+THE_QUERY = "is the query"
 THE_POSITIVE = "is the positive"
 NEARLY_ANSWERS = "is a text that answers, or nearly one"
 NOT_FOR_SIBLING = "does not answer its sibling query better"
@@ -79,9 +81,12 @@ def is_in_doubt(negative: Negative, view: View, rules: VerificationConfig) -> bo
     return doubt > 0 and not excess(view, rules) <= -doubt
 
 
-def is_the_positive(sample: Sample, negative: Negative) -> bool:
-    """Whether a negative is the sample's own positive, but for case and signs."""
-    return normalised(negative.text) == normalised(sample.positive)
+def is_known_text(sample: Sample, negative: Negative) -> str:
+    """Why a negative needs no scorer: it is the sample's own query or positive, but for case and signs; else empty."""
+    text = normalised(negative.text)
+    if text == normalised(sample.positive):
+        return THE_POSITIVE
+    return THE_QUERY if text == normalised(sample.query) else ""
 
 
 def is_weak(positive: float, rules: VerificationConfig) -> bool:
@@ -131,8 +136,8 @@ def judge_sample(
 
 
 def _why_false(sample: Sample, negative: Negative, view: View, rules: VerificationConfig) -> str:
-    if is_the_positive(sample, negative):
-        return THE_POSITIVE
+    if known := is_known_text(sample, negative):
+        return known
     if not view.is_known:
         return NO_SCORE
     if excess(view, rules) <= 0:

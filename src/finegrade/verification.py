@@ -111,7 +111,7 @@ def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
     details = counts | parts.found(number) | {"usage": _usage(stage.run)}
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
-    listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items())
+    listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items()) or "none decided on"
     written = details["by_source"].get("llm")
     of_llm = f"written by the LLM and accepted: {accepted(written)}; " if written else ""
     say(f"verify: of {total:,} negatives {listed}; {of_llm}{sum(details['left_out'].values()):,} samples left out")

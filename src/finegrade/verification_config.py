@@ -50,6 +50,13 @@ class VerificationConfig(Section):
         """Those who are asked first."""
         return (self.scorer, *self.committee)
 
+    @field_validator("benchmarks")
+    @classmethod
+    def _has_a_name(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(value):
+            raise ValueError("must name each benchmark: a folder, a file, or mteb:TASK")
+        return value
+
     @field_validator("committee", "second_opinion", "second_opinion_written")
     @classmethod
     def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:

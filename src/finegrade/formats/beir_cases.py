@@ -33,7 +33,7 @@ class BeirCase(NamedTuple):
 
 
 class BeirCases:
-    """The queries of a run that have judgements.
+    """The queries of a run that have judgements. A document with a query's id is that query, as BEIR's tools have it.
 
     Args:
         files: The parts of the folder.
@@ -84,7 +84,7 @@ class BeirCases:
     ) -> BeirCase:  # fmt: skip
         grades = {line.document: line.score for line in judged}
         relevant = [document for document, grade in grades.items() if grade > 0]
-        others = [document for document in ranked(found) if document not in relevant]
+        others = [document for document in ranked(found) if document not in relevant and document != query]
         positives = dict(_texts(relevant, documents, "relevant document", add))
         negatives = dict(islice(_texts(others, documents, "found document", add), self._depth))
         if not positives:

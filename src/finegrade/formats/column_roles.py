@@ -18,6 +18,9 @@ WANTED = (
 
 _QUERIES = ("anchor", "query", "question")
 _POSITIVES = ("positive", "pos", "answer", "response", "document", "passage")
+_TEXTS = ("text", "content", "sentence", "sentence2")
+"""Of labelled pairs: what may answer or not."""
+
 _NEGATIVE = re.compile(r"(hard[ _]?)?neg(ative)?s?[ _]?\d*", re.IGNORECASE)
 _BESIDE_NEGATIVES = re.compile(r"(hard[ _]?)?neg(ative)?s?_", re.IGNORECASE)
 _NO_TEXT = re.compile(
@@ -69,22 +72,30 @@ def roles_of(path: Path, columns: Mapping[str, Kind]) -> Roles:
     texts = [name for name in others if columns[name] == "text"]
     query = _named(_QUERIES, texts) or next(iter(texts), "")
     rest = [name for name in texts if name != query]
+    labels = next((name for name in ("label", "labels") if columns.get(name) == "number"), "")
+    if labels and not named:
+        return _labelled(path, query, rest, labels)
     positive = _named(_POSITIVES, rest) or next(iter(rest), "")
     lists = [name for name in others if columns[name] == "texts"]
     negatives = named or [name for name in rest if name != positive] or lists
-    labels = next((name for name in ("label", "labels") if columns.get(name) == "number"), "")
-    if not query or not positive or not (negatives or labels):
-        raise _none(path, columns)
-    if not negatives:
-        return Roles(query, positive, (), labels=labels)
-    if labels and not named:
-        raise _ambiguous(path, [labels, *negatives], "columns of negatives that are called so: negative_1, negative_2")
+    for found, kind in ((query, "queries"), (positive, "positives"), (negatives, "negatives or labels")):
+        if not found:
+            raise _none(path, columns, kind)
     if len(negatives) > 1 and any(columns[name] == "texts" for name in negatives):
         raise _ambiguous(path, negatives, "columns of negatives, or one column of lists")
     is_list = columns[negatives[0]] == "texts"
     if is_list or len(negatives) > 1:
         _refuse_out_of_step(path, columns, negatives, is_list)
     return Roles(query, positive, tuple(negatives), is_list)
+
+
+def _labelled(path: Path, query: str, rest: Sequence[str], labels: str) -> Roles:
+    """Pairs with a label; of several texts beside the query one must be called so."""
+    text = _named((*_POSITIVES, *_TEXTS), rest) or (rest[0] if len(rest) == 1 else "")
+    if text:
+        return Roles(query, text, (), labels=labels)
+    wanted = f"beside {labels} a query and a text that is called so, or negatives that are called negative_1, ..."
+    raise _ambiguous(path, [labels, *rest], wanted)
 
 
 def _ambiguous(path: Path, names: Sequence[str], wanted: str) -> InputError:
@@ -128,8 +139,9 @@ def _refuse_out_of_step(path: Path, columns: Mapping[str, Kind], negatives: Sequ
         raise _ambiguous(path, odd, wanted)
 
 
-def _none(path: Path, columns: Mapping[str, Kind]) -> InputError:
-    got = f"columns {', '.join(columns) or '(none)'}, none of them of negatives"
+def _none(path: Path, columns: Mapping[str, Kind], kind: str) -> InputError:
+    told = ", ".join(f"{name} ({columns[name]})" for name in columns) or "(none)"
+    got = f"columns {told}, none of them of {kind}"
     remedy = "Name the columns anchor, positive and negative_1, negative_2, …"
     return InputError(str(path), got=got, wanted=WANTED, remedy=remedy)
 

@@ -73,7 +73,7 @@ class Columns:
         return files.paths
 
     def _rows(self, passed_over: PassedOver) -> Iterator[ColumnRow]:
-        for number, cells in enumerate(self._table.rows(), start=1):
+        for number, cells in self._table.rows():
             try:
                 if isinstance(cells, str):
                     raise UnreadableRowError(cells)

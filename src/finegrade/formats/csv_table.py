@@ -43,7 +43,7 @@ class CsvTable:
             "lineterminator": "\r\n" if first.endswith(b"\r\n") else "\n",
         }  # fmt: skip
         self._names = self._header()
-        looked_at = [row for row in islice(self.rows(), LOOKED_AT) if not isinstance(row, str)]
+        looked_at = [row for _, row in islice(self.rows(), LOOKED_AT) if not isinstance(row, str)]
         if not looked_at:
             raise no_rows(path, "no rows that can be read")
         self.columns: Mapping[str, Kind] = {name: _kind(name, [row[name] for row in looked_at]) for name in self._names}
@@ -51,18 +51,17 @@ class CsvTable:
     def look_at(self, names: Collection[str]) -> None:
         """See Table: all columns are read alike."""
 
-    def rows(self) -> Iterator[TableRow | str]:
-        """See Table."""
-        found = self._records()
-        next(found)
-        for cells in found:
-            if isinstance(cells, str):
-                yield cells
-            elif len(cells) != len(self._names):
-                if cells:  # an empty line is no row
-                    yield f"{'more' if len(cells) > len(self._names) else 'fewer'} cells than the header has"
-            else:
-                yield dict(zip(self._names, cells, strict=True))
+    def rows(self) -> Iterator[tuple[int, TableRow | str]]:
+        """See Table. An empty line is no row."""
+        records = (cells for cells in islice(self._records(), 1, None) if cells)
+        return enumerate(map(self._row, records), start=1)
+
+    def _row(self, cells: list[str] | str) -> TableRow | str:
+        if isinstance(cells, str):
+            return cells
+        if len(cells) != len(self._names):
+            return f"{'more' if len(cells) > len(self._names) else 'fewer'} cells than the header has"
+        return dict(zip(self._names, cells, strict=True))
 
     @contextmanager
     def writing(self, path: Path, columns: Sequence[str]) -> Iterator[Callable[[TableRow], None]]:
@@ -90,7 +89,10 @@ class CsvTable:
     def _records(self) -> Iterator[list[str] | str]:
         with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
             for found in csv_records(file, self._form["delimiter"], skip_spaces=False):
-                yield found.why if isinstance(found, NoRecord) else found
+                if not isinstance(found, NoRecord):
+                    yield found
+                elif found.is_lost:
+                    yield found.why
 
 
 def _kind(name: str, cells: Sequence[str]) -> Kind:

@@ -152,9 +152,14 @@ def beside(path: Path, rows: Iterable[Row], judged: Iterable[Judged]) -> Iterato
     """
     for row, decided in zip_longest(rows, judged):
         if row is None or decided is None:
-            got, wanted = "other rows than were verified", "a file that stays as it is while it is verified"
-            raise InputError(str(path), got=got, wanted=wanted, remedy="Verify it again.")
+            raise changed(path)
         yield row, decided
+
+
+def changed(path: Path) -> InputError:
+    """The error for a file that is not what it was."""
+    got, wanted = "other rows than were verified", "a file that stays as it is while it is verified"
+    return InputError(str(path), got=got, wanted=wanted, remedy="Verify it again.")
 
 
 def check_file(path: Path, output: Path, files: Iterable[Path]) -> None:

@@ -27,23 +27,24 @@ class JsonlTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            first = list(islice(self.rows(), LOOKED_AT))
+            first = [row for _, row in islice(self.rows(), LOOKED_AT)]
         except OSError as error:
             got = error.strerror or error
             raise InputError(str(path), got=got, wanted="a JSONL file", remedy="Correct the path.") from None
         there = [row for row in first if not isinstance(row, str)]
         if not there:
-            raise no_rows(path, f"{first[0]} in its first line" if first else "an empty file")
+            got = f"{first[0]} in its first line" if first else "an empty file"
+            raise no_rows(path, got, "Save one object a line.")
         names = dict.fromkeys(name for row in there for name in row)
         self.columns: Mapping[str, Kind] = {name: _kind(name, [row.get(name) for row in there]) for name in names}
 
     def look_at(self, names: Collection[str]) -> None:
         """See Table: all columns are read alike."""
 
-    def rows(self) -> Iterator[TableRow | str]:
-        """See Table."""
-        for _, row in jsonl_rows(self.path):
-            yield row if isinstance(row, str) else dict(row)
+    def rows(self) -> Iterator[tuple[int, TableRow | str]]:
+        """See Table; the number is that of the line."""
+        for number, row in jsonl_rows(self.path):
+            yield number, row if isinstance(row, str) else dict(row)
 
     @contextmanager
     def writing(self, path: Path, columns: Sequence[str]) -> Iterator[Callable[[TableRow], None]]:

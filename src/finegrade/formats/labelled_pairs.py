@@ -68,7 +68,8 @@ class LabelledPairs:
             add = files.enter_context(self._table.writing(files.temporary(output), list(self._table.columns)))
             lines = files.enter_context(files.temporary(levels_path(output)).open("w", encoding="utf-8"))
             number = 0
-            for row, fate in zip(self._table.rows(), fates, strict=False):  # behind the last that stays there are none
+            for place, row in self._table.rows():
+                fate = fates[place] if place < len(fates) else _LEFT_OUT  # behind the last that stays there are none
                 if isinstance(row, str) or fate == _LEFT_OUT:
                     continue
                 answers = fate == _ANSWERS
@@ -88,14 +89,14 @@ class LabelledPairs:
             else:
                 found = f"more than {MAX_POSITIVES} texts that answer" if positives else "no text that answers"
                 for pair in read():
-                    passed_over.add(pair.row + 1, f"{self._roles.query}: {found}", {"query": query, "text": pair.text})
+                    passed_over.add(pair.row, f"{self._roles.query}: {found}", {"query": query, "text": pair.text})
 
     def _lines(self, passed_over: PassedOver) -> Iterator[bytes]:
-        for number, row in enumerate(self._table.rows()):
+        for number, row in self._table.rows():
             try:
                 yield self._pair(row, number).line()
             except UnreadableRowError as error:
-                passed_over.add(number + 1, str(error), row)
+                passed_over.add(number, str(error), row)
 
     def _pair(self, row: TableRow | str, number: int) -> Pair:
         if isinstance(row, str):

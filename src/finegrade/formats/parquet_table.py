@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.errors import InputError
+from finegrade.formats.given import changed
 from finegrade.formats.table import Kind, TableRow, no_rows, refuse_repeats
 
 _AT_ONCE = 1_000  # rows, where they are short
@@ -44,14 +45,19 @@ class ParquetTable:
         """See Table: the others keep what types and values they have."""
         self.columns = {name: kind if name in names else "other" for name, kind in self.columns.items()}
 
-    def rows(self) -> Iterator[TableRow | str]:
+    def rows(self) -> Iterator[tuple[int, TableRow | str]]:
         """See Table.
 
         Raises:
-            InputError: The file is damaged further on.
+            InputError: The file is damaged further on, or another one by now.
         """
+        return enumerate(self._rows(), start=1)
+
+    def _rows(self) -> Iterator[TableRow]:
         try:
             with pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
+                if file.schema_arrow.names != self._schema.names:
+                    raise changed(self.path)
                 for batch in file.iter_batches(self._at_once):
                     cells = [_cells(batch.column(name), kind) for name, kind in self.columns.items()]
                     for values in zip(*cells, strict=True):

@@ -31,8 +31,8 @@ class Table(Protocol):
     def look_at(self, names: Collection[str]) -> None:
         """Says which columns are needed: the others are of kind "other" from now on."""
 
-    def rows(self) -> Iterator[TableRow | str]:
-        """The rows in order; a string in place of a row says why it is none."""
+    def rows(self) -> Iterator[tuple[int, TableRow | str]]:
+        """The rows in order, with the number of each, from 1; a string in place of a row says why it is none."""
 
     def writing(self, path: Path, columns: Sequence[str]) -> AbstractContextManager[Callable[[TableRow], None]]:
         """Opens a file of the same kind for rows that are added one by one.
@@ -51,6 +51,6 @@ def refuse_repeats(path: Path, names: Sequence[str]) -> None:
         raise InputError(str(path), got=got, wanted="columns with names of their own", remedy="Rename them.")
 
 
-def no_rows(path: Path, got: str = "no rows") -> InputError:
+def no_rows(path: Path, got: str = "no rows", remedy: str = "Name another --input.") -> InputError:
     """The error for a file with nothing in it."""
-    return InputError(str(path), got=got, wanted="rows of training data", remedy="Name another --input.")
+    return InputError(str(path), got=got, wanted="rows of training data", remedy=remedy)

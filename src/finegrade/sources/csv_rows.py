@@ -30,10 +30,12 @@ class NoRecord(NamedTuple):
     Attributes:
         why: In words that can be counted.
         line: The first of them, from 1.
+        is_lost: Whether there is a row less for it.
     """
 
     why: str
     line: int
+    is_lost: bool
 
 
 def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Iterator[list[str] | NoRecord]:
@@ -52,7 +54,7 @@ def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Itera
     form: _Form = {"delimiter": separator, "skipinitialspace": skip_spaces}
     while (line := lines.take()) is not None:
         if line == _TOO_LONG:
-            yield NoRecord(f"a line of more than {MAX_ROW_BYTES:,} characters", lines.number)
+            yield NoRecord(f"a line of more than {MAX_ROW_BYTES:,} characters", lines.number, True)
             continue
         number = lines.number
         cells, others = ([], []) if '"' not in line else _quoted(line, lines, form, width)
@@ -60,7 +62,7 @@ def csv_records(text: TextIO, separator: str, skip_spaces: bool = True) -> Itera
         width = width or len(cells)
         yield cells
         if others:
-            yield NoRecord("a quote that does not end: its lines are read singly", number)
+            yield NoRecord("a quote that does not end: its lines are read singly", number, False)
             lines.put_back(others)
 
 
@@ -133,7 +135,10 @@ def _alone(line: str, form: _Form) -> list[str]:
     """The cells of a line by itself; quotes that are no pairs are plain signs."""
     if '"' not in line or line.count('"') % 2:
         return _cut(line, form["delimiter"])
-    return next(csv.reader([line], **form))
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], strict=True, **form))
+    except csv.Error:
+        return _cut(line, form["delimiter"])
 
 
 def _cut(line: str, separator: str) -> list[str]:
