@@ -373,7 +373,7 @@ def test_memory_does_not_grow_with_columns_that_are_carried_along(tmp_path, monk
     (written, _) = data.write(decide(), tmp_path / "out.parquet")
     wanted = read_table(tmp_path / "a.parquet")[::kept]
     assert read_table(written) == wanted
-    assert peak < 5_000_000  # of 20 MB
+    assert peak < 8_000_000  # of 20 MB
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "folder", "none.parquet", "none"])
