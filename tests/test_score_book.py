@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 def test_scores_by_other_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(Counting(), tmp_path / "book")
-    monkeypatch.setattr("finegrade.score_book.SCORING", 2)
+    monkeypatch.setattr("finegrade.score_book.SCORING", 99)
     scorer = Counting()
     kept(scorer, tmp_path / "book")
     assert scorer.asked == PAIRS

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.synthesis import synthesize
 from finegrade.text import content_hash
 from finegrade.writing_config import SynthesisConfig
+from test_kill_synthesis import acknowledged
 
 KEY = "sk-secret-KEY-456"
 PARTS = re.compile(r"How to (\w+) the (\w+) in (\w+) number (\d+)\?$")
@@ -305,6 +307,10 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
         try:
             assert waiting.wait(30)
+            deadline = time.monotonic() + 30
+            while len(acknowledged(run.root)) < answered:  # the last reply may still be under way
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
         finally:
             process.send_signal(signal.SIGKILL)
             process.communicate()
