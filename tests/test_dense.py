@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade import dense, vectors
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, prompt
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder
 from finegrade.dense import DenseIndex
 from finegrade.errors import InputError
+from finegrade.model_folder import prompt
 from finegrade.vectors import SCALE, VectorFile, fixed_point
 
 

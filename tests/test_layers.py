@@ -18,7 +18,7 @@ RANKS: dict[str, int] = {
             "formats formats.json_lines portable.token_pooling portable.fused_tiles",
             "portable.blockwise portable.fused_kernels",
             "portable.fused",
-            "section lexical_scorer errors word_runs bounded "
+            "section lexical_scorer model_folder errors word_runs bounded "
             "pages machine entries records console levels near_duplicates schemas "
             "portable.received_attention "
             "portable.anchor_pooling portable.latent_pooling "

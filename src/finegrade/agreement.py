@@ -48,10 +48,10 @@ class _Query:
         for sample, own in said:
             self._positives.add(normalised(sample.positive))
             for negative, reason in zip(sample.negatives, own, strict=True):
-                if reason in FALSE:
-                    self._false[normalised(negative.text)] = reason
                 if reason == ANSWERS:
                     self._answers.add(negative.text)
+                if reason in FALSE:
+                    self._false[normalised(negative.text)] = NEARLY_ANSWERS if reason == ANSWERS else reason
 
     def reason(self, negative: Negative, own: str) -> str:
         """The reason that holds; called once a negative, in their order.
@@ -77,6 +77,5 @@ class _Query:
         if text in self._positives:
             return THE_POSITIVE
         if text in self._false:
-            reason = self._false[text]
-            return NEARLY_ANSWERS if reason == ANSWERS else reason
+            return self._false[text]
         return NEARLY_ANSWERS if negative.source != "llm" and self._answers.has_one_of(negative.text) else ""

@@ -1,10 +1,9 @@
 """Bi-encoders: query and text are embedded apart, and the cosine of their vectors says how near they are."""
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from finegrade.dense import Embedder
 from finegrade.onnx_model import OnnxModel
 
-_MEAN = "pooling_mode_mean_tokens"
 _TOGETHER = 256
 """Pairs whose texts are embedded together: each text of theirs once."""
 
@@ -67,26 +65,6 @@ class OnnxBiEncoder:
         states = self._model.run(text)[0]
         state = states.mean(axis=0) if self._mean else states[0]
         return np.asarray(state / max(float(np.linalg.norm(state)), 1e-12), dtype=np.float32)
-
-
-def pools_by_mean(folder: Path) -> bool:
-    """Whether a sentence-transformers folder says that a text's vector is the mean of its states."""
-    return bool(folder_says(folder / "1_Pooling" / "config.json", _MEAN))
-
-
-def prompt(folder: Path, kind: Literal["query", "document"]) -> str:
-    """What a sentence-transformers folder says stands before such a text; nothing where it says nothing."""
-    prompts = folder_says(folder / "config_sentence_transformers.json", "prompts")
-    found = prompts.get(kind) if isinstance(prompts, dict) else None
-    return found if isinstance(found, str) else ""
-
-
-def folder_says(file: Path, key: str) -> Any:
-    """What a JSON file of a folder has under a key; None where it has not, or is none."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))[key]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 class TorchBiEncoder:

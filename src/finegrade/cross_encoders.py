@@ -1,6 +1,5 @@
 """Cross-encoders: query and text are read together, and one logit says how well the text answers."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -58,11 +57,3 @@ class TorchCrossEncoder:
             chunk = list(pairs[start : start + self._CHUNK])
             values = self._model.predict(chunk, activation_fn=torch.nn.Identity(), show_progress_bar=False)
             yield from map(float, np.asarray(values).reshape(len(chunk)))
-
-
-def architectures(folder: Path) -> list[str]:
-    """The names of what a Hugging Face folder holds; empty where it does not say."""
-    try:
-        return [str(name) for name in json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []

@@ -40,7 +40,7 @@ def default_output(data: Format) -> Path:
 def default_run(data: Format) -> Path:
     """A run folder for each place that data is at."""
     place = content_hash(*(str(path.resolve()) for path in data.files))[:6]
-    return Path("runs") / f"verify-{data.path.stem[:80]}-{place}"
+    return Path("runs") / f"verify-{data.path.stem[:50]}-{place}"
 
 
 def verify_given(
@@ -107,7 +107,7 @@ def _say_why(data: Format, path: Path, run: RunFolder) -> None:
 def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:
     """Before the work: where next to nothing can be used, it says why."""
     found = run.record(GIVEN)["details"]["passed_over"]
-    for reason, number in sorted(found.items(), key=lambda one: -one[1]):
+    for reason, number in Counter(found).most_common():
         say(f"{path}: {number:,} {reason}")
     if found:
         say(f"what of it could not be used, row by row: {run.path(SET_ASIDE)}")

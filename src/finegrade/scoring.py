@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder, folder_says, pools_by_mean, prompt
-from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder, architectures
+from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder
+from finegrade.cross_encoders import OnnxCrossEncoder, TorchCrossEncoder
 from finegrade.errors import InputError, first_line
 from finegrade.fetching import model_path
+from finegrade.model_folder import architectures, kind_of, pools_by_mean, prompt
 from finegrade.onnx_model import OnnxModel
 
 SCORING = 2
@@ -81,23 +82,12 @@ def _scorer(name: str, max_length: int) -> Scorer:
         if len(model.shape) == 2 and model.shape[-1] == 1:
             return OnnxCrossEncoder(model)
         raise _no_scorer(name, f"an output of shape {model.shape}")
-    kind = _kind(folder)
+    kind = kind_of(folder)
     if kind == "CrossEncoder":
         return _of_torch(TorchCrossEncoder, name, folder, max_length)
     if kind == "SentenceTransformer":
         return _of_torch(TorchBiEncoder, name, folder, max_length)
     raise _no_scorer(name, kind or ", ".join(architectures(folder)) or "a folder without a model configuration")
-
-
-def _kind(folder: Path) -> str:
-    """What sentence-transformers calls it: it would convert one kind to another, and give other scores, unasked."""
-    said = folder_says(folder / "config_sentence_transformers.json", "model_type")
-    if isinstance(said, str):
-        return said
-    if (folder / "modules.json").is_file():
-        return "SentenceTransformer"
-    is_classifier = any("SequenceClassification" in architecture for architecture in architectures(folder))
-    return "CrossEncoder" if is_classifier else ""
 
 
 def _of_torch(kind: type[TorchCrossEncoder] | type[TorchBiEncoder], name: str, folder: Path, max_length: int) -> Scorer:

@@ -81,7 +81,7 @@ def is_in_doubt(negative: Negative, view: View, rules: VerificationConfig) -> bo
     return doubt > 0 and not excess(view, rules) <= -doubt
 
 
-def is_known_text(sample: Sample, negative: Negative) -> str:
+def why_no_scorer(sample: Sample, negative: Negative) -> str:
     """Why a negative needs no scorer: it is the sample's own query or positive, but for case and signs; else empty."""
     text = normalised(negative.text)
     if text == normalised(sample.positive):
@@ -136,7 +136,7 @@ def judge_sample(
 
 
 def _why_false(sample: Sample, negative: Negative, view: View, rules: VerificationConfig) -> str:
-    if known := is_known_text(sample, negative):
+    if known := why_no_scorer(sample, negative):
         return known
     if not view.is_known:
         return NO_SCORE

@@ -12,10 +12,10 @@ from finegrade.verdicts import (
     WEAK_POSITIVE,
     apply_verdicts,
     is_in_doubt,
-    is_known_text,
     is_weak,
     judge_sample,
     why_false,
+    why_no_scorer,
 )
 from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
@@ -129,7 +129,7 @@ class Verifier:
             for row, sample in enumerate(samples)
             for place, negative in enumerate(sample.negatives)
             if (negative.source == "llm") == written
-            and not is_known_text(sample, negative)
+            and not why_no_scorer(sample, negative)
             and is_in_doubt(negative, views[row][place], self._rules)
         ]
         second = self._second(written) if doubtful else None

@@ -66,12 +66,11 @@ class BeirCases:
         Args:
             passed_over: Reason -> what could not be used: counted in here.
         """
-        forms = self._forms
         with ExitStack() as stack:
-            read = {index: stack.enter_context(index.opened()) for index in (self._corpus, self._queries, *forms)}
+            read = {index: stack.enter_context(index.opened()) for index in (self._corpus, self._queries, *self._forms)}
             for number, query in enumerate(self._run.each_key(), start=1):
                 add = partial(passed_over.add, number)
-                judged, found = ([*filter(None, map(form, read[index](query)))] for index, form in forms.items())
+                judged, found = ([*filter(None, map(form, read[index](query)))] for index, form in self._forms.items())
                 try:
                     text = _text(read[self._queries](query), "query", "queries.jsonl")
                     yield self._case(query, text, judged, found, read[self._corpus], add)
