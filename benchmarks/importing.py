@@ -39,7 +39,7 @@ def write(folder: Path, first: int, last: int) -> None:
 def read(folder: Path) -> None:
     """One process: imports the folder and prints what it took."""
     from finegrade.config_file import parse_config
-    from finegrade.importing import import_documents
+    from finegrade.stages.documents import import_documents
     from finegrade.store import RunFolder
 
     source = {"kind": "documents", "path": str(folder), "language": "any"}

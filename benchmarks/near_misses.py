@@ -25,14 +25,14 @@ from finegrade.llm.asking import ask_each
 from finegrade.llm.ledger import Ledger
 from finegrade.near_misses import find_siblings
 from finegrade.orders import Order
-from finegrade.pipeline import demo_config
 from finegrade.records import Sample, Seed, Verdict
 from finegrade.row_files import read_rows
 from finegrade.scoring import load_scorer
-from finegrade.seeding import make_seeds
 from finegrade.siblings import Siblings
+from finegrade.stages.pipeline import demo_config
+from finegrade.stages.seeds import make_seeds
+from finegrade.stages.verify import judge
 from finegrade.store import LEDGER, LLM_LOG, TRAIN_SEEDS, RunFolder
-from finegrade.verification import judge
 from finegrade.writing import Writer, Written
 
 LONGEST = 600  # characters of an answer that is rewritten

@@ -95,9 +95,9 @@ def fill(root: Path, rows: int) -> None:
 def do(what: str, root: Path, rows: int) -> None:
     """One piece of work in this process; prints its seconds and its peak of memory in bytes."""
     from finegrade.data_export import export_data
-    from finegrade.pipeline import STAGES
+    from finegrade.stages.pipeline import STAGES
+    from finegrade.stages.synthesize import synthesize
     from finegrade.store import RunFolder
-    from finegrade.synthesis import synthesize
 
     assert STAGES
     began = time.monotonic()

@@ -74,7 +74,8 @@ def peak() -> int:
 
 def verify(folder: Path) -> None:
     """The child: verifies, and prints its peak memory after each part, and what was decided."""
-    from finegrade import panel, verification
+    from finegrade import panel
+    from finegrade.stages import verify as verification
     from finegrade.verified_parts import VerifiedParts
 
     peaks = []

@@ -12,19 +12,19 @@ import sys
 import time
 from pathlib import Path
 
-import finegrade.evaluation.stage  # every stage's own imports, before the fork
-import finegrade.importing
-import finegrade.querying
-import finegrade.reporting
-import finegrade.seeding
-import finegrade.synthesis
-import finegrade.tasking
-import finegrade.training
-import finegrade.verification
+import finegrade.stages.documents
+import finegrade.stages.evaluate  # every stage's own imports, before the fork
+import finegrade.stages.queries
+import finegrade.stages.report
+import finegrade.stages.seeds
+import finegrade.stages.synthesize
+import finegrade.stages.tasks
+import finegrade.stages.train
+import finegrade.stages.verify
 import finegrade.verified_parts
 from finegrade.config import Config
 from finegrade.given_data import verify_given
-from finegrade.pipeline import run_stage
+from finegrade.stages.pipeline import run_stage
 from finegrade.store import RunFolder
 
 finegrade.verified_parts.SAMPLES_A_PART = 3  # so that kills fall between parts, too

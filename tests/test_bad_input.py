@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from finegrade import cli, pipeline
+from finegrade import cli
 from finegrade.errors import CheckFailedError
+from finegrade.stages import pipeline
 from finegrade.store import RunFolder
 
 DOCS = '[source]\nkind = "python-docs"\n'
@@ -94,7 +95,7 @@ def test_a_stage_alone_does_not_work_on_what_was_made_with_other_settings(finegr
 
 
 def test_too_few_pairs_for_a_batch_show_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
-    monkeypatch.setattr("finegrade.pipeline.fetch_models", lambda config: None)
+    monkeypatch.setattr("finegrade.stages.pipeline.fetch_models", lambda config: None)
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[training]\nbatch_size = 500\n')
     code, lines = finegrade("run")
     assert code == 2
@@ -143,7 +144,7 @@ def test_disk_that_cannot_take_more(finegrade, tmp_path, pairs_file, monkeypatch
     def full(*arguments):
         raise OSError(number, "no", "runs/run/seeds")
 
-    monkeypatch.setattr("finegrade.seeding.write_rows", full)
+    monkeypatch.setattr("finegrade.stages.seeds.write_rows", full)
     assert_told(finegrade("seeds"), told)
 
 

@@ -22,9 +22,9 @@ from finegrade.llm.dialect import Way
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.llm.structured import ask_for
-from finegrade.pipeline import run_stage
-from finegrade.querying import ask_for_queries
 from finegrade.records import Chunk
+from finegrade.stages.pipeline import run_stage
+from finegrade.stages.queries import ask_for_queries
 from finegrade.store import LEDGER, RunFolder
 
 KEY = "sk-secret-KEY-123"

@@ -16,7 +16,7 @@ from finegrade import benchmark_texts as module
 from finegrade.benchmark_texts import BenchmarkText, benchmark_texts, check_benchmarks
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
-from finegrade.pipeline import fetch_models
+from finegrade.stages.pipeline import fetch_models
 
 
 def found(name: object) -> list[tuple[str, str]]:

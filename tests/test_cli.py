@@ -62,7 +62,7 @@ def test_bad_input_is_one_line_and_exit_code_2(place: Path) -> None:
 def test_the_stage_to_run_first_is_named_as_a_command(name: str, tmp_path: Path) -> None:
     """A row's own stage is no command: `finegrade train` makes all of them."""
     from finegrade.errors import InputError
-    from finegrade.pipeline import STAGES
+    from finegrade.stages.pipeline import STAGES
     from finegrade.store import RunFolder
 
     with pytest.raises(InputError) as caught:

@@ -7,7 +7,7 @@ import pytest
 from finegrade.config import Config
 from finegrade.config_file import load_config, parse_config
 from finegrade.errors import InputError
-from finegrade.pipeline import demo_config
+from finegrade.stages.pipeline import demo_config
 
 DOCS = '[source]\nkind = "python-docs"\n'
 

@@ -16,9 +16,9 @@ from finegrade.data_export import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, expo
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample
 from finegrade.row_files import part_paths, read_rows, write_rows
+from finegrade.stages.synthesize import synthesize
+from finegrade.stages.tasks import write_tasks
 from finegrade.store import LEFT_OUT, SAMPLES, VERIFIED, RunFolder
-from finegrade.synthesis import synthesize
-from finegrade.tasking import write_tasks
 
 HOSTILE = 'A "text"\twith <b>, \x1b[31m, \u2028 | and \U0001f600 in it.'
 

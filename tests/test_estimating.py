@@ -12,7 +12,7 @@ from finegrade.estimating import estimate
 from finegrade.orders import orders_for_seeds, orders_for_tasks
 from finegrade.records import Task
 from finegrade.sources.tokens import CHARS_PER_TOKEN
-from finegrade.tasking import brainstorm, quotas_of, with_sides
+from finegrade.stages.tasks import brainstorm, quotas_of, with_sides
 from finegrade.verification_config import JUDGED
 from finegrade.writing import Writer
 from scripted import ScriptedLLM, wanted

@@ -9,9 +9,9 @@ import pytest
 from finegrade.config import SourceConfig
 from finegrade.errors import InputError
 from finegrade.records import Chunk, WrittenQuery
-from finegrade.seeding import _content
 from finegrade.sources.document_seeds import labelled_pairs, seeds_from_documents
 from finegrade.sources.own_queries import OwnQuery, read_own_queries
+from finegrade.stages.seeds import _content
 
 SOURCE = SourceConfig(kind="documents", path=Path("docs"))
 TEXTS = [

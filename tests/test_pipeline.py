@@ -4,7 +4,7 @@ import pytest
 
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
-from finegrade.pipeline import STAGES, road, run_all, run_stage
+from finegrade.stages.pipeline import STAGES, road, run_all, run_stage
 from finegrade.store import RunFolder
 
 ENDS = ("verify", "train", "evaluate", "report")
@@ -49,9 +49,11 @@ def test_a_stage_looks_at_those_before_it_on_its_road(kind, tmp_path, monkeypatc
 @pytest.mark.parametrize(("schedule", "is_refused"), [("coarse-to-fine", True), ("shuffled", True), ("fixed:4", False)])
 def test_too_few_steps_show_before_anything_is_done(schedule, is_refused, tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr("finegrade.pipeline.fetch_models", done.append)
-    monkeypatch.setattr("finegrade.pipeline.STAGES", dict.fromkeys(STAGES, lambda config, run: done.append(config)))
-    monkeypatch.setattr("finegrade.pipeline._need_a_batch", lambda config, run: None)
+    monkeypatch.setattr("finegrade.stages.pipeline.fetch_models", done.append)
+    monkeypatch.setattr(
+        "finegrade.stages.pipeline.STAGES", dict.fromkeys(STAGES, lambda config, run: done.append(config))
+    )
+    monkeypatch.setattr("finegrade.stages.pipeline._need_a_batch", lambda config, run: None)
     few = config("pairs").model_copy(
         update={"training": config("pairs").training.model_copy(update={"steps": 3, "schedule": schedule})}
     )

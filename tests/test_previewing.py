@@ -4,7 +4,7 @@ import pytest
 
 from finegrade.config_file import parse_config
 from finegrade.previewing import show_preview
-from finegrade.querying import write_queries
+from finegrade.stages.queries import write_queries
 from finegrade.store import RunFolder
 from test_querying import config
 from test_synthesis import rewrite

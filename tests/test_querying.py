@@ -9,14 +9,14 @@ from conftest import FakeLLM
 from finegrade.config import Config
 from finegrade.config_file import parse_config
 from finegrade.errors import InputError
-from finegrade.importing import import_documents
 from finegrade.llm.ledger import Reply
 from finegrade.llm.structured import UnreadableError, read
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import STYLES, queries_form
-from finegrade.querying import choose_asked, own_queries_test, write_queries
 from finegrade.records import Chunk, WrittenQuery
 from finegrade.row_files import read_rows
+from finegrade.stages.documents import import_documents
+from finegrade.stages.queries import choose_asked, own_queries_test, write_queries
 from finegrade.store import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from test_importing import write_documents
 

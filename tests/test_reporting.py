@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-import finegrade.reporting
+import finegrade.stages.report
 from finegrade.cards import CARD
 from finegrade.config import Config
 from finegrade.durable import write_json
 from finegrade.records import LeftOut, Negative, Opinion, Sample, SetAside, Verdict
-from finegrade.reporting import write_report
 from finegrade.row_files import write_rows
 from finegrade.rows import TRAINED_ROWS
+from finegrade.stages.report import write_report
 from finegrade.store import (
     LEFT_OUT,
     MODEL,
@@ -165,7 +165,7 @@ def html(whole: RunFolder) -> str:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run whose report has no charts, which take a while to draw."""
     for name in ("scores_chart", "levels_chart", "loss_chart"):
-        monkeypatch.setattr(finegrade.reporting, name, lambda *_: "")
+        monkeypatch.setattr(finegrade.stages.report, name, lambda *_: "")
     return make_run(tmp_path / "run")
 
 

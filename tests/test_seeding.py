@@ -9,7 +9,7 @@ from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Seed
 from finegrade.row_files import read_rows
-from finegrade.seeding import make_seeds
+from finegrade.stages.seeds import make_seeds
 from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder
 
 
@@ -41,7 +41,7 @@ def test_train_and_test_seeds_are_written_and_counted(run, pairs_file, capsys):
 
 def test_second_run_reads_nothing(run, pairs_file, monkeypatch, capsys):
     make_seeds(config(pairs_file), run)
-    monkeypatch.setattr("finegrade.seeding.read_pairs", None)
+    monkeypatch.setattr("finegrade.stages.seeds.read_pairs", None)
     make_seeds(config(pairs_file), run)
     assert "seeds: kept from" in capsys.readouterr().err
 
@@ -60,7 +60,7 @@ def test_edited_file_is_read_again(run, pairs_file):
 
 def test_settings_of_other_stages_change_nothing(run, pairs_file, monkeypatch):
     make_seeds(config(pairs_file), run)
-    monkeypatch.setattr("finegrade.seeding.read_pairs", None)
+    monkeypatch.setattr("finegrade.stages.seeds.read_pairs", None)
     other = {"source": {"path": str(pairs_file)}, "training": {"learning_rate": 1.0}, "synthesis": {"llm_samples": 1}}
     before = run.record("seeds")
     make_seeds(parse_config(other, "test"), run)
@@ -113,8 +113,8 @@ def test_rows_without_group_are_split_by_query(run, tmp_path):
 
 
 def test_python_docs_are_read_again_when_what_is_installed_changes(run, monkeypatch, pairs_file):
-    from finegrade import seeding
     from finegrade.sources.pairs import read_pairs
+    from finegrade.stages import seeds as seeding
 
     reads = []
     monkeypatch.setattr(seeding, "read_python_docs", lambda packages: reads.append(packages) or read_pairs(pairs_file))

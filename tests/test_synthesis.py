@@ -19,9 +19,9 @@ from finegrade.config_file import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
 from finegrade.row_files import read_rows, write_rows
-from finegrade.seeding import make_seeds
+from finegrade.stages.seeds import make_seeds
+from finegrade.stages.synthesize import synthesize
 from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
-from finegrade.synthesis import synthesize
 from finegrade.text import content_hash
 from finegrade.writing_config import SynthesisConfig
 from test_kill_synthesis import acknowledged
@@ -195,7 +195,7 @@ def test_changed_gates_make_the_samples_again_and_ask_nothing(config, new_run, f
     run = new_run()
     synthesize(config(), run)
     count = len(fake_llm.requests)
-    monkeypatch.setattr("finegrade.synthesis.GATES", 0)
+    monkeypatch.setattr("finegrade.stages.synthesize.GATES", 0)
     monkeypatch.setattr("finegrade.writing.NegativeGates.refusal", lambda gates, text: "not today")
     synthesize(config(), run)
     assert len(fake_llm.requests) == count
@@ -300,7 +300,7 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     (tmp_path / "config.json").write_text(config(20).model_dump_json())
     code = (
         "from pathlib import Path; from finegrade.config import Config; from finegrade.store import RunFolder\n"
-        "from finegrade.synthesis import synthesize\n"
+        "from finegrade.stages.synthesize import synthesize\n"
         f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"
         f"synthesize(config, RunFolder(Path({str(run.root)!r})))"
     )

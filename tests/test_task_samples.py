@@ -9,7 +9,7 @@ import pytest
 
 from conftest import FakeLLM
 from fake_openai import made_up
-from finegrade import drafting, synthesis
+from finegrade import drafting
 from finegrade.config_file import parse_config
 from finegrade.drafting import Drafts
 from finegrade.errors import InputError
@@ -17,7 +17,10 @@ from finegrade.llm.asking import AHEAD
 from finegrade.orders import orders_for_tasks
 from finegrade.records import KINDS, Sample, Seed, Task
 from finegrade.row_files import about, part_path, part_paths, read_rows, write_rows
-from finegrade.seeding import make_seeds
+from finegrade.stages import synthesize as synthesis
+from finegrade.stages.seeds import make_seeds
+from finegrade.stages.synthesize import synthesize
+from finegrade.stages.tasks import write_tasks
 from finegrade.store import (
     DRAFTS,
     SAMPLES,
@@ -28,8 +31,6 @@ from finegrade.store import (
     TRAIN_SEEDS,
     RunFolder,
 )
-from finegrade.synthesis import synthesize
-from finegrade.tasking import write_tasks
 from finegrade.text import content_hash
 
 NUMBER, ROWS = 17, 3

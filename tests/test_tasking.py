@@ -15,9 +15,9 @@ from finegrade.drawing import topics
 from finegrade.errors import InputError
 from finegrade.records import KINDS, Task
 from finegrade.row_files import read_rows
+from finegrade.stages.tasks import brainstorm, quotas_of, task_refusal, with_sides, write_tasks
 from finegrade.store import TASKS, TASKS_SET_ASIDE, RunFolder
 from finegrade.task_prompts import GENRES, MAX_DESCRIPTION, MAX_INSTRUCTION, WHAT
-from finegrade.tasking import brainstorm, quotas_of, task_refusal, with_sides, write_tasks
 from finegrade.text import content_hash, content_words, jaccard
 from scripted import ScriptedLLM, asked
 

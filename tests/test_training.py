@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers.base.data_collator import BaseDataCollator
 
+import finegrade.stages.train
 import finegrade.trainer
-import finegrade.training
 from conftest import WORDS
 from finegrade.config import Config
 from finegrade.curriculum import Plan, compile_plan
@@ -23,8 +23,8 @@ from finegrade.errors import InputError
 from finegrade.records import Negative, Sample
 from finegrade.row_files import write_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
+from finegrade.stages.train import train
 from finegrade.store import SAMPLES, VERIFIED, RunFolder
-from finegrade.training import train
 
 STEPS, BATCH = 8, 4
 
@@ -191,7 +191,7 @@ def interrupt(config: Config, run: RunFolder, step: int) -> None:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the stage says."""
     lines: list[str] = []
-    monkeypatch.setattr(finegrade.training, "say", lines.append)
+    monkeypatch.setattr(finegrade.stages.train, "say", lines.append)
     return lines
 
 
@@ -216,7 +216,7 @@ def test_a_kill_after_the_last_checkpoint_costs_no_step(
 ) -> None:  # fmt: skip
     run = make_run(tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(finegrade.training, "save_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(finegrade.stages.train, "save_encoder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         train(config, run)
     seen.clear()
     train(config, run)
@@ -285,7 +285,7 @@ import os, signal, sys
 from pathlib import Path
 
 import finegrade.trainer as trainer
-import finegrade.training as training
+import finegrade.stages.train as training
 from finegrade.config import Config
 from finegrade.store import RunFolder
 
@@ -350,7 +350,7 @@ def test_batches_that_cannot_be_filled_are_told_and_leave_no_model(tiny_encoder:
 def test_the_mined_control_keeps_its_text_where_an_llm_wrote_the_hardest_level() -> None:
     from finegrade.curriculum import PlanRow
     from finegrade.records import Negative, Sample
-    from finegrade.training import mined_columns
+    from finegrade.stages.train import mined_columns
 
     written = Negative(text="written", level=4, source="llm", sibling="another query")
     sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g", hardest_mined="mined")

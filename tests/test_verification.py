@@ -13,10 +13,10 @@ from finegrade.decontamination import Benchmarks
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.row_files import part_paths, read_rows, write_parts, write_rows
+from finegrade.stages.verify import count_verdicts, verify
 from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.summary import accepted
 from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
-from finegrade.verification import count_verdicts, verify
 from finegrade.verified_parts import in_parts
 from finegrade.verifier import Verifier
 
@@ -320,7 +320,7 @@ def test_where_all_parts_are_there_nothing_is_loaded_and_no_benchmark_is_read(
     run.path("stages", "verify.json").unlink()
     scorers.clear()
     made.clear()
-    monkeypatch.setattr("finegrade.verification.benchmark_texts", None)
+    monkeypatch.setattr("finegrade.stages.verify.benchmark_texts", None)
     verify(rules, run)
     assert not scorers
     assert not made
@@ -383,7 +383,7 @@ def test_other_rules_scorers_or_prompts_verify_anew(tmp_path, scorers, made, mon
     rules, run = config(second_opinion=["llm"], doubt=0.1), make_run(tmp_path)
     verify(rules, run)
     made.clear()
-    monkeypatch.setattr(f"finegrade.verification.{version}", (lambda: "new") if version == "prompt_version" else 99)
+    monkeypatch.setattr(f"finegrade.stages.verify.{version}", (lambda: "new") if version == "prompt_version" else 99)
     verify(rules, run)
     assert made == [12]
 
@@ -398,7 +398,7 @@ def test_temporary_files_of_benchmarks_are_on_the_disk_of_the_run(tmp_path, scor
     (tmp_path / "benchmark.jsonl").write_text(json.dumps({"query": "what is there to ask"}) + "\n")
     given, made = [], Benchmarks
     monkeypatch.setattr(
-        "finegrade.verification.Benchmarks", lambda texts, folder: (given.append(folder), made(texts, folder))[1]
+        "finegrade.stages.verify.Benchmarks", lambda texts, folder: (given.append(folder), made(texts, folder))[1]
     )
     run = make_run(tmp_path / "run")
     verify(config(benchmarks=[str(tmp_path / "benchmark.jsonl")]), run)
@@ -475,7 +475,7 @@ def test_grades_that_could_not_be_read_are_counted_and_told(tmp_path, scorers, m
         def reason(self, pair):
             return "no grade: cut at the token limit" if pair[1].startswith("same") else ""
 
-    monkeypatch.setattr("finegrade.verification.LlmJudge", lambda *given: Silent())
+    monkeypatch.setattr("finegrade.stages.verify.LlmJudge", lambda *given: Silent())
     verify(config(committee=["llm"]), make_run(tmp_path, sample(1, ("same", 1), ("far", 2))))
     run = RunFolder(tmp_path)
     assert run.record("verify")["details"]["no_grade"] == {"cut at the token limit": 1}

@@ -6,13 +6,13 @@ from finegrade.charts import levels_chart
 from finegrade.config_file import plain_config
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
-from finegrade.pipeline import run_stage
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
-from finegrade.reporting import write_verification_report
 from finegrade.row_files import write_rows
+from finegrade.stages.pipeline import run_stage
+from finegrade.stages.report import write_verification_report
+from finegrade.stages.verify import verify
 from finegrade.store import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
 from finegrade.verdicts import FALSE_NEGATIVE
-from finegrade.verification import verify
 from test_reporting import IMAGE, SCRIPT, Page, hostile
 from test_verification import Words, sample
 from test_verify_given import ROWS, flag_embedding
@@ -74,8 +74,8 @@ def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(
 def test_finegrade_verify_says_where_the_page_is(tmp_path, scorers, monkeypatch, capsys):
     run = RunFolder(tmp_path / "run")
     made = made_run(run.root, [verdict()], [sample(1)])
-    monkeypatch.setattr("finegrade.pipeline.road", lambda config: ("verify",))
-    monkeypatch.setattr("finegrade.pipeline.STAGES", {"verify": lambda config, run: None})
+    monkeypatch.setattr("finegrade.stages.pipeline.road", lambda config: ("verify",))
+    monkeypatch.setattr("finegrade.stages.pipeline.STAGES", {"verify": lambda config, run: None})
     run_stage("verify", CONFIG, made)
     assert f"verify: what it found: {run.path(VERIFICATION_REPORT)}" in capsys.readouterr().err.replace("\n", "")
     assert "</html>" in run.path(VERIFICATION_REPORT).read_text(encoding="utf-8")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from finegrade.config import Config
     from finegrade.encoder import build_encoder, load_encoder
-    from finegrade.evaluation.stage import evaluate
     from finegrade.portable.anchor_pooling import AnchorPooling
     from finegrade.portable.received_attention import received_attention
     from finegrade.records import Negative, Sample
-    from finegrade.reporting import write_report
-    from finegrade.synthesis import synthesize
-    from finegrade.training import train
-    from finegrade.verification import verify
+    from finegrade.stages.evaluate import evaluate
+    from finegrade.stages.report import write_report
+    from finegrade.stages.synthesize import synthesize
+    from finegrade.stages.train import train
+    from finegrade.stages.verify import verify
 
 __version__ = "0.1.0"
 
@@ -26,13 +26,13 @@ _HOMES = {
     "Negative": "finegrade.records",
     "Sample": "finegrade.records",
     "build_encoder": "finegrade.encoder",
-    "evaluate": "finegrade.evaluation.stage",
+    "evaluate": "finegrade.stages.evaluate",
     "load_encoder": "finegrade.encoder",
     "received_attention": "finegrade.portable.received_attention",
-    "synthesize": "finegrade.synthesis",
-    "train": "finegrade.training",
-    "verify": "finegrade.verification",
-    "write_report": "finegrade.reporting",
+    "synthesize": "finegrade.stages.synthesize",
+    "train": "finegrade.stages.train",
+    "verify": "finegrade.stages.verify",
+    "write_report": "finegrade.stages.report",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ from finegrade.config_file import load_config, plain_config
 from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.formats.given import DEPTH
-from finegrade.pipeline import demo_config, run_all, run_stage
+from finegrade.stages.pipeline import demo_config, run_all, run_stage
 from finegrade.store import RunFolder
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from finegrade.formats.opening import open_given
 from finegrade.given_verdicts import judged_rows, samples_of
 from finegrade.own_files import OwnFiles
 from finegrade.records import Sample
-from finegrade.reporting import write_verification_report
 from finegrade.row_files import write_cut
+from finegrade.stages.report import write_verification_report
+from finegrade.stages.verify import verify
 from finegrade.store import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
 from finegrade.text import content_hash, encodable
-from finegrade.verification import verify
 from finegrade.verified_parts import in_parts
 
 RESULTS = "results.json"

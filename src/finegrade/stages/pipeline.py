@@ -12,55 +12,55 @@ from finegrade.store import REPORT, RunFolder
 
 
 def _tasks(config: Config, run: RunFolder) -> None:
-    from finegrade.tasking import write_tasks
+    from finegrade.stages.tasks import write_tasks
 
     write_tasks(config, run)
 
 
 def _documents(config: Config, run: RunFolder) -> None:
-    from finegrade.importing import import_documents
+    from finegrade.stages.documents import import_documents
 
     import_documents(config, run)
 
 
 def _queries(config: Config, run: RunFolder) -> None:
-    from finegrade.querying import write_queries
+    from finegrade.stages.queries import write_queries
 
     write_queries(config, run)
 
 
 def _seeds(config: Config, run: RunFolder) -> None:
-    from finegrade.seeding import make_seeds
+    from finegrade.stages.seeds import make_seeds
 
     make_seeds(config, run)
 
 
 def _synthesize(config: Config, run: RunFolder) -> None:
-    from finegrade.synthesis import synthesize
+    from finegrade.stages.synthesize import synthesize
 
     synthesize(config, run)
 
 
 def _verify(config: Config, run: RunFolder) -> None:
-    from finegrade.verification import verify
+    from finegrade.stages.verify import verify
 
     verify(config, run)
 
 
 def _train(config: Config, run: RunFolder) -> None:
-    from finegrade.training import train
+    from finegrade.stages.train import train
 
     train(config, run)
 
 
 def _evaluate(config: Config, run: RunFolder) -> None:
-    from finegrade.evaluation.stage import evaluate
+    from finegrade.stages.evaluate import evaluate
 
     evaluate(config, run)
 
 
 def _report(config: Config, run: RunFolder) -> None:
-    from finegrade.reporting import write_report
+    from finegrade.stages.report import write_report
 
     write_report(config, run)
 
@@ -133,7 +133,7 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
 
 def _say_what_was_found(config: Config, run: RunFolder) -> None:
     """Where there is no report yet, a page of its own says it."""
-    from finegrade.reporting import write_verification_report
+    from finegrade.stages.report import write_verification_report
 
     say(f"verify: what it found: {write_verification_report(config, run)}")
 
