@@ -38,7 +38,7 @@ def write(folder: Path, first: int, last: int) -> None:
 
 def read(folder: Path) -> None:
     """One process: imports the folder and prints what it took."""
-    from finegrade.config_file import parse_config
+    from finegrade.config.toml import parse_config
     from finegrade.stages.documents import import_documents
     from finegrade.store import RunFolder
 

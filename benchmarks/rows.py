@@ -27,7 +27,7 @@ WORDS, SEED = 80, 7
 
 def configuration(rows: int) -> Any:
     """Tasks, one call a sample, a server that is never asked."""
-    from finegrade.config_file import parse_config
+    from finegrade.config.toml import parse_config
 
     data = {
         "source": {"kind": "tasks", "language": "any"},

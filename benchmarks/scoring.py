@@ -24,6 +24,7 @@ from tokenizers import Encoding, Tokenizer
 
 from finegrade.calibration import calibrate, draw
 from finegrade.committee import Committee, Member
+from finegrade.config import VerificationConfig
 from finegrade.cross_encoders import OnnxCrossEncoder
 from finegrade.fetching import fetch
 from finegrade.lexical_scorer import LexicalScorer
@@ -33,7 +34,6 @@ from finegrade.records import Sample, Seed, Verdict
 from finegrade.scoring import Scorer
 from finegrade.sources.python_docs import read_python_docs
 from finegrade.text import content_hash
-from finegrade.verification_config import VerificationConfig
 from finegrade.verifier import Verifier
 
 REPEATS, MAX_LENGTH, THREADS, LEVELS = 3, 192, 2, 4

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrade.config import LLMConfig
+from finegrade.config import LLMConfig, VerificationConfig
 from finegrade.evaluation.sts import load_stsb
 from finegrade.judge_prompts import HIGHEST
 from finegrade.llm_judge import LlmJudge
@@ -37,7 +37,6 @@ from finegrade.records import Negative, Sample, Source
 from finegrade.score_book import ScoreBook
 from finegrade.text import content_words, words
 from finegrade.verdicts import NEARLY_ANSWERS, REPEATS, THE_POSITIVE
-from finegrade.verification_config import VerificationConfig
 from finegrade.verifier import Judged, Verifier
 
 TO_CHOOSE_ON, REPORTED = (

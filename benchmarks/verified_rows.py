@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.records import Negative, Sample
 from finegrade.row_files import part_paths, write_parts
 from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder

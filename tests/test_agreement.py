@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finegrade.agreement import agree
+from finegrade.config import VerificationConfig
 from finegrade.records import Negative, Opinion, Sample
 from finegrade.verdicts import (
     ANSWERS,
@@ -15,7 +16,6 @@ from finegrade.verdicts import (
     judge_sample,
     why_false,
 )
-from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
 
 SOME_REASON = ["", NO_SCORE, FALSE_NEGATIVE, ANSWERS]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.assembling import Counts, samples_of_seeds, samples_of_tasks
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.orders import sources_of
 from finegrade.records import Negative, Seed, SetAside
 from finegrade.repeats import Repeats

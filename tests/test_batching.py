@@ -11,7 +11,7 @@ from pydantic import create_model
 
 from fake_process import FakeProcess
 from finegrade.config import LLMConfig
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.durable import read_json
 from finegrade.errors import InputError
 from finegrade.llm.asking import ask_each

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from finegrade import benchmark_texts as module
 from finegrade.benchmark_texts import BenchmarkText, benchmark_texts, check_benchmarks
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.stages.pipeline import fetch_models
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.config import Config, LLMConfig
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.consent import need_consent
 from finegrade.errors import InputError
 from finegrade.llm.accounts import OwnAccounts

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from finegrade.config import Config
-from finegrade.config_file import load_config, parse_config
+from finegrade.config.toml import load_config, parse_config
 from finegrade.errors import InputError
 from finegrade.stages.pipeline import demo_config
 

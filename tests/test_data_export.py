@@ -11,7 +11,7 @@ from datasets import load_dataset
 from conftest import FakeLLM
 from fake_openai import made_up
 from finegrade import cli
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.data_export import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample

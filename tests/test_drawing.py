@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.config_file import parse_config
+from finegrade.config import MAX_TEXT_WORDS, DrawsConfig
+from finegrade.config.toml import parse_config
 from finegrade.drawing import chosen, draw, topics
 from finegrade.errors import InputError
 from finegrade.levels import MAX_LEVELS
 from finegrade.llm.structured import MAX_CHARS
 from finegrade.sample_gates import MAX_TEXT_CHARS
 from finegrade.sample_prompts import MOST_CHARS_A_WORD
-from finegrade.writing_config import MAX_TEXT_WORDS, DrawsConfig
 
 SKEWED = DrawsConfig(
     languages={"en": 3, "de": 1},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finegrade import load_encoder, write_report
-from finegrade.config_file import load_config
+from finegrade.config.toml import load_config
 from finegrade.records import Sample
 from finegrade.row_files import read_rows
 from finegrade.store import RunFolder

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 
 from fake_openai import made_up
-from finegrade.config_file import parse_config
+from finegrade.config import JUDGED
+from finegrade.config.toml import parse_config
 from finegrade.estimating import estimate
 from finegrade.orders import orders_for_seeds, orders_for_tasks
 from finegrade.records import Task
 from finegrade.sources.tokens import CHARS_PER_TOKEN
 from finegrade.stages.tasks import brainstorm, quotas_of, with_sides
-from finegrade.verification_config import JUDGED
 from finegrade.writing import Writer
 from scripted import ScriptedLLM, wanted
 from test_near_misses import made_seeds

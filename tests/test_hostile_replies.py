@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import FakeLLM, write_pairs
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.records import MAX_SET_ASIDE, Sample
 from finegrade.row_files import read_rows
 from finegrade.stages.seeds import make_seeds

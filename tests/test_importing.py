@@ -11,7 +11,7 @@ import pytest
 
 from conftest import WORDS
 from finegrade.config import Config, SourceConfig
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Chunk
 from finegrade.row_files import read_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.config_file import load_config, parse_config
+from finegrade.config.toml import load_config, parse_config
 from finegrade.errors import InputError
 from finegrade.estimating import estimate, told_estimate
 from finegrade.initialising import write_config

@@ -24,7 +24,7 @@ import pytest
 from fake_openai import request_hash
 from fake_process import FakeProcess
 from finegrade.config import Config
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.durable import read_json
 from finegrade.stages.pipeline import run_stage
 from finegrade.store import LEDGER, RunFolder

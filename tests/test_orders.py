@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.orders import orders_for_seeds, orders_for_tasks, sources_of
 from finegrade.records import KINDS, Task
 from finegrade.text import content_hash

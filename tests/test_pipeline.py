@@ -2,7 +2,7 @@
 
 import pytest
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.stages.pipeline import STAGES, road, run_all, run_stage
 from finegrade.store import RunFolder

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.previewing import show_preview
 from finegrade.stages.queries import write_queries
 from finegrade.store import RunFolder

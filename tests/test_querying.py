@@ -7,7 +7,7 @@ import pytest
 
 from conftest import FakeLLM
 from finegrade.config import Config
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Reply
 from finegrade.llm.structured import UnreadableError, read

@@ -10,7 +10,7 @@ import pytest
 
 from finegrade.cli import main
 from finegrade.config import LLMConfig
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from finegrade.config import Config
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Seed
 from finegrade.row_files import read_rows

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from conftest import FakeLLM, write_pairs
-from finegrade.config import Config
-from finegrade.config_file import parse_config
+from finegrade.config import Config, SynthesisConfig
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
 from finegrade.row_files import read_rows, write_rows
@@ -23,7 +23,6 @@ from finegrade.stages.seeds import make_seeds
 from finegrade.stages.synthesize import synthesize
 from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.text import content_hash
-from finegrade.writing_config import SynthesisConfig
 from test_kill_synthesis import acknowledged
 
 KEY = "sk-secret-KEY-456"

@@ -10,7 +10,7 @@ import pytest
 from conftest import FakeLLM
 from fake_openai import made_up
 from finegrade import drafting
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.drafting import Drafts
 from finegrade.errors import InputError
 from finegrade.llm.asking import AHEAD

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import FakeLLM
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.drawing import topics
 from finegrade.errors import InputError
 from finegrade.records import KINDS, Task

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finegrade.config import VerificationConfig
 from finegrade.records import Negative, Opinion, Sample
 from finegrade.verdicts import (
     ANSWERS,
@@ -27,7 +28,6 @@ from finegrade.verdicts import (
     level_of,
     why_false,
 )
-from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
 
 LEVELS = 4

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.decontamination import Benchmarks
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict

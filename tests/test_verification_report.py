@@ -3,7 +3,7 @@
 import pytest
 
 from finegrade.charts import levels_chart
-from finegrade.config_file import plain_config
+from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict

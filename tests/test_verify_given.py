@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finegrade.cli import main
-from finegrade.config_file import plain_config
+from finegrade.config.toml import plain_config
 from finegrade.data_export import export_data
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given

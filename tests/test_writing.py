@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.drawing import draw
 from finegrade.levels import flaws
 from finegrade.orders import Order, sources_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finegrade.config_file import parse_config
+from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 
 SERVER = "http://127.0.0.1:1/v1"

@@ -10,7 +10,7 @@ import typer
 
 from finegrade import __version__
 from finegrade.config import Config
-from finegrade.config_file import load_config, plain_config
+from finegrade.config.toml import load_config, plain_config
 from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.formats.given import DEPTH

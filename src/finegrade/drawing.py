@@ -10,8 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import TypeVar
 
+from finegrade.config import DrawsConfig
 from finegrade.records import Record
-from finegrade.writing_config import DrawsConfig
 
 Name = TypeVar("Name", bound=str)
 

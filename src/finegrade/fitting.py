@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from finegrade.config import CHUNK_TOKENS, Config
-from finegrade.config_file import apply_setting, parse_config
+from finegrade.config.toml import apply_setting, parse_config
 from finegrade.estimating import QUERIES_KEPT, Estimate, estimate
 from finegrade.sources.looking import Found
 

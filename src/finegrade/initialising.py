@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finegrade.config_file import apply_setting, parse_config
-from finegrade.config_writing import as_toml
+from finegrade.config.toml import apply_setting, as_toml, parse_config
 from finegrade.console import say
 from finegrade.durable import replacing
 from finegrade.errors import InputError

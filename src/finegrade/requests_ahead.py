@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 
-from finegrade.config import Config
+from finegrade.config import JUDGED, LLM_JUDGE, Config, VerificationConfig
 from finegrade.drawing import Draw, draw
 from finegrade.judge_prompts import MAX_CHARS, grade_request
 from finegrade.levels import flaws
@@ -25,7 +25,6 @@ from finegrade.sample_prompts import (
 from finegrade.sources.pairs import read_pairs
 from finegrade.sources.tokens import CHARS_PER_TOKEN
 from finegrade.task_prompts import GENRES, tasks_request
-from finegrade.verification_config import JUDGED, LLM_JUDGE, VerificationConfig
 
 TASKS_REPEATED = 1.5
 """Requests for tasks, over what they would be if no task were like another."""

@@ -22,10 +22,10 @@ from itertools import combinations, pairwise
 from math import inf
 from statistics import fmean
 
+from finegrade.config import LLM_JUDGE, VerificationConfig
 from finegrade.near_copies import NearCopies
 from finegrade.records import Negative, Opinion, Sample, Verdict
 from finegrade.text import content_hash, normalised
-from finegrade.verification_config import LLM_JUDGE, VerificationConfig
 from finegrade.views import Nearness, View, nearness
 
 RULES = 2

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from finegrade.agreement import agree
 from finegrade.committee import Asked, Committee, Scored
+from finegrade.config import VerificationConfig
 from finegrade.decontamination import Benchmarks, Leak
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.verdicts import (
@@ -17,7 +18,6 @@ from finegrade.verdicts import (
     why_false,
     why_no_scorer,
 )
-from finegrade.verification_config import VerificationConfig
 from finegrade.views import View
 
 

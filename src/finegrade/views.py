@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean
 
+from finegrade.config import LLM_JUDGE
 from finegrade.records import Opinion
-from finegrade.verification_config import LLM_JUDGE
 
 
 @dataclass(frozen=True)

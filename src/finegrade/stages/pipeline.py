@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from finegrade.config import Config
-from finegrade.config_file import load_config
+from finegrade.config.toml import load_config
 from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.store import REPORT, RunFolder

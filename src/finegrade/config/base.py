@@ -1,5 +1,7 @@
-"""What every section of finegrade.toml is."""
+"""What every section of finegrade.toml is, and how a user's path is read."""
 
+import os
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -18,3 +20,8 @@ class Section(BaseModel):
         if isinstance(value, bool) and {int, float} & {wanted, *get_args(wanted)}:
             raise ValueError("a number")
         return value
+
+
+def user_path(text: str) -> Path:
+    """A path as a user writes it: ~ is the home folder."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  (Path.expanduser raises where there is no such user)

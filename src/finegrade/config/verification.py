@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator, model_validator
 
-from finegrade.section import Section
+from finegrade.config.base import Section
 
 LLM_JUDGE, LEXICAL = "llm", "bm25"
 """The names that stand for the LLM of [llm], and for BM25, among scorers."""

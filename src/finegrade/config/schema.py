@@ -1,7 +1,6 @@
 """finegrade.toml: one section a stage, each value checked, with the sane default beside it."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from finegrade.section import Section
-from finegrade.verification_config import VerificationConfig
-from finegrade.writing_config import DrawsConfig, Mode, SynthesisConfig, TasksConfig
+from finegrade.config.base import Section
+from finegrade.config.synthesis import DrawsConfig, Mode, SynthesisConfig, TasksConfig
+from finegrade.config.verification import VerificationConfig
 
 CHUNK_TOKENS = 150
 
@@ -307,8 +306,3 @@ class Config(Section):
         if self.llm.base_url and not self.llm.is_small:
             return "one-call"
         return "stepwise" if self.source.is_tasks else "sibling"
-
-
-def user_path(text: str) -> Path:
-    """A path as a user writes it: ~ is the home folder."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111  (Path.expanduser raises where there is no such user)

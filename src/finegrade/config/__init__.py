@@ -1,0 +1,34 @@
+"""finegrade.toml: one section a stage, each value checked, with its default beside it."""
+
+from finegrade.config.base import user_path
+from finegrade.config.schema import (
+    CHUNK_TOKENS,
+    AttentionName,
+    Config,
+    EvaluationConfig,
+    LLMConfig,
+    PoolingName,
+    SourceConfig,
+    TrainingConfig,
+)
+from finegrade.config.synthesis import MAX_TEXT_WORDS, DrawsConfig, SynthesisConfig
+from finegrade.config.verification import JUDGED, LEXICAL, LLM_JUDGE, VerificationConfig
+
+__all__ = [
+    "CHUNK_TOKENS",
+    "JUDGED",
+    "LEXICAL",
+    "LLM_JUDGE",
+    "MAX_TEXT_WORDS",
+    "AttentionName",
+    "Config",
+    "DrawsConfig",
+    "EvaluationConfig",
+    "LLMConfig",
+    "PoolingName",
+    "SourceConfig",
+    "SynthesisConfig",
+    "TrainingConfig",
+    "VerificationConfig",
+    "user_path",
+]
