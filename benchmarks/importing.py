@@ -40,7 +40,7 @@ def read(folder: Path) -> None:
     """One process: imports the folder and prints what it took."""
     from finegrade.config.toml import parse_config
     from finegrade.stages.documents import import_documents
-    from finegrade.store import RunFolder
+    from finegrade.storage.run_folder import RunFolder
 
     source = {"kind": "documents", "path": str(folder), "language": "any"}
     began = time.monotonic()

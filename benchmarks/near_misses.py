@@ -26,13 +26,13 @@ from finegrade.llm.ledger import Ledger
 from finegrade.near_misses import find_siblings
 from finegrade.orders import Order
 from finegrade.records import Sample, Seed, Verdict
-from finegrade.row_files import read_rows
 from finegrade.scoring import load_scorer
 from finegrade.siblings import Siblings
 from finegrade.stages.pipeline import demo_config
 from finegrade.stages.seeds import make_seeds
 from finegrade.stages.verify import judge
-from finegrade.store import LEDGER, LLM_LOG, TRAIN_SEEDS, RunFolder
+from finegrade.storage.run_folder import LEDGER, LLM_LOG, TRAIN_SEEDS, RunFolder
+from finegrade.storage.tables import read_rows
 from finegrade.writing import Writer, Written
 
 LONGEST = 600  # characters of an answer that is rewritten

@@ -44,8 +44,8 @@ def fill(root: Path, rows: int) -> None:
     from finegrade.llm.request import ChatRequest
     from finegrade.orders import orders_for_tasks
     from finegrade.records import KINDS, Task
-    from finegrade.row_files import write_rows
-    from finegrade.store import LEDGER, TASKS, RunFolder
+    from finegrade.storage.run_folder import LEDGER, TASKS, RunFolder
+    from finegrade.storage.tables import write_rows
     from finegrade.writing import Writer
 
     config, run = configuration(rows), RunFolder(root)
@@ -97,7 +97,7 @@ def do(what: str, root: Path, rows: int) -> None:
     from finegrade.data_export import export_data
     from finegrade.stages.pipeline import STAGES
     from finegrade.stages.synthesize import synthesize
-    from finegrade.store import RunFolder
+    from finegrade.storage.run_folder import RunFolder
 
     assert STAGES
     began = time.monotonic()

@@ -22,8 +22,8 @@ from typing import Any
 
 from finegrade.config.toml import parse_config
 from finegrade.records import Negative, Sample
-from finegrade.row_files import part_paths, write_parts
-from finegrade.store import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
+from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
+from finegrade.storage.tables import part_paths, write_parts
 
 LEVELS = 4
 WORDS = [f"word{i}" for i in range(5_000)]

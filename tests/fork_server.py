@@ -25,7 +25,7 @@ import finegrade.verified_parts
 from finegrade.config import Config
 from finegrade.given_data import verify_given
 from finegrade.stages.pipeline import run_stage
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 finegrade.verified_parts.SAMPLES_A_PART = 3  # so that kills fall between parts, too
 

@@ -9,7 +9,7 @@ import pytest
 from finegrade import cli
 from finegrade.errors import CheckFailedError
 from finegrade.stages import pipeline
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 DOCS = '[source]\nkind = "python-docs"\n'
 

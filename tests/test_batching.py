@@ -12,7 +12,6 @@ from pydantic import create_model
 from fake_process import FakeProcess
 from finegrade.config import LLMConfig
 from finegrade.config.toml import parse_config
-from finegrade.durable import read_json
 from finegrade.errors import InputError
 from finegrade.llm.asking import ask_each
 from finegrade.llm.batch_files import request_line
@@ -25,7 +24,8 @@ from finegrade.llm.structured import ask_for
 from finegrade.records import Chunk
 from finegrade.stages.pipeline import run_stage
 from finegrade.stages.queries import ask_for_queries
-from finegrade.store import LEDGER, RunFolder
+from finegrade.storage.atomic import read_json
+from finegrade.storage.run_folder import LEDGER, RunFolder
 
 KEY = "sk-secret-KEY-123"
 SCHEMA = {"type": "object", "properties": {"passage": {"type": "string", "maxLength": 900}}}

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.bounded import Best, Drawn
+from finegrade.storage.streams import Best, Drawn
 
 
 @given(st.lists(st.integers(0, 5)), st.integers(1, 6))

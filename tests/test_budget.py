@@ -22,7 +22,7 @@ from finegrade.llm.budget import Budget
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 REMOTE = {"base_url": "https://llm.example.org/v1", "model": "m", "max_tokens": 1000}
 

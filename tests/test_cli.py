@@ -63,7 +63,7 @@ def test_the_stage_to_run_first_is_named_as_a_command(name: str, tmp_path: Path)
     """A row's own stage is no command: `finegrade train` makes all of them."""
     from finegrade.errors import InputError
     from finegrade.stages.pipeline import STAGES
-    from finegrade.store import RunFolder
+    from finegrade.storage.run_folder import RunFolder
 
     with pytest.raises(InputError) as caught:
         RunFolder(tmp_path).record(name)

@@ -15,10 +15,10 @@ from finegrade.config.toml import parse_config
 from finegrade.data_export import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample
-from finegrade.row_files import part_paths, read_rows, write_rows
 from finegrade.stages.synthesize import synthesize
 from finegrade.stages.tasks import write_tasks
-from finegrade.store import LEFT_OUT, SAMPLES, VERIFIED, RunFolder
+from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERIFIED, RunFolder
+from finegrade.storage.tables import part_paths, read_rows, write_rows
 
 HOSTILE = 'A "text"\twith <b>, \x1b[31m, \u2028 | and \U0001f600 in it.'
 

@@ -20,8 +20,8 @@ from finegrade.errors import InputError
 from finegrade.export_folder import MANIFEST
 from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
-from finegrade.row_files import write_rows
-from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder
+from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder
+from finegrade.storage.tables import write_rows
 from finegrade.trainer import Steps
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.durable import replacing, scratch_file
+from finegrade.storage.atomic import replacing, scratch_file
 
 _WRITES = (
-    "import sys; from pathlib import Path; from finegrade.durable import replacing\n"
+    "import sys; from pathlib import Path; from finegrade.storage.atomic import replacing\n"
     "with replacing(Path(sys.argv[1])) as path:\n"
     "    path.write_text('half'); print('begun', flush=True); input()\n"
 )
@@ -50,7 +50,7 @@ def test_what_other_machines_write_is_left_alone(tmp_path: Path) -> None:
 
 
 _SCRATCHES = (
-    "from finegrade.durable import scratch_file\n"
+    "from finegrade.storage.atomic import scratch_file\n"
     "with scratch_file('pairs') as path:\n"
     "    path.write_text('half'); print('begun', flush=True); input()\n"
 )

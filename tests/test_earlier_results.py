@@ -1,4 +1,4 @@
-"""A model folder and a run folder that finegrade made at commit aa8a487, when its modules lay side by side, still load."""
+"""A model folder and a run folder made at commit aa8a487, before the modules moved into packages, still load."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ import pytest
 from finegrade import load_encoder, write_report
 from finegrade.config.toml import load_config
 from finegrade.records import Sample
-from finegrade.row_files import read_rows
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
+from finegrade.storage.tables import read_rows
 
 EARLIER = Path(__file__).parent / "fixtures" / "before_packages"
 

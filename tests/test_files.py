@@ -15,7 +15,7 @@ from finegrade.errors import InputError
 from finegrade.sources.document import Document, Unread
 from finegrade.sources.files import list_files, read_files
 from finegrade.sources.tables import read_csv, read_parquet
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 TEXT = "The valve opens when the pressure rises above two bar. It closes again below one."
 

@@ -10,10 +10,10 @@ import pytest
 from conftest import FakeLLM, write_pairs
 from finegrade.config.toml import parse_config
 from finegrade.records import MAX_SET_ASIDE, Sample
-from finegrade.row_files import read_rows
 from finegrade.stages.seeds import make_seeds
 from finegrade.stages.synthesize import synthesize
-from finegrade.store import SAMPLES, SET_ASIDE, RunFolder
+from finegrade.storage.run_folder import SAMPLES, SET_ASIDE, RunFolder
+from finegrade.storage.tables import read_rows
 
 NOT_JSON, TOO_LONG, TOO_DEEP = "not the JSON that was asked for", "too long to be what was asked for", "nested too deep"
 SECRET = "what stands in a file of this machine"

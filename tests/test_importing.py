@@ -14,14 +14,14 @@ from finegrade.config import Config, SourceConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Chunk
-from finegrade.row_files import read_rows
 from finegrade.sources import working_set
 from finegrade.sources.documents import open_documents
 from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.pieces import write_pieces
 from finegrade.sources.tokens import by_characters
 from finegrade.stages.documents import import_documents
-from finegrade.store import CHUNKS, UNUSED, RunFolder
+from finegrade.storage.run_folder import CHUNKS, UNUSED, RunFolder
+from finegrade.storage.tables import read_rows
 from finegrade.text import normalised
 
 GERMAN = (

@@ -16,7 +16,7 @@ import pytest
 from conftest import FakeLLM, grade
 from finegrade.config import Config
 from finegrade.config.toml import parse_config
-from finegrade.durable import read_json
+from finegrade.storage.atomic import read_json
 from test_importing import write_documents
 from test_querying import answer as queries_of
 

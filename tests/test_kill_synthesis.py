@@ -25,9 +25,9 @@ from fake_openai import request_hash
 from fake_process import FakeProcess
 from finegrade.config import Config
 from finegrade.config.toml import parse_config
-from finegrade.durable import read_json
 from finegrade.stages.pipeline import run_stage
-from finegrade.store import LEDGER, RunFolder
+from finegrade.storage.atomic import read_json
+from finegrade.storage.run_folder import LEDGER, RunFolder
 from test_kill import Server, server
 
 __all__ = ["server"]  # the fixture
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(new_run, who
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from finegrade.config import Config; from finegrade.stages.pipeline import run_stage\n"
-        "from finegrade.store import RunFolder; import finegrade.stages.synthesize\n"
+        "from finegrade.storage.run_folder import RunFolder; import finegrade.stages.synthesize\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))\n"
         f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"

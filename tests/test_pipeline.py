@@ -5,7 +5,7 @@ import pytest
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.stages.pipeline import STAGES, road, run_all, run_stage
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 ENDS = ("verify", "train", "evaluate", "report")
 ROADS = {

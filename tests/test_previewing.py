@@ -5,7 +5,7 @@ import pytest
 from finegrade.config.toml import parse_config
 from finegrade.previewing import show_preview
 from finegrade.stages.queries import write_queries
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 from test_querying import config
 from test_synthesis import rewrite
 

@@ -15,7 +15,7 @@ import pytest
 
 from fake_process import FakeProcess
 from finegrade.llm.ledger import Ledger
-from finegrade.store import LEDGER
+from finegrade.storage.run_folder import LEDGER
 from test_kill_synthesis import acknowledged, outputs
 
 pytest.importorskip("ray", reason='ray is not installed: pip install "finegrade[ray]"')

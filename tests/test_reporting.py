@@ -11,12 +11,11 @@ import pytest
 import finegrade.stages.report
 from finegrade.cards import CARD
 from finegrade.config import Config
-from finegrade.durable import write_json
 from finegrade.records import LeftOut, Negative, Opinion, Sample, SetAside, Verdict
-from finegrade.row_files import write_rows
 from finegrade.rows import TRAINED_ROWS
 from finegrade.stages.report import write_report
-from finegrade.store import (
+from finegrade.storage.atomic import write_json
+from finegrade.storage.run_folder import (
     LEFT_OUT,
     MODEL,
     REPORT,
@@ -27,6 +26,7 @@ from finegrade.store import (
     VERIFIED,
     RunFolder,
 )
+from finegrade.storage.tables import write_rows
 from finegrade.summary import TEST_QUERIES, load_snippet, print_summary
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'

@@ -24,8 +24,7 @@ from finegrade.records import (
     Verdict,
     WrittenQuery,
 )
-from finegrade.row_files import about, iterate_rows, part_paths, read_rows, write_parts, write_rows
-from finegrade.schemas import schema_of
+from finegrade.storage.tables import about, iterate_rows, part_paths, read_rows, schema_of, write_parts, write_rows
 from finegrade.writing import Draft
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

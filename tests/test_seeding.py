@@ -8,9 +8,9 @@ from finegrade.config import Config
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Seed
-from finegrade.row_files import read_rows
 from finegrade.stages.seeds import make_seeds
-from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder
+from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder
+from finegrade.storage.tables import read_rows
 
 
 @pytest.fixture

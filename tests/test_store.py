@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from finegrade.durable import file_hash, read_json, replacing, write_json
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample, Seed
-from finegrade.row_files import read_rows, write_rows
-from finegrade.store import RunFolder, fingerprint
+from finegrade.storage.atomic import file_hash, read_json, replacing, write_json
+from finegrade.storage.run_folder import RunFolder, fingerprint
+from finegrade.storage.tables import read_rows, write_rows
 
 
 def files(folder):
@@ -48,7 +48,7 @@ def test_kill_in_the_middle_of_writing_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, {"old": "whole"})
     code = (
-        "import sys; from pathlib import Path; from finegrade.durable import replacing\n"
+        "import sys; from pathlib import Path; from finegrade.storage.atomic import replacing\n"
         f"with replacing(Path({str(path)!r})) as temporary:\n"
         "    file = temporary.open('w'); file.write('{\"new\": \"ha'); file.flush()\n"
         "    print('writing', flush=True); sys.stdin.read()"
@@ -204,7 +204,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("finegrade.store.time", clock)
+    monkeypatch.setattr("finegrade.storage.run_folder.time", clock)
     return clock
 
 

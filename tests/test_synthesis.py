@@ -18,10 +18,10 @@ from finegrade.config import Config, SynthesisConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
-from finegrade.row_files import read_rows, write_rows
 from finegrade.stages.seeds import make_seeds
 from finegrade.stages.synthesize import synthesize
-from finegrade.store import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
+from finegrade.storage.run_folder import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
+from finegrade.storage.tables import read_rows, write_rows
 from finegrade.text import content_hash
 from test_kill_synthesis import acknowledged
 
@@ -298,7 +298,7 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     run = new_run()
     (tmp_path / "config.json").write_text(config(20).model_dump_json())
     code = (
-        "from pathlib import Path; from finegrade.config import Config; from finegrade.store import RunFolder\n"
+        "from pathlib import Path; from finegrade.config import Config; from finegrade.storage.run_folder import RunFolder\n"
         "from finegrade.stages.synthesize import synthesize\n"
         f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"
         f"synthesize(config, RunFolder(Path({str(run.root)!r})))"

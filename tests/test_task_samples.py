@@ -16,12 +16,11 @@ from finegrade.errors import InputError
 from finegrade.llm.asking import AHEAD
 from finegrade.orders import orders_for_tasks
 from finegrade.records import KINDS, Sample, Seed, Task
-from finegrade.row_files import about, part_path, part_paths, read_rows, write_rows
 from finegrade.stages import synthesize as synthesis
 from finegrade.stages.seeds import make_seeds
 from finegrade.stages.synthesize import synthesize
 from finegrade.stages.tasks import write_tasks
-from finegrade.store import (
+from finegrade.storage.run_folder import (
     DRAFTS,
     SAMPLES,
     SET_ASIDE,
@@ -31,6 +30,7 @@ from finegrade.store import (
     TRAIN_SEEDS,
     RunFolder,
 )
+from finegrade.storage.tables import about, part_path, part_paths, read_rows, write_rows
 from finegrade.text import content_hash
 
 NUMBER, ROWS = 17, 3

@@ -21,10 +21,10 @@ from finegrade.curriculum import Plan, compile_plan
 from finegrade.encoder import build_encoder, load_encoder
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample
-from finegrade.row_files import write_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.stages.train import train
-from finegrade.store import SAMPLES, VERIFIED, RunFolder
+from finegrade.storage.run_folder import SAMPLES, VERIFIED, RunFolder
+from finegrade.storage.tables import write_rows
 
 STEPS, BATCH = 8, 4
 

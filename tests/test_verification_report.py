@@ -7,11 +7,11 @@ from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
-from finegrade.row_files import write_rows
 from finegrade.stages.pipeline import run_stage
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify
-from finegrade.store import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
+from finegrade.storage.run_folder import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
+from finegrade.storage.tables import write_rows
 from finegrade.verdicts import FALSE_NEGATIVE
 from test_reporting import IMAGE, SCRIPT, Page, hostile
 from test_verification import Words, sample

@@ -14,8 +14,8 @@ from finegrade.data_export import export_data
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
 from finegrade.records import Verdict
-from finegrade.row_files import read_rows
-from finegrade.store import VERDICTS, RunFolder
+from finegrade.storage.run_folder import VERDICTS, RunFolder
+from finegrade.storage.tables import read_rows
 from finegrade.verdicts import FALSE_NEGATIVE, WEAK_POSITIVE
 from test_verification import Words
 

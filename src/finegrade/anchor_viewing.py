@@ -5,10 +5,10 @@ from pathlib import Path
 
 from finegrade.anchors import load_anchor_model, token_shares
 from finegrade.console import say, show
-from finegrade.durable import replacing
 from finegrade.errors import InputError
 from finegrade.shading import as_page, for_terminal
 from finegrade.sources.decoding import decode
+from finegrade.storage.atomic import replacing
 from finegrade.text import encodable
 
 _MAX_BYTES = 10_000_000

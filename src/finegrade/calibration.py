@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import median
 
-from finegrade.bounded import Drawn
 from finegrade.config import JUDGED
 from finegrade.errors import InputError
 from finegrade.records import Sample
 from finegrade.scoring import Judge, Scorer
+from finegrade.storage.streams import Drawn
 
 LOOKED_AT, FEWEST = 300, 8
 """Samples whose pairs a scorer is calibrated on, at most and at least."""

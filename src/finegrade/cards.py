@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from finegrade.durable import read_json, replacing
 from finegrade.rows import FINEGRADE
-from finegrade.store import MODEL, SCORES, RunFolder
+from finegrade.storage.atomic import read_json, replacing
+from finegrade.storage.run_folder import MODEL, SCORES, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
 from finegrade.text import for_markdown
 

@@ -15,7 +15,7 @@ from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.formats.given import DEPTH
 from finegrade.stages.pipeline import demo_config, run_all, run_stage
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from finegrade.estimating import Estimate

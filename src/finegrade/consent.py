@@ -5,10 +5,10 @@ from typing import Any
 
 from finegrade.config import Config, LLMConfig
 from finegrade.console import say
-from finegrade.durable import read_json, write_json
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate, told_money
-from finegrade.store import CONSENT, RunFolder
+from finegrade.storage.atomic import read_json, write_json
+from finegrade.storage.run_folder import CONSENT, RunFolder
 
 
 def need_consent(

@@ -8,10 +8,10 @@ from typing import Any
 
 from finegrade import __version__
 from finegrade.catalogue import CATALOGUE
-from finegrade.durable import replacing
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
-from finegrade.row_files import iterate_rows
-from finegrade.store import GIVEN, LEFT_OUT, STAGES, RunFolder
+from finegrade.storage.atomic import replacing
+from finegrade.storage.run_folder import GIVEN, LEFT_OUT, STAGES, RunFolder
+from finegrade.storage.tables import iterate_rows
 from finegrade.text import for_markdown
 
 _LEAKS_SHOWN = 20

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from finegrade.console import say
 from finegrade.data_card import write_data_card
-from finegrade.durable import replacing
 from finegrade.errors import InputError
 from finegrade.formats.json_lines import json_line
 from finegrade.records import Sample
-from finegrade.row_files import iterate_rows
-from finegrade.store import GIVEN, SAMPLES, STAGES, VERIFIED, RunFolder
+from finegrade.storage.atomic import replacing
+from finegrade.storage.run_folder import GIVEN, SAMPLES, STAGES, VERIFIED, RunFolder
+from finegrade.storage.tables import iterate_rows
 
 FLAT, TRIPLETS, FLAG_EMBEDDING, EXCHANGE = "flat.parquet", "triplets.parquet", "flagembedding.jsonl", "samples.jsonl"
 _AT_ONCE = 1_000  # rows

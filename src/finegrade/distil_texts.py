@@ -8,12 +8,12 @@ from typing import NamedTuple
 from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.records import Seed
-from finegrade.row_files import read_rows
 from finegrade.sources.decoding import decode
 from finegrade.sources.document import Unread
 from finegrade.sources.pairs import holds_pairs, read_pairs
 from finegrade.sources.tables import NoTextColumnError, read_jsonl, row_documents
-from finegrade.store import TEST_SEEDS, TRAIN_SEEDS, RunFolder, is_run_folder
+from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder, is_run_folder
+from finegrade.storage.tables import read_rows
 from finegrade.text import encodable
 
 _HELD_OUT, _SHARE = 500, 0.1

@@ -15,8 +15,8 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import UNFINISHED
 from finegrade.orders import Order
 from finegrade.records import SetAside
-from finegrade.row_files import Row, about, iterate_rows, part_path, write_rows
-from finegrade.store import DRAFTS, LLM_LOG, RunFolder
+from finegrade.storage.run_folder import DRAFTS, LLM_LOG, RunFolder
+from finegrade.storage.tables import Row, about, iterate_rows, part_path, write_rows
 from finegrade.writing import Draft, Writer, Written
 
 USELESS_FROM_THE_START = 100

@@ -11,10 +11,10 @@ from filelock import FileLock
 from finegrade.catalogue import CATALOGUE, find
 from finegrade.config import user_path
 from finegrade.console import say
-from finegrade.durable import file_hash, path_identity
 from finegrade.entries import Entry, is_complete
 from finegrade.errors import InputError, no_space
 from finegrade.hub import download_file, download_model, is_reachable
+from finegrade.storage.atomic import file_hash, path_identity
 from finegrade.wheels import download_wheels
 
 _SPARE = 1 << 20  # bytes

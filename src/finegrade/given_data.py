@@ -9,7 +9,6 @@ from finegrade.benchmark_texts import check_benchmarks
 from finegrade.config import Config
 from finegrade.console import say
 from finegrade.data_card import write_card_of_given
-from finegrade.durable import files_identity, replacing
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
 from finegrade.formats.given import Format, Given
@@ -18,10 +17,11 @@ from finegrade.formats.opening import open_given
 from finegrade.given_verdicts import judged_rows, samples_of
 from finegrade.own_files import OwnFiles
 from finegrade.records import Sample
-from finegrade.row_files import write_cut
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify
-from finegrade.store import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
+from finegrade.storage.atomic import files_identity, replacing
+from finegrade.storage.run_folder import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
+from finegrade.storage.tables import write_cut
 from finegrade.text import content_hash, encodable
 from finegrade.verified_parts import in_parts
 

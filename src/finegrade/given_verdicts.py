@@ -7,8 +7,8 @@ from itertools import islice
 from finegrade.errors import InputError
 from finegrade.formats.given import Format, Given, Judged
 from finegrade.records import LeftOut, Negative, Sample, Verdict
-from finegrade.row_files import iterate_rows
-from finegrade.store import LEFT_OUT, VERDICTS, RunFolder
+from finegrade.storage.run_folder import LEFT_OUT, VERDICTS, RunFolder
+from finegrade.storage.tables import iterate_rows
 from finegrade.text import content_hash, normalised
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from finegrade.durable import file_hash, read_json, write_json
 from finegrade.errors import InputError
+from finegrade.storage.atomic import file_hash, read_json, write_json
 
 
 class OwnFiles:

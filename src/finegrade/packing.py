@@ -10,10 +10,10 @@ from filelock import FileLock
 
 from finegrade.catalogue import CATALOGUE
 from finegrade.console import progress, say
-from finegrade.durable import file_hash, replacing
 from finegrade.entries import Entry, is_complete
 from finegrade.errors import InputError, no_space
 from finegrade.fetching import cache_folder, entry_folder, fetch
+from finegrade.storage.atomic import file_hash, replacing
 
 
 def pack(names: Sequence[str], output: Path) -> None:

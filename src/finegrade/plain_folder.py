@@ -11,7 +11,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from finegrade.durable import read_json, write_json
+from finegrade.storage.atomic import read_json, write_json
 
 _MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
 

@@ -12,10 +12,10 @@ from finegrade.llm.ledger import Ledger
 from finegrade.mining import Miner
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Chunk, Seed, Task
-from finegrade.row_files import read_rows
 from finegrade.stages.pipeline import fetch_models, road, run_stage
 from finegrade.stages.queries import ask_for_queries, choose_asked, own_queries_test
-from finegrade.store import CHUNKS, LEDGER, LLM_LOG, TASKS, TRAIN_SEEDS, RunFolder
+from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, TASKS, TRAIN_SEEDS, RunFolder
+from finegrade.storage.tables import read_rows
 from finegrade.writing import Writer, Written
 
 

@@ -26,7 +26,7 @@ from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
 from finegrade.orders import Order
 from finegrade.ray_keeper import Keeper, KeptAccounts, as_if_here
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 from finegrade.writing import Writer, Written
 
 _CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget

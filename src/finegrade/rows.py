@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from finegrade.store import MODEL
+from finegrade.storage.run_folder import MODEL
 
 
 @dataclass(frozen=True)

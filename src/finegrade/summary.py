@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from finegrade.durable import read_json
 from finegrade.rows import FINEGRADE
-from finegrade.store import MODEL, REPORT, SCORES, RunFolder
+from finegrade.storage.atomic import read_json
+from finegrade.storage.run_folder import MODEL, REPORT, SCORES, RunFolder
 
 TEST_QUERIES = {
     "synthetic": "Scores on synthetic queries: an LLM wrote them for chunks of documents that were held out.",

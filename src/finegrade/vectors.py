@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrade.console import progress
-from finegrade.durable import read_json, write_json
 from finegrade.errors import InputError
+from finegrade.storage.atomic import read_json, write_json
 from finegrade.text import content_hash, encodable
 
 SCALE = 4_000

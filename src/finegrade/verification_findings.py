@@ -14,8 +14,8 @@ from math import isfinite
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from finegrade.bounded import Best, Drawn
 from finegrade.records import IN_BENCHMARK, Opinion, Sample, Verdict
+from finegrade.storage.streams import Best, Drawn
 from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS, THE_POSITIVE
 
 DISPUTED = 20

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from finegrade.durable import file_hash, read_json, write_json
 from finegrade.records import LeftOut, Sample, Verdict
-from finegrade.row_files import iterate_rows, part_path, part_paths, write_rows
-from finegrade.store import LEFT_OUT, VERDICTS, VERIFIED, RunFolder
+from finegrade.storage.atomic import file_hash, read_json, write_json
+from finegrade.storage.run_folder import LEFT_OUT, VERDICTS, VERIFIED, RunFolder
+from finegrade.storage.tables import iterate_rows, part_path, part_paths, write_rows
 from finegrade.verifier import Judged
 
 SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from finegrade.console import Meter, progress
-from finegrade.durable import read_json, write_json
 from finegrade.entries import Archive, Entry, File, Part, all_parts, carried_files
 from finegrade.errors import InputError
+from finegrade.storage.atomic import read_json, write_json
 
 _BLOCK = 1 << 20
 _MAX_WHEEL = 2_000_000_000

@@ -5,13 +5,13 @@ from typing import Any
 
 from finegrade.config import Config
 from finegrade.console import progress
-from finegrade.durable import read_json
 from finegrade.evaluation.intervals import mean_interval
 from finegrade.evaluation.judging import judged_ndcg, pool, relevance
 from finegrade.evaluation.test_set import load_test_set, unlabelled_queries
 from finegrade.fetching import model_identity
 from finegrade.scoring import SCORING, load_cross_encoder
-from finegrade.store import RunFolder
+from finegrade.storage.atomic import read_json
+from finegrade.storage.run_folder import RunFolder
 
 JUDGED = "judged nDCG@10"
 

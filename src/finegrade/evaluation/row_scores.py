@@ -13,7 +13,6 @@ from sentence_transformers import SentenceTransformer
 
 from finegrade.config import Config, EvaluationConfig
 from finegrade.console import say
-from finegrade.durable import replacing, write_json
 from finegrade.encoder import load_backbone, load_encoder
 from finegrade.evaluation.judging import DEPTH as JUDGED_DEPTH
 from finegrade.evaluation.metrics import DEPTH, retrieval_metrics
@@ -23,7 +22,8 @@ from finegrade.evaluation.test_set import TestSet, load_test_set, unlabelled_que
 from finegrade.fetching import model_identity
 from finegrade.lexical import BM25
 from finegrade.rows import TrainedRow
-from finegrade.store import RunFolder
+from finegrade.storage.atomic import replacing, write_json
+from finegrade.storage.run_folder import RunFolder
 
 STS = "STS-B"
 _BM25, _BASE = "bm25", "base"

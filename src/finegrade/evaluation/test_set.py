@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from finegrade.config import Config
 from finegrade.records import Seed
-from finegrade.row_files import read_rows
 from finegrade.sources.own_queries import read_own_queries
-from finegrade.store import TEST_SEEDS, RunFolder
+from finegrade.storage.run_folder import TEST_SEEDS, RunFolder
+from finegrade.storage.tables import read_rows
 
 
 class TestSet:

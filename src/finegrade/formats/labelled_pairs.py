@@ -19,7 +19,7 @@ from finegrade.formats.output_files import OutputFiles, levels_path
 from finegrade.formats.pairs_by_query import Pair, by_query
 from finegrade.formats.table import Table, TableRow
 from finegrade.formats.texts import MAX_NEGATIVES, MAX_POSITIVES, UnreadableRowError, text_in
-from finegrade.row_files import in_pieces
+from finegrade.storage.tables import in_pieces
 
 _LEFT_OUT, _ANSWERS = 0, 1
 """What becomes of a row; a negative of level n is n more than what answers. A byte holds it."""

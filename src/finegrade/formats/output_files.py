@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from finegrade.durable import replacing
+from finegrade.storage.atomic import replacing
 
 
 class OutputFiles(ExitStack):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from finegrade.durable import scratch_file
 from finegrade.formats.line_index import LineIndex
 from finegrade.formats.texts import UnreadableRowError
 from finegrade.sources.jsonl import MAX_ROW_BYTES
+from finegrade.storage.atomic import scratch_file
 
 
 class Pair(NamedTuple):

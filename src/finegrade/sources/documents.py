@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from finegrade.config import SourceConfig
-from finegrade.durable import files_identity
 from finegrade.sources.document import Document, Unread
 from finegrade.sources.files import Guessed, list_files, read_files
 from finegrade.sources.hub import hub_rows, is_saved_dataset, saved_rows
 from finegrade.sources.tables import row_documents
+from finegrade.storage.atomic import files_identity
 
 
 class DocumentSource(Protocol):

@@ -13,7 +13,7 @@ from finegrade.sources.html import html_blocks
 from finegrade.sources.markdown import markdown_blocks
 from finegrade.sources.pdf import pdf_blocks
 from finegrade.sources.tables import NoTextColumnError, read_csv, read_jsonl, read_parquet, row_documents
-from finegrade.store import is_run_folder
+from finegrade.storage.run_folder import is_run_folder
 
 MAX_FILE_BYTES = 50_000_000
 

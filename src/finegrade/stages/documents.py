@@ -5,17 +5,17 @@ from collections import Counter
 
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.durable import replacing
 from finegrade.fetching import model_identity
 from finegrade.records import Chunk
-from finegrade.row_files import read_rows, write_rows
 from finegrade.sources.documents import DocumentSource, open_documents
 from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import read_own_queries
 from finegrade.sources.pieces import write_pieces
 from finegrade.sources.tokens import token_counter
 from finegrade.sources.working_set import choose_chunks
-from finegrade.store import CHUNKS, UNUSED, RunFolder, Stage
+from finegrade.storage.atomic import replacing
+from finegrade.storage.run_folder import CHUNKS, UNUSED, RunFolder, Stage
+from finegrade.storage.tables import read_rows, write_rows
 
 _READ_LATER = {"packages", "max_train", "max_test", "queries", "language"}
 _IN_IDENTITY = {"path", "dataset", "split"}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from transformers.utils import logging as transformers_logging
 
 from finegrade.config import Config, EvaluationConfig
-from finegrade.durable import write_json
 from finegrade.evaluation.intervals import mean_interval, spearman_interval
 from finegrade.evaluation.metrics import METRICS
 from finegrade.evaluation.own import judge_own
@@ -19,7 +18,8 @@ from finegrade.evaluation.sts import load_stsb
 from finegrade.evaluation.test_set import load_test_set
 from finegrade.machine import keep_freed_memory
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
-from finegrade.store import SCORES, RunFolder
+from finegrade.storage.atomic import write_json
+from finegrade.storage.run_folder import SCORES, RunFolder
 
 
 def evaluate(config: Config, run: RunFolder) -> None:

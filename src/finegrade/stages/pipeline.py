@@ -8,7 +8,7 @@ from finegrade.config import Config
 from finegrade.config.toml import load_config
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.store import REPORT, RunFolder
+from finegrade.storage.run_folder import REPORT, RunFolder
 
 
 def _tasks(config: Config, run: RunFolder) -> None:

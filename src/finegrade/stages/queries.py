@@ -18,10 +18,10 @@ from finegrade.llm.structured import Answer, ask_for
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import SYSTEM, queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
-from finegrade.row_files import read_rows, write_lines, write_rows
 from finegrade.sources.document_seeds import labelled_pairs
 from finegrade.sources.own_queries import labels_identity, read_own_queries
-from finegrade.store import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder
+from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder
+from finegrade.storage.tables import read_rows, write_lines, write_rows
 from finegrade.text import normalised
 
 FOUND_WITHIN = 10

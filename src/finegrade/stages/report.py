@@ -15,12 +15,11 @@ from markupsafe import Markup
 from finegrade.cards import CARD, write_card
 from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
-from finegrade.durable import read_json, replacing
 from finegrade.pages import render_page
 from finegrade.records import LeftOut, Sample, Verdict
-from finegrade.row_files import iterate_rows
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
-from finegrade.store import (
+from finegrade.storage.atomic import read_json, replacing
+from finegrade.storage.run_folder import (
     LEFT_OUT,
     MODEL,
     REPORT,
@@ -32,6 +31,7 @@ from finegrade.store import (
     VERIFIED,
     RunFolder,
 )
+from finegrade.storage.tables import iterate_rows
 from finegrade.summary import RE_EMBED, findings, load_snippet
 from finegrade.verification_findings import DRAWN, Found, beside_their_samples, find
 

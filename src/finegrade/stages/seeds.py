@@ -6,17 +6,26 @@ from typing import Any
 
 from finegrade.config import Config, SourceConfig
 from finegrade.console import say
-from finegrade.durable import file_hash
 from finegrade.errors import InputError
 from finegrade.records import Chunk, Sample, Seed, WrittenQuery
-from finegrade.row_files import iterate_rows, read_rows, write_rows
 from finegrade.sources.document_seeds import seeds_from_documents
 from finegrade.sources.languages import check_language, frequent_languages
 from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.sources.pairs import Pair, read_pairs
 from finegrade.sources.python_docs import installed_versions, read_python_docs
 from finegrade.sources.splitting import Split, split_pairs
-from finegrade.store import CHUNKS, QUERIES, SAMPLES, TEST_SAMPLES, TEST_SEEDS, TRAIN_SEEDS, RunFolder, Stage
+from finegrade.storage.atomic import file_hash
+from finegrade.storage.run_folder import (
+    CHUNKS,
+    QUERIES,
+    SAMPLES,
+    TEST_SAMPLES,
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+    RunFolder,
+    Stage,
+)
+from finegrade.storage.tables import iterate_rows, read_rows, write_rows
 from finegrade.text import content_hash
 
 _OF_DOCUMENTS = ["documents", "queries"]

@@ -20,9 +20,8 @@ from finegrade.mining_index import index_identity, index_of
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
 from finegrade.repeats import Repeats
-from finegrade.row_files import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
 from finegrade.sample_gates import GATES
-from finegrade.store import (
+from finegrade.storage.run_folder import (
     DRAFTS,
     LEDGER,
     SAMPLES,
@@ -34,6 +33,7 @@ from finegrade.store import (
     RunFolder,
     Stage,
 )
+from finegrade.storage.tables import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
 from finegrade.writer_probe import probe
 from finegrade.writing import prompts_used
 

@@ -17,9 +17,9 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest
 from finegrade.llm.structured import ask_for
 from finegrade.records import Kind, Record, Task
-from finegrade.row_files import write_lines, write_rows
 from finegrade.sources.languages import check_language
-from finegrade.store import LEDGER, LLM_LOG, TASKS, TASKS_SET_ASIDE, RunFolder
+from finegrade.storage.run_folder import LEDGER, LLM_LOG, TASKS, TASKS_SET_ASIDE, RunFolder
+from finegrade.storage.tables import write_lines, write_rows
 from finegrade.task_prompts import (
     GENRES,
     MAX_DESCRIPTION,

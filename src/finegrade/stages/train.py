@@ -20,13 +20,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
-from finegrade.durable import read_json
 from finegrade.encoder import build_encoder, save_encoder
 from finegrade.fetching import model_identity
 from finegrade.records import Sample
-from finegrade.row_files import read_rows
 from finegrade.rows import TRAINED_ROWS, TrainedRow
-from finegrade.store import VERIFIED, RunFolder
+from finegrade.storage.atomic import read_json
+from finegrade.storage.run_folder import VERIFIED, RunFolder
+from finegrade.storage.tables import read_rows
 from finegrade.trainer import QuietTrainer, prepare_training, trainer_arguments
 
 

@@ -17,8 +17,8 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from finegrade.console import say
-from finegrade.durable import file_hash, read_json, write_json
 from finegrade.errors import InputError
+from finegrade.storage.atomic import file_hash, read_json, write_json
 
 CHUNKS, UNUSED = "documents/chunks.parquet", "documents/set_aside.jsonl"
 QUERIES, QUERIES_SET_ASIDE = "queries.parquet", "queries_set_aside.jsonl"
