@@ -21,8 +21,8 @@ def steps(keep: bool, count: int) -> None:
     import torch
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    from finegrade.encoder import build_encoder
     from finegrade.machine import keep_freed_memory
+    from finegrade.models.encoder import build_encoder
     from finegrade.trainer import computes_in_bf16
 
     if keep:

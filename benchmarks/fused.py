@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finegrade.portable.received_attention import Backend, received_attention
+from finegrade.models.portable.received_attention import Backend, received_attention
 from pooling import SHAPES, batch, build, encode, interleaved, told, write_backbone
 
 TOKENS = 32768  # encoded at once, whatever the length of a text is

@@ -26,10 +26,10 @@ import numpy as np
 from finegrade.calibration import draw
 from finegrade.config import LLMConfig, VerificationConfig
 from finegrade.llm_judge import LlmJudge
+from finegrade.models.scorers import load_scorer
 from finegrade.panel import Panel
 from finegrade.records import Negative, Sample
 from finegrade.score_book import ScoreBook
-from finegrade.scoring import load_scorer
 from finegrade.text import content_hash
 from finegrade.verification_findings import Violations
 from finegrade.verifier import Verifier

@@ -125,7 +125,7 @@ def mine(kind: str, documents: int, queries: int, folder: Path) -> dict[str, flo
 def embed(model: str) -> dict[str, float]:
     """How many texts a bi-encoder embeds a second."""
     from finegrade.mining_index import MAX_LENGTH
-    from finegrade.scoring import load_scorer
+    from finegrade.models.scorers import load_scorer
 
     encoder: Any = load_scorer(model, MAX_LENGTH)
     texts = list(islice(made_texts(), 512))

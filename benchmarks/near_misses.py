@@ -23,10 +23,10 @@ from finegrade.config import Config
 from finegrade.drawing import draw
 from finegrade.llm.asking import ask_each
 from finegrade.llm.ledger import Ledger
+from finegrade.models.scorers import load_scorer
 from finegrade.near_misses import find_siblings
 from finegrade.orders import Order
 from finegrade.records import Sample, Seed, Verdict
-from finegrade.scoring import load_scorer
 from finegrade.siblings import Siblings
 from finegrade.stages.pipeline import demo_config
 from finegrade.stages.seeds import make_seeds

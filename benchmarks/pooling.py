@@ -27,8 +27,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from finegrade.portable.anchor_pooling import AnchorPooling
-from finegrade.portable.anchor_transformer import AnchorTransformer
+from finegrade.models.portable.anchor_pooling import AnchorPooling
+from finegrade.models.portable.anchor_transformer import AnchorTransformer
 
 TOKENS = 4096  # encoded at once, whatever the length of a text is
 VARIANTS = ("mean", "anchor")

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
-from finegrade.attention_direction import read_both_ways
 from finegrade.console import progress
-from finegrade.encoder import backbone_folder
 from finegrade.evaluation.intervals import spearman_interval
 from finegrade.evaluation.metrics import retrieval_metrics
 from finegrade.evaluation.sts import load_stsb, spearman
-from finegrade.portable.visibility import Visibility
+from finegrade.models.backbone import read_both_ways
+from finegrade.models.encoder import backbone_folder
+from finegrade.models.portable.visibility import Visibility
 from finegrade.sources.python_docs import read_python_docs
 from finegrade.sources.splitting import merge
 

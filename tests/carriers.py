@@ -5,9 +5,8 @@ import zipfile
 
 import pytest
 
-from finegrade import wheels
-from finegrade.catalogue import CATALOGUE
-from finegrade.entries import Entry, File, Part
+from finegrade.models import wheels
+from finegrade.models.catalogue import CATALOGUE, Entry, File, Part
 
 DATA = b"weights " * 100
 MORE = b"vocabulary"

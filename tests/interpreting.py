@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from finegrade.portable.received_attention import received_attention
+from finegrade.models.portable.received_attention import received_attention
 
 INTERPRETED = os.environ["TRITON_INTERPRET"] == "1"  # conftest.py sets it before anything can import triton
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 from definition import received, rule
-from finegrade.portable.anchor_pooling import AnchorPooling
-from finegrade.portable.anchor_transformer import AnchorTransformer
+from finegrade.models.portable.anchor_pooling import AnchorPooling
+from finegrade.models.portable.anchor_transformer import AnchorTransformer
 
 TOKENS, WINDOW = 9, 4
 BASE = {

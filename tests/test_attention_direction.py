@@ -13,9 +13,9 @@ from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
-from finegrade.adapters import merge_lora
-from finegrade.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.errors import InputError
+from finegrade.models.backbone import merge_lora
+from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
 
 BASE: dict[str, Any] = {
     "vocab_size": 100, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -104,8 +104,8 @@ def test_too_few_pairs_for_a_batch_show_before_anything_is_asked(finegrade, tmp_
 
 
 def test_sts_data_of_another_form(finegrade, tmp_path, pairs_file, monkeypatch):
-    monkeypatch.setattr("finegrade.fetching.model_path", lambda name: tmp_path)
-    monkeypatch.setattr("finegrade.scoring.load_scorer", lambda *given: None)
+    monkeypatch.setattr("finegrade.models.resolve.model_path", lambda name: tmp_path)
+    monkeypatch.setattr("finegrade.models.scorers.load_scorer", lambda *given: None)
     (tmp_path / "config.json").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "finegrade.toml").write_text(
@@ -173,8 +173,8 @@ def test_ctrl_c_says_that_what_is_done_is_kept(finegrade, tmp_path, monkeypatch)
 
 
 def test_a_backbone_of_another_kind_is_told_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
-    monkeypatch.setattr("finegrade.fetching.model_path", lambda name: tmp_path)
-    monkeypatch.setattr("finegrade.scoring.load_scorer", lambda *given: None)
+    monkeypatch.setattr("finegrade.models.resolve.model_path", lambda name: tmp_path)
+    monkeypatch.setattr("finegrade.models.scorers.load_scorer", lambda *given: None)
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[synthesis]\nllm_samples = 0\n')
     assert_told(finegrade("run"), "training.backbone", "config.json")
     assert not (tmp_path / "runs/run/seeds").exists()

@@ -256,7 +256,7 @@ def test_a_check_downloads_nothing_of_mteb(mteb):
 
 
 def test_a_wrong_name_is_told_before_a_model_is_fetched(monkeypatch):
-    monkeypatch.setattr("finegrade.fetching.model_path", lambda name: pytest.fail("a download"))
+    monkeypatch.setattr("finegrade.models.resolve.model_path", lambda name: pytest.fail("a download"))
     config = {"source": {"kind": "python-docs"}, "verification": {"benchmarks": ["no/such.jsonl"]}}
     with pytest.raises(InputError, match=r"the benchmark no/such\.jsonl: got nothing there"):
         fetch_models(parse_config(config, "test"))

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.catalogue import CATALOGUE
-from finegrade.entries import all_parts
+from finegrade.models.catalogue import CATALOGUE, all_parts
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade import dense, vectors
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder
 from finegrade.dense import DenseIndex
 from finegrade.errors import InputError
-from finegrade.model_folder import prompt
+from finegrade.models.onnx import prompt
+from finegrade.models.scorers import OnnxBiEncoder, TorchBiEncoder
 from finegrade.vectors import SCALE, VectorFile, fixed_point
 
 
@@ -427,7 +427,7 @@ def test_a_torch_bi_encoder_embeds_with_the_prompts_of_its_folder(tiny_encoder, 
 
 @pytest.mark.slow
 def test_the_embedded_bi_encoder_finds_what_answers(tmp_path):
-    from finegrade.scoring import load_scorer
+    from finegrade.models.scorers import load_scorer
 
     texts = [
         "Croissants are baked from dough.",

@@ -15,9 +15,9 @@ from finegrade import distilling
 from finegrade.closeness import Closeness, closeness
 from finegrade.distil_texts import texts_of_file, texts_of_run
 from finegrade.distilling import distil, server_needs
-from finegrade.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.errors import InputError
 from finegrade.export_folder import MANIFEST
+from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder

@@ -148,7 +148,7 @@ def test_every_server_has_its_own_random_key(tmp_path):
 
 @pytest.fixture(scope="module")
 def model() -> Path:
-    from finegrade.fetching import fetch
+    from finegrade.models.resolve import fetch
 
     return fetch("qwen2.5-coder-0.5b")
 

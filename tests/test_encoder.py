@@ -17,12 +17,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
-import finegrade.portable
+import finegrade.models.portable
 from finegrade.config import PoolingName
-from finegrade.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.errors import InputError
-from finegrade.portable.anchor_pooling import AnchorPooling
-from finegrade.portable.latent_pooling import LatentPooling
+from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
+from finegrade.models.portable.anchor_pooling import AnchorPooling
+from finegrade.models.portable.latent_pooling import LatentPooling
 
 TEXTS = ["open the file", "sort the rows of a table by value and then by key", "graph", "lock and queue of a thread"]
 
@@ -205,7 +205,7 @@ def test_a_saved_model_has_its_own_kernels(saved: Path, tmp_path: Path) -> None:
 
 def test_a_folder_holds_safetensors_only_and_the_portable_code_in_its_root(saved: Path) -> None:
     files = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
-    code = {path.name for path in Path(finegrade.portable.__file__).parent.glob("*.py")}
+    code = {path.name for path in Path(finegrade.models.portable.__file__).parent.glob("*.py")}
     assert {name for name in files if name.endswith(".py")} == code - {"__init__.py", "latent_pooling.py"}
     assert "model.safetensors" in files
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle")) for name in files)

@@ -15,10 +15,10 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
 from finegrade import exporting
-from finegrade.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.errors import CheckFailedError, InputError
 from finegrade.export_folder import MANIFEST, new_export, write_manifest
 from finegrade.exporting import export_onnx
+from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.onnx_graph import GRAPH, OnnxEncoder, write_graph
 from test_anchor_transformer import FAMILIES
 

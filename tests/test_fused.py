@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from finegrade.portable import received_attention as attention
-from finegrade.portable.received_attention import Form, received_attention
+from finegrade.models.portable import received_attention as attention
+from finegrade.models.portable.received_attention import Form, received_attention
 from interpreting import INTERPRETED, by_triton, prepare_triton
 
 TOKENS = 35
@@ -24,7 +24,7 @@ def kernels() -> Iterator[None]:
     """Tiles of 16 x 16, so that short texts have many."""
     with pytest.MonkeyPatch.context() as patch:
         prepare_triton(patch)
-        patch.setattr("finegrade.portable.fused.BYTES", 1)
+        patch.setattr("finegrade.models.portable.fused.BYTES", 1)
         yield
 
 
@@ -142,9 +142,9 @@ def test_auto_takes_the_kernels_where_they_run(kernels: None, runs: bool, monkey
     called = []
     for name, place in (("triton", "fused.fused"), ("blockwise", "received_attention.blockwise")):
         monkeypatch.setattr(
-            f"finegrade.portable.{place}", lambda q, *_, of=name: called.append(of) or q.new_zeros(1, q.shape[2])
+            f"finegrade.models.portable.{place}", lambda q, *_, of=name: called.append(of) or q.new_zeros(1, q.shape[2])
         )
-    monkeypatch.setattr("finegrade.portable.received_attention._is_for_kernels", lambda query, texts: runs)
+    monkeypatch.setattr("finegrade.models.portable.received_attention._is_for_kernels", lambda query, texts: runs)
     for backend in ("auto", "triton", "blockwise"):
         received_attention(*draw(), backend=backend, form="paper")
     assert called == ["triton" if runs else "blockwise", "triton", "blockwise"]
@@ -184,7 +184,7 @@ def test_while_a_model_is_exported_nobody_looks_for_kernels(monkeypatch: pytest.
 def test_auto_takes_the_kernels_on_a_gpu(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key = (x.cuda().bfloat16() for x in draw())
     wanted = received_attention(query, key, backend="triton")
-    monkeypatch.setattr("finegrade.portable.received_attention.blockwise", None)
+    monkeypatch.setattr("finegrade.models.portable.received_attention.blockwise", None)
     attention._tried.cache_clear()
     compiled = torch.compile(lambda q, k: received_attention(q * 2, k), backend="aot_eager")
     torch.testing.assert_close(compiled(query / 2, key), wanted)  # what is around them is rounded otherwise
@@ -248,7 +248,7 @@ def old_triton() -> types.ModuleType:
 @pytest.mark.parametrize("triton", [None, old_triton()], ids=["none", "old"])
 def test_where_triton_is_not_it_is_refused_by_name(triton: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fused", "fused_kernels", "fused_tiles"):
-        monkeypatch.delitem(sys.modules, f"finegrade.portable.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"finegrade.models.portable.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "triton", triton)
     monkeypatch.setitem(sys.modules, "triton.language", triton)
     with pytest.raises(ValueError, match=r"need triton 3\.3 or newer; install it"):
@@ -256,7 +256,7 @@ def test_where_triton_is_not_it_is_refused_by_name(triton: Any, monkeypatch: pyt
 
 
 def test_tensors_on_a_cpu_are_refused_by_name(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finegrade.portable.fused.INTERPRETED", False)
+    monkeypatch.setattr("finegrade.models.portable.fused.INTERPRETED", False)
     with pytest.raises(ValueError, match="the tensors are on cpu; wanted a GPU"):
         received_attention(*draw(), backend="triton")
 

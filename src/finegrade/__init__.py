@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finegrade.config import Config
-    from finegrade.encoder import build_encoder, load_encoder
-    from finegrade.portable.anchor_pooling import AnchorPooling
-    from finegrade.portable.received_attention import received_attention
+    from finegrade.models.encoder import build_encoder, load_encoder
+    from finegrade.models.portable.anchor_pooling import AnchorPooling
+    from finegrade.models.portable.received_attention import received_attention
     from finegrade.records import Negative, Sample
     from finegrade.stages.evaluate import evaluate
     from finegrade.stages.report import write_report
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AnchorPooling": "finegrade.portable.anchor_pooling",
+    "AnchorPooling": "finegrade.models.portable.anchor_pooling",
     "Config": "finegrade.config",
     "Negative": "finegrade.records",
     "Sample": "finegrade.records",
-    "build_encoder": "finegrade.encoder",
+    "build_encoder": "finegrade.models.encoder",
     "evaluate": "finegrade.stages.evaluate",
-    "load_encoder": "finegrade.encoder",
-    "received_attention": "finegrade.portable.received_attention",
+    "load_encoder": "finegrade.models.encoder",
+    "received_attention": "finegrade.models.portable.received_attention",
     "synthesize": "finegrade.stages.synthesize",
     "train": "finegrade.stages.train",
     "verify": "finegrade.stages.verify",

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from finegrade.anchors import load_anchor_model, token_shares
 from finegrade.console import say, show
 from finegrade.errors import InputError
+from finegrade.models.anchors import load_anchor_model, token_shares
 from finegrade.shading import as_page, for_terminal
 from finegrade.sources.decoding import decode
 from finegrade.storage.atomic import replacing

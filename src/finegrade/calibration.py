@@ -14,8 +14,8 @@ from statistics import median
 
 from finegrade.config import JUDGED
 from finegrade.errors import InputError
+from finegrade.models.scorers import Judge, Scorer
 from finegrade.records import Sample
-from finegrade.scoring import Judge, Scorer
 from finegrade.storage.streams import Drawn
 
 LOOKED_AT, FEWEST = 300, 8

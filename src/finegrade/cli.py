@@ -270,9 +270,8 @@ _stage_command("report", "Writes report.html.")
 @models_app.command(name="list")
 def models_list() -> None:
     """Lists the catalogue: what each entry is, its licence, its size, and where it is."""
-    from finegrade.catalogue import CATALOGUE
-    from finegrade.entries import is_complete
-    from finegrade.fetching import entry_folder
+    from finegrade.models.catalogue import CATALOGUE, is_complete
+    from finegrade.models.resolve import entry_folder
 
     for entry in CATALOGUE.values():
         place = str(entry_folder(entry)) if is_complete(entry, entry_folder(entry)) else "not fetched"
@@ -283,7 +282,7 @@ def models_list() -> None:
 @models_app.command(name="fetch")
 def models_fetch(names: Annotated[list[str], typer.Argument(help="Names of entries.")]) -> None:
     """Fetches entries, or checks the hashes of what is there."""
-    from finegrade.fetching import fetch
+    from finegrade.models.resolve import fetch
 
     for name in names:
         say(f"{name}: {fetch(name, check=True)}")
@@ -292,7 +291,7 @@ def models_fetch(names: Annotated[list[str], typer.Argument(help="Names of entri
 @models_app.command(name="path")
 def models_path(name: Annotated[str, typer.Argument(help="Catalogue name, path or Hugging Face id.")]) -> None:
     """Prints where a model lies, fetching it where needed."""
-    from finegrade.fetching import model_path
+    from finegrade.models.resolve import model_path
 
     typer.echo(model_path(name))
 
@@ -303,7 +302,7 @@ def models_pack(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("finegrade-models.tar"),
 ) -> None:
     """Puts entries into one file, for a machine without a network."""
-    from finegrade.packing import pack
+    from finegrade.models.bundle import pack
 
     pack(names, output)
 
@@ -311,7 +310,7 @@ def models_pack(
 @models_app.command(name="unpack")
 def models_unpack(source: Annotated[Path, typer.Argument(help="What `models pack` wrote.")]) -> None:
     """Takes entries out of a packed file, each checked."""
-    from finegrade.packing import unpack
+    from finegrade.models.bundle import unpack
 
     unpack(source)
 

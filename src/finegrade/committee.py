@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from finegrade.calibration import Calibration
+from finegrade.models.scorers import Judge, Scorer
 from finegrade.records import Opinion, Sample
-from finegrade.scoring import Judge, Scorer
 
 Pair = tuple[str, str]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finegrade import __version__
-from finegrade.catalogue import CATALOGUE
+from finegrade.models.catalogue import CATALOGUE
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
 from finegrade.storage.atomic import replacing
 from finegrade.storage.run_folder import GIVEN, LEFT_OUT, STAGES, RunFolder

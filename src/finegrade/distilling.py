@@ -18,14 +18,12 @@ from torch import nn
 from finegrade.closeness import closeness
 from finegrade.console import progress, say
 from finegrade.distil_texts import texts_of_file, texts_of_run
-from finegrade.encoder import load_transformer
 from finegrade.errors import InputError
-from finegrade.evaluation.rankers import embed
 from finegrade.export_folder import new_export, write_manifest
+from finegrade.models.encoder import REMEDY, embed, load_trained, load_transformer
+from finegrade.models.portable.anchor_transformer import last_attention
 from finegrade.plain_folder import save_plain
-from finegrade.portable.anchor_transformer import last_attention
 from finegrade.student_card import write_student_card
-from finegrade.trained import REMEDY, load_trained
 from finegrade.trainer import QuietTrainer, prepare_training, trainer_arguments
 
 STEPS = 100

@@ -15,8 +15,8 @@ from transformers.utils import logging as transformers_logging
 from finegrade.console import say
 from finegrade.errors import CheckFailedError, InputError
 from finegrade.export_folder import new_export, write_manifest
+from finegrade.models.encoder import REMEDY, load_trained
 from finegrade.onnx_graph import GRAPH, TOKENIZER, OnnxEncoder, write_graph
-from finegrade.trained import REMEDY, load_trained
 
 TOLERANCE = 1e-4
 """The largest difference of a coordinate, of vectors of length 1, that an export may show."""

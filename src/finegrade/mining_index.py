@@ -5,14 +5,13 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from finegrade.bi_encoders import OnnxBiEncoder, TorchBiEncoder
 from finegrade.dense import DenseIndex
 from finegrade.errors import InputError
-from finegrade.fetching import model_identity
 from finegrade.fusion import Fused
 from finegrade.lexical import BM25
 from finegrade.mining import Index
-from finegrade.scoring import SCORING, load_scorer
+from finegrade.models.resolve import model_identity
+from finegrade.models.scorers import SCORING, OnnxBiEncoder, TorchBiEncoder, load_scorer
 
 MAX_LENGTH = 192
 """Tokens of a text that the bi-encoder reads."""

@@ -9,11 +9,11 @@ from finegrade.calibration import calibrate, try_judge
 from finegrade.committee import Committee, Member
 from finegrade.config import LEXICAL, LLM_JUDGE, VerificationConfig
 from finegrade.console import say
-from finegrade.fetching import model_identity
 from finegrade.lexical_scorer import LexicalScorer
+from finegrade.models.resolve import model_identity
+from finegrade.models.scorers import Judge, Scorer, load_scorer
 from finegrade.records import Sample
 from finegrade.score_book import ScoreBook
-from finegrade.scoring import Judge, Scorer, load_scorer
 
 
 class Panel:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from finegrade.errors import InputError, no_space
-from finegrade.scoring import SCORING, Scorer
+from finegrade.models.scorers import SCORING, Scorer
 from finegrade.text import content_hash
 
 _CHUNK = 256

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from finegrade.anchors import TokenShare
+from finegrade.models.anchors import TokenShare
 from finegrade.pages import render_page
 from finegrade.text import without_control_signs
 

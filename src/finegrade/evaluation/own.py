@@ -8,8 +8,8 @@ from finegrade.console import progress
 from finegrade.evaluation.intervals import mean_interval
 from finegrade.evaluation.judging import judged_ndcg, pool, relevance
 from finegrade.evaluation.test_set import load_test_set, unlabelled_queries
-from finegrade.fetching import model_identity
-from finegrade.scoring import SCORING, load_cross_encoder
+from finegrade.models.resolve import model_identity
+from finegrade.models.scorers import SCORING, load_cross_encoder
 from finegrade.storage.atomic import read_json
 from finegrade.storage.run_folder import RunFolder
 

@@ -13,14 +13,13 @@ from sentence_transformers import SentenceTransformer
 
 from finegrade.config import Config, EvaluationConfig
 from finegrade.console import say
-from finegrade.encoder import load_backbone, load_encoder
 from finegrade.evaluation.judging import DEPTH as JUDGED_DEPTH
 from finegrade.evaluation.metrics import DEPTH, retrieval_metrics
-from finegrade.evaluation.rankers import embed, rank_with_model
 from finegrade.evaluation.sts import load_stsb
 from finegrade.evaluation.test_set import TestSet, load_test_set, unlabelled_queries
-from finegrade.fetching import model_identity
 from finegrade.lexical import BM25
+from finegrade.models.encoder import embed, load_backbone, load_encoder, rank_with_model
+from finegrade.models.resolve import model_identity
 from finegrade.rows import TrainedRow
 from finegrade.storage.atomic import replacing, write_json
 from finegrade.storage.run_folder import RunFolder

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from finegrade.catalogue import CATALOGUE
 from finegrade.config import user_path
 from finegrade.errors import InputError
-from finegrade.fetching import model_path
+from finegrade.models.catalogue import CATALOGUE
+from finegrade.models.resolve import model_path
 
 
 def load_stsb(name: str, split: str = "test") -> tuple[list[str], list[str], NDArray[np.float64]]:

@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 from finegrade.config import LLMConfig, user_path
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.fetching import model_identity, model_path
 from finegrade.llm.accounts import Accounts, OwnAccounts
 from finegrade.llm.batch_files import MOST_REQUESTS
 from finegrade.llm.batch_rows import open_at
@@ -23,6 +22,7 @@ from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, RequestSettings
+from finegrade.models.resolve import model_identity, model_path
 
 T = TypeVar("T")
 R = TypeVar("R")

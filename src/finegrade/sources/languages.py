@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from finegrade.catalogue import CATALOGUE
 from finegrade.config import Config
 from finegrade.errors import InputError
+from finegrade.models.catalogue import CATALOGUE
 
 SAMPLE, SHARE = 200, 0.2
 """Of about so many texts, a language counts from this share on."""

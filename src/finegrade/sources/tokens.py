@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from finegrade.console import say
-from finegrade.fetching import model_path
+from finegrade.models.resolve import model_path
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 """Tokens of each text."""

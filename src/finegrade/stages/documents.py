@@ -5,7 +5,7 @@ from collections import Counter
 
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.fetching import model_identity
+from finegrade.models.resolve import model_identity
 from finegrade.records import Chunk
 from finegrade.sources.documents import DocumentSource, open_documents
 from finegrade.sources.languages import check_language, frequent_languages

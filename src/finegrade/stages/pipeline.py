@@ -157,9 +157,9 @@ def _need_steps(config: Config) -> None:
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: what is missing or wrong shows before hours of work, not after."""
     from finegrade.benchmark_texts import check_benchmarks
-    from finegrade.fetching import model_path
     from finegrade.mining_index import load_bi_encoder
-    from finegrade.scoring import load_cross_encoder, load_scorer
+    from finegrade.models.resolve import model_path
+    from finegrade.models.scorers import load_cross_encoder, load_scorer
 
     if config.synthesis.engine == "ray":
         from finegrade.ray_engine import need_ray
@@ -187,7 +187,7 @@ def fetch_models(config: Config) -> None:
 
 def _need_backbone(name: str) -> None:
     """Whether it looks like one: whether it can be loaded shows when it is."""
-    from finegrade.fetching import model_path
+    from finegrade.models.resolve import model_path
 
     path = model_path(name)
     if path.suffix != ".gguf" and not (path / "config.json").is_file():

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.errors import InputError
-from finegrade.fetching import model_identity
 from finegrade.lexical import BM25
 from finegrade.llm.asking import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.structured import Answer, ask_for
+from finegrade.models.resolve import model_identity
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import SYSTEM, queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
@@ -48,8 +48,10 @@ def find_again(queries: Sequence[tuple[str, str]], chunks: Sequence[Chunk], conf
 
 
 def _by_base_model(queries: Sequence[str], texts: Sequence[str], config: Config) -> list[list[int]]:
-    from finegrade.encoder import load_backbone  # torch, which the rest of the data half does without
-    from finegrade.evaluation.rankers import rank_with_model
+    from finegrade.models.encoder import (
+        load_backbone,  # torch, which the rest of the data half does without
+        rank_with_model,
+    )
 
     model = load_backbone(config.training.backbone, config.training.max_length)
     return rank_with_model(model, queries, texts, config.evaluation.batch_size, "the base model searches", FOUND_WITHIN)

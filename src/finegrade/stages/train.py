@@ -20,8 +20,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import progress, say
 from finegrade.curriculum import Plan, PlanRow, compile_plan
-from finegrade.encoder import build_encoder, save_encoder
-from finegrade.fetching import model_identity
+from finegrade.models.encoder import build_encoder, save_encoder
+from finegrade.models.resolve import model_identity
 from finegrade.records import Sample
 from finegrade.rows import TRAINED_ROWS, TrainedRow
 from finegrade.storage.atomic import read_json

@@ -13,15 +13,15 @@ from finegrade.calibration import draw
 from finegrade.config import Config, user_path
 from finegrade.console import Meter, progress, say
 from finegrade.decontamination import Benchmarks
-from finegrade.fetching import model_identity
 from finegrade.judge_prompts import prompt_version
 from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm_judge import NO_GRADE, LlmJudge
+from finegrade.models.resolve import model_identity
+from finegrade.models.scorers import SCORING
 from finegrade.panel import Panel
 from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.score_book import ScoreBook
-from finegrade.scoring import SCORING
 from finegrade.storage.atomic import path_identity
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, VERIFICATION_REPORT, RunFolder, Stage
 from finegrade.storage.tables import count_rows, iterate_rows

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from finegrade.catalogue import CATALOGUE
 from finegrade.console import progress, say
-from finegrade.entries import Entry, is_complete
 from finegrade.errors import InputError, no_space
-from finegrade.fetching import cache_folder, entry_folder, fetch
+from finegrade.models.catalogue import CATALOGUE, Entry, is_complete
+from finegrade.models.resolve import cache_folder, entry_folder, fetch
 from finegrade.storage.atomic import file_hash, replacing
 
 

@@ -8,8 +8,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from finegrade.errors import InputError
-from finegrade.portable.anchor_pooling import AnchorPooling
-from finegrade.trained import REMEDY, load_trained
+from finegrade.models.encoder import REMEDY, load_trained
+from finegrade.models.portable.anchor_pooling import AnchorPooling
 
 _WHITE = "␣"
 """Shown for a token that is nothing but white space."""

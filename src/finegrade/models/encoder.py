@@ -1,28 +1,56 @@
 """Builds, saves and loads encoders as plain sentence-transformers models."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import LoraConfig
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, util
 from sentence_transformers.base.modules.module import Module
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from transformers import PreTrainedModel
 
-import finegrade.portable
-from finegrade.adapters import add_lora, merge_lora
-from finegrade.attention_direction import read_both_ways
+import finegrade.models.portable
 from finegrade.config import AttentionName, PoolingName
+from finegrade.console import progress
 from finegrade.errors import InputError
-from finegrade.fetching import model_path
-from finegrade.gguf import as_folder
-from finegrade.portable.anchor_pooling import AnchorPooling
-from finegrade.portable.anchor_transformer import AnchorTransformer
-from finegrade.portable.latent_pooling import HEADS as LATENT_HEADS
-from finegrade.portable.latent_pooling import LatentPooling
-from finegrade.portable.received_attention import Form
-from finegrade.weights import check_weights
+from finegrade.evaluation.metrics import DEPTH
+from finegrade.models.backbone import add_lora, as_folder, merge_lora, read_both_ways
+from finegrade.models.portable.anchor_pooling import AnchorPooling
+from finegrade.models.portable.anchor_transformer import AnchorTransformer
+from finegrade.models.portable.latent_pooling import HEADS as LATENT_HEADS
+from finegrade.models.portable.latent_pooling import LatentPooling
+from finegrade.models.portable.received_attention import Form
+from finegrade.models.resolve import model_path
+
+_NOT_USED = "pooler."
+"""Weights of BERT's pooler, which no pooling of token states reads: a folder may lack them."""
+
+
+def check_weights(model: PreTrainedModel) -> None:
+    """Transformers fills what a folder lacks with random numbers and a note that is easily overlooked.
+
+    Args:
+        model: As it was loaded from a local folder.
+
+    Raises:
+        InputError: Its folder lacks weights.
+    """
+    folder = Path(model.name_or_path)
+    if not folder.is_dir():
+        return
+    # reads no number: only names are compared
+    _, found = type(model).from_pretrained(folder, device_map="meta", output_loading_info=True, local_files_only=True)
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(_NOT_USED))
+    if missing:
+        got = f"{len(missing)} weights missing: {', '.join(missing[:3])}"
+        remedy = "Its files are damaged, or its config.json belongs to another model; fetch or train it again."
+        raise InputError(str(folder), got=got, wanted="a folder with all weights", remedy=remedy)
+
 
 _FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
 
@@ -175,7 +203,7 @@ def save_encoder(model: SentenceTransformer, folder: Path) -> None:
     model.save_pretrained(str(folder), create_model_card=False)
     path = folder / "modules.json"
     modules: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    prefix = f"{finegrade.portable.__name__}."
+    prefix = f"{finegrade.models.portable.__name__}."
     for module in modules:
         module["type"] = module["type"].removeprefix(prefix)
     path.write_text(json.dumps(modules, indent=2), encoding="utf-8")
@@ -200,3 +228,63 @@ def load_encoder(folder: Path | str, device: str | None = None) -> SentenceTrans
     if isinstance(model[0], Transformer):
         check_weights(model[0].model)
     return model
+
+
+REMEDY = "Name a model that finegrade trained with --model (runs/NAME/model)."
+
+
+def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer:
+    """A saved model; code in its folder is not run.
+
+    Args:
+        folder: Of the model.
+        device: As torch names it; chosen by sentence-transformers by default.
+
+    Raises:
+        InputError: There is none, it cannot be loaded, or it is no transformer that pools.
+    """
+    if not (folder / "modules.json").is_file():
+        raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=REMEDY)
+    try:
+        model = load_encoder(folder, device)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged or foreign folder makes of json, safetensors and transformers
+        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise InputError(str(folder), got=told, wanted="a model that loads", remedy=REMEDY) from None
+    if len(model) < 2:
+        raise InputError(str(folder), got="a model of one module", wanted="one that pools", remedy=REMEDY)
+    if not isinstance(model[0], Transformer):
+        raise InputError(str(folder), got=type(model[0]).__name__, wanted="a transformer", remedy=REMEDY)
+    return model
+
+
+def rank_with_model(
+    model: SentenceTransformer,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    batch_size: int,
+    what: str,
+    depth: int = DEPTH,
+) -> list[list[int]]:
+    """Numbers of at most ``depth`` documents for each query, best first, by cosine similarity; exact."""
+    vectors = embed(model, [*queries, *documents], batch_size, what)
+    hits = util.semantic_search(vectors[: len(queries)], vectors[len(queries) :], top_k=min(depth, len(documents)))
+    return [[int(hit["corpus_id"]) for hit in row] for row in hits]
+
+
+def embed(model: SentenceTransformer, texts: Sequence[str], batch_size: int, what: str) -> NDArray[np.float32]:
+    """Unit vectors of the texts, [texts, dimension], with progress; texts of like length share a batch."""
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    rows: list[NDArray[np.float32]] = []
+    chunk = batch_size * 8
+    with progress(what, len(texts)) as meter:
+        for start in range(0, len(order), chunk):
+            part = [texts[i] for i in order[start : start + chunk]]
+            vectors = model.encode(part, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
+            rows.append(vectors.float().cpu().numpy())
+            meter.advance(len(part))
+    found = np.concatenate(rows)
+    result = np.empty_like(found)
+    result[order] = found
+    return result

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from finegrade.console import Meter, progress
-from finegrade.entries import Archive, Entry, File, Part, all_parts, carried_files
 from finegrade.errors import InputError
+from finegrade.models.catalogue import Archive, Entry, File, Part, all_parts, carried_files
 from finegrade.storage.atomic import read_json, write_json
 
 _BLOCK = 1 << 20
