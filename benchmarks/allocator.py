@@ -23,7 +23,7 @@ def steps(keep: bool, count: int) -> None:
 
     from finegrade.machine import keep_freed_memory
     from finegrade.models.encoder import build_encoder
-    from finegrade.trainer import computes_in_bf16
+    from finegrade.training.trainer import computes_in_bf16
 
     if keep:
         keep_freed_memory()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.errors import InputError
 from finegrade.records import Negative, Sample
 from finegrade.text import normalised
+from finegrade.training.curriculum import Plan, PlanRow, compile_plan
 
 SCHEDULES = ("coarse-to-fine", "reverse", "shuffled", "fixed:1", "fixed:2")
 texts = st.integers(0, 40).map(lambda i: f"Text {i}.")

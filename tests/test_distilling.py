@@ -22,7 +22,7 @@ from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import write_rows
-from finegrade.trainer import Steps
+from finegrade.training.trainer import Steps
 
 
 def text(number: int) -> str:

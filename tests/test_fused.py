@@ -278,8 +278,8 @@ def compiled(self, grid, **arguments):
 driver.set_active(NoDevice())
 triton.JITFunction.__getitem__ = lambda self, grid: functools.partial(compiled, self, grid)
 
-from finegrade.portable import fused
-from finegrade.portable.received_attention import received_attention
+from finegrade.models.portable import fused
+from finegrade.models.portable.received_attention import received_attention
 
 fused.INTERPRETED = True  # CPU tensors are welcome
 for dtype, dim, options in (

@@ -12,7 +12,6 @@ import finegrade.stages.report
 from finegrade.cards import CARD
 from finegrade.config import Config
 from finegrade.records import LeftOut, Negative, Opinion, Sample, SetAside, Verdict
-from finegrade.rows import TRAINED_ROWS
 from finegrade.stages.report import write_report
 from finegrade.storage.atomic import write_json
 from finegrade.storage.run_folder import (
@@ -28,6 +27,7 @@ from finegrade.storage.run_folder import (
 )
 from finegrade.storage.tables import write_rows
 from finegrade.summary import TEST_QUERIES, load_snippet, print_summary
+from finegrade.training.variants import TRAINED_ROWS
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
 HOSTILE = f"{SCRIPT} {IMAGE} {{{{ 7 * 7 }}}} </td></pre></svg><svg/onload=alert(3)> ]]> 'x"

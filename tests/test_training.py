@@ -14,17 +14,17 @@ from safetensors.torch import load_file
 from sentence_transformers.base.data_collator import BaseDataCollator
 
 import finegrade.stages.train
-import finegrade.trainer
+import finegrade.training.trainer
 from conftest import WORDS
 from finegrade.config import Config
-from finegrade.curriculum import Plan, compile_plan
 from finegrade.errors import InputError
 from finegrade.models.encoder import build_encoder, load_encoder
 from finegrade.records import Negative, Sample
-from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.stages.train import train
 from finegrade.storage.run_folder import SAMPLES, VERIFIED, RunFolder
 from finegrade.storage.tables import write_rows
+from finegrade.training.curriculum import Plan, compile_plan
+from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
 
 STEPS, BATCH = 8, 4
 
@@ -183,7 +183,7 @@ def interrupt(config: Config, run: RunFolder, step: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(finegrade.trainer.Steps, "on_step_begin", stop)
+        patch.setattr(finegrade.training.trainer.Steps, "on_step_begin", stop)
         train(config, run)
 
 
@@ -284,7 +284,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 
-import finegrade.trainer as trainer
+import finegrade.training.trainer as trainer
 import finegrade.stages.train as training
 from finegrade.config import Config
 from finegrade.store import RunFolder
@@ -348,9 +348,9 @@ def test_batches_that_cannot_be_filled_are_told_and_leave_no_model(tiny_encoder:
 
 
 def test_the_mined_control_keeps_its_text_where_an_llm_wrote_the_hardest_level() -> None:
-    from finegrade.curriculum import PlanRow
     from finegrade.records import Negative, Sample
     from finegrade.stages.train import mined_columns
+    from finegrade.training.curriculum import PlanRow
 
     written = Negative(text="written", level=4, source="llm", sibling="another query")
     sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g", hardest_mined="mined")

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from finegrade.rows import FINEGRADE
 from finegrade.storage.atomic import read_json, replacing
 from finegrade.storage.run_folder import MODEL, SCORES, RunFolder
 from finegrade.summary import RE_EMBED, findings, load_snippet
 from finegrade.text import for_markdown
+from finegrade.training.variants import FINEGRADE
 
 CARD = f"{MODEL}/README.md"
 

@@ -24,7 +24,7 @@ from finegrade.models.encoder import REMEDY, embed, load_trained, load_transform
 from finegrade.models.portable.anchor_transformer import last_attention
 from finegrade.plain_folder import save_plain
 from finegrade.student_card import write_student_card
-from finegrade.trainer import QuietTrainer, prepare_training, trainer_arguments
+from finegrade.training.trainer import QuietTrainer, prepare_training, trainer_arguments
 
 STEPS = 100
 _BATCH, _LEARNING_RATE, _WARMUP_SHARE, _SEED = 32, 5e-5, 0.1, 0

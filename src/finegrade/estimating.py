@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from finegrade.config import Config
 from finegrade.llm.budget import cost
 from finegrade.requests_ahead import Asked, asked_of_llm, asked_of_llm_about
-from finegrade.rows import TRAINED_ROWS
+from finegrade.training.variants import TRAINED_ROWS
 
 # On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
 READ_PER_SECOND, WRITTEN_PER_SECOND = 45.0, 24.0  # tokens, by the embedded LLM

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from finegrade.rows import FINEGRADE
 from finegrade.storage.atomic import read_json
 from finegrade.storage.run_folder import MODEL, REPORT, SCORES, RunFolder
+from finegrade.training.variants import FINEGRADE
 
 TEST_QUERIES = {
     "synthetic": "Scores on synthetic queries: an LLM wrote them for chunks of documents that were held out.",

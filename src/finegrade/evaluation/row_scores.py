@@ -20,9 +20,9 @@ from finegrade.evaluation.test_set import TestSet, load_test_set, unlabelled_que
 from finegrade.lexical import BM25
 from finegrade.models.encoder import embed, load_backbone, load_encoder, rank_with_model
 from finegrade.models.resolve import model_identity
-from finegrade.rows import TrainedRow
 from finegrade.storage.atomic import replacing, write_json
 from finegrade.storage.run_folder import RunFolder
+from finegrade.training.variants import TrainedRow
 
 STS = "STS-B"
 _BM25, _BASE = "bm25", "base"

@@ -17,9 +17,9 @@ from finegrade.evaluation.row_scores import STS, score_base, score_bm25, score_t
 from finegrade.evaluation.sts import load_stsb
 from finegrade.evaluation.test_set import load_test_set
 from finegrade.machine import keep_freed_memory
-from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.storage.atomic import write_json
 from finegrade.storage.run_folder import SCORES, RunFolder
+from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
 
 
 def evaluate(config: Config, run: RunFolder) -> None:

@@ -17,7 +17,6 @@ from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
 from finegrade.pages import render_page
 from finegrade.records import LeftOut, Sample, Verdict
-from finegrade.rows import FINEGRADE, TRAINED_ROWS
 from finegrade.storage.atomic import read_json, replacing
 from finegrade.storage.run_folder import (
     LEFT_OUT,
@@ -33,6 +32,7 @@ from finegrade.storage.run_folder import (
 )
 from finegrade.storage.tables import iterate_rows
 from finegrade.summary import RE_EMBED, findings, load_snippet
+from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
 from finegrade.verification_findings import DRAWN, Found, beside_their_samples, find
 
 _VERSIONS = (

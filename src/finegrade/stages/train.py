@@ -19,15 +19,15 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from finegrade.config import Config, TrainingConfig
 from finegrade.console import progress, say
-from finegrade.curriculum import Plan, PlanRow, compile_plan
 from finegrade.models.encoder import build_encoder, save_encoder
 from finegrade.models.resolve import model_identity
 from finegrade.records import Sample
-from finegrade.rows import TRAINED_ROWS, TrainedRow
 from finegrade.storage.atomic import read_json
 from finegrade.storage.run_folder import VERIFIED, RunFolder
 from finegrade.storage.tables import read_rows
-from finegrade.trainer import QuietTrainer, prepare_training, trainer_arguments
+from finegrade.training.curriculum import Plan, PlanRow, compile_plan
+from finegrade.training.trainer import QuietTrainer, prepare_training, trainer_arguments
+from finegrade.training.variants import TRAINED_ROWS, TrainedRow
 
 
 @dataclass(frozen=True)
