@@ -21,8 +21,8 @@ from typing import Any
 
 from finegrade.config import Config
 from finegrade.drawing import draw
-from finegrade.llm.asking import ask_each
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import ask_each
 from finegrade.models.scorers import load_scorer
 from finegrade.near_misses import find_siblings
 from finegrade.orders import Order

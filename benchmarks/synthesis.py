@@ -38,9 +38,9 @@ def with_finegrade(base_url: str, numbers: range, concurrency: int) -> None:
     from pydantic import create_model
 
     from finegrade.config import LLMConfig
-    from finegrade.llm.asking import ask_each
     from finegrade.llm.ledger import Ledger
     from finegrade.llm.request import ChatRequest, Message
+    from finegrade.llm.session import ask_each
     from finegrade.llm.structured import ask_for
 
     form = create_model("Form", passage=(str, ...))

@@ -12,11 +12,11 @@ from contextlib import aclosing
 from pathlib import Path
 
 from finegrade.config import LLMConfig
-from finegrade.llm import batch_runner, batching
-from finegrade.llm.asking import ask_each
-from finegrade.llm.batch_server import BatchServer
+from finegrade.llm.batch import client, runner
+from finegrade.llm.batch.server import BatchServer
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.session import ask_each
 
 SCHEMA = {"type": "object", "properties": {"passage": {"type": "string"}}}
 
@@ -46,7 +46,7 @@ async def die(*_: object) -> str:
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    batching.LINGER = batch_runner.POLL_FIRST = batch_runner.POLL_LONGEST = 0.02
+    client.LINGER = runner.POLL_FIRST = runner.POLL_LONGEST = 0.02
     if options["dies"]:
         setattr(BatchServer, options["dies"], die)
     print("begins", flush=True)  # imports take longer than the work

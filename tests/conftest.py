@@ -167,8 +167,8 @@ def pairs_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client asks once: its retries wait for seconds."""
-    monkeypatch.setattr("finegrade.llm.failures.ATTEMPTS", 1)
-    monkeypatch.setattr("finegrade.llm.failures.ATTEMPTS_OVERLOADED", 1)
+    monkeypatch.setattr("finegrade.llm.errors.ATTEMPTS", 1)
+    monkeypatch.setattr("finegrade.llm.errors.ATTEMPTS_OVERLOADED", 1)
 
 
 @pytest.fixture(scope="session")

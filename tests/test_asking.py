@@ -9,10 +9,10 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.asking import ask_each, request_settings
 from finegrade.llm.completion import FAILED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.session import ask_each, request_settings
 
 
 def request(content: object) -> ChatRequest:
@@ -29,7 +29,7 @@ def content(body: dict) -> str:
 @pytest.fixture
 def ask_all(fake_llm, tmp_path, monkeypatch):
     """Asks about items; gives them with their replies."""
-    monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, failures: 0.01)
+    monkeypatch.setattr("finegrade.llm.errors._pause", lambda error, failures: 0.01)
 
     def ask_all(items, concurrency=8, **settings):
         found = []

@@ -6,7 +6,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.llm.batch_files import LONGEST_LINE, Line, read_line, request_line, sort_out, split
+from finegrade.llm.batch.files import LONGEST_LINE, Line, read_line, request_line, sort_out, split
 from finegrade.llm.dialect import Way
 from finegrade.llm.request import ChatRequest, Message
 

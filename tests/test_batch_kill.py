@@ -13,7 +13,7 @@ import pytest
 from batch_child import request
 from fake_process import FakeProcess
 from finegrade.config import LLMConfig
-from finegrade.llm.budget import Budget
+from finegrade.llm.accounts import Budget
 from finegrade.llm.ledger import Ledger
 from test_batching import fake
 

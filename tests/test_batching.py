@@ -13,13 +13,13 @@ from fake_process import FakeProcess
 from finegrade.config import LLMConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
-from finegrade.llm.asking import ask_each
-from finegrade.llm.batch_files import request_line
-from finegrade.llm.batch_rows import BatchRow, intend
+from finegrade.llm.batch.files import request_line
+from finegrade.llm.batch.runner import BatchRow, intend
 from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.dialect import Way
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.session import ask_each
 from finegrade.llm.structured import ask_for
 from finegrade.records import Chunk
 from finegrade.stages.pipeline import run_stage
@@ -56,9 +56,9 @@ def fake(tmp_path):
 @pytest.fixture
 def ask_all(tmp_path, monkeypatch):
     """Asks about items; gives them with their replies."""
-    monkeypatch.setattr("finegrade.llm.batching.LINGER", 0.02)
-    monkeypatch.setattr("finegrade.llm.batch_runner.POLL_FIRST", 0.02)
-    monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, failures: 0.01)
+    monkeypatch.setattr("finegrade.llm.batch.client.LINGER", 0.02)
+    monkeypatch.setattr("finegrade.llm.batch.runner.POLL_FIRST", 0.02)
+    monkeypatch.setattr("finegrade.llm.errors._pause", lambda error, failures: 0.01)
     monkeypatch.setenv("TEST_LLM_KEY", KEY)
 
     def ask_all(server, items, talk=lambda ask, item: ask(request(item)), batch=True, **settings):
@@ -111,7 +111,7 @@ def test_replies_are_those_of_the_direct_way_in_order_and_in_one_batch(ask_all, 
 
 
 def test_a_data_set_made_by_batch_equals_one_made_directly(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr("finegrade.llm.batching.LINGER", 0.02)
+    monkeypatch.setattr("finegrade.llm.batch.client.LINGER", 0.02)
     server = fake()
     chunks = [
         Chunk(id=str(i), text=f"About part {i}.", path="a.md", offset=0, heading="", group="a", side="train")
@@ -134,7 +134,7 @@ def test_a_data_set_made_by_batch_equals_one_made_directly(fake, tmp_path, monke
 @pytest.mark.parametrize("mode", ["one-call", "stepwise"])
 def test_samples_made_by_batch_equal_those_made_directly(fake, tmp_path, monkeypatch, mode):
     """To the byte; stepwise is a conversation, and takes a batch for each of its steps."""
-    monkeypatch.setattr("finegrade.llm.batching.LINGER", 0.1)
+    monkeypatch.setattr("finegrade.llm.batch.client.LINGER", 0.1)
     server = fake()
 
     def outputs(way, **llm):
@@ -156,7 +156,7 @@ def test_samples_made_by_batch_equal_those_made_directly(fake, tmp_path, monkeyp
     [("MOST_REQUESTS", 15), ("MOST_BYTES", 15 * len(request_line(request(10).key(), request(10), Way())))],
 )
 def test_what_is_more_than_a_batch_may_hold_goes_into_the_next(ask_all, fake, monkeypatch, limit, value):
-    monkeypatch.setattr(f"finegrade.llm.batch_runner.{limit}", value)
+    monkeypatch.setattr(f"finegrade.llm.batch.runner.{limit}", value)
     server = fake()
     assert reasons(ask_all(server, range(40))) == {"stop": 40}
     assert server.moments()["created"] == 3
@@ -394,7 +394,7 @@ def test_a_batch_whose_making_got_no_answer_is_found_again(ask_all, fake):
 
 
 def test_a_server_that_goes_away_is_told_and_the_batch_stays_open(ask_all, fake, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("finegrade.llm.batch_server._ATTEMPTS", 2)
+    monkeypatch.setattr("finegrade.llm.batch.server._ATTEMPTS", 2)
     server = fake(hold={"polled": 0.3})
     assert "no answer in time" in told(ask_all, server, timeout=0.15)
     assert "the batch goes on at 127.0.0.1; the same command waits for it" in capsys.readouterr().err

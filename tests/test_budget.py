@@ -17,8 +17,7 @@ from finegrade.config import Config, LLMConfig
 from finegrade.config.toml import parse_config
 from finegrade.consent import need_consent
 from finegrade.errors import InputError
-from finegrade.llm.accounts import OwnAccounts
-from finegrade.llm.budget import Budget
+from finegrade.llm.accounts import Budget, OwnAccounts
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
@@ -169,7 +168,7 @@ def test_what_an_earlier_session_has_under_way_is_settled_once(tmp_path):
 
 def test_every_attempt_counts_until_the_cap(fake_llm, tmp_path, monkeypatch):
     """A server that is too slow is asked again and again: each time it may have done the work."""
-    monkeypatch.setattr("finegrade.llm.failures._pause", lambda error, attempt: 0.0)
+    monkeypatch.setattr("finegrade.llm.errors._pause", lambda error, attempt: 0.0)
     fake_llm.answer = lambda body: (time.sleep(0.3), fake_llm.reply("x"))[1]
     one = request("x" * 84, 50)  # at most 150 tokens
 

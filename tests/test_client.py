@@ -12,11 +12,10 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.accounts import OwnAccounts
-from finegrade.llm.budget import Budget
+from finegrade.llm.accounts import Budget, OwnAccounts
 from finegrade.llm.client import LLMClient
 from finegrade.llm.completion import REFUSED
-from finegrade.llm.connecting import hiding
+from finegrade.llm.connection import hiding
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
 
@@ -299,7 +298,7 @@ def test_answer_that_is_no_json_is_one_line(ask, monkeypatch, kind, body):
 
 
 def test_a_body_without_end_is_not_read_to_its_end(ask, fake_llm, monkeypatch):
-    monkeypatch.setattr("finegrade.llm.connecting.LONGEST_BODY", 100_000)
+    monkeypatch.setattr("finegrade.llm.connection.LONGEST_BODY", 100_000)
     fake_llm.answer = lambda _: fake_llm.reply("x" * 100_001)
     refused(ask, "an answer of another form")
 

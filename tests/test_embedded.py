@@ -18,8 +18,7 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.accounts import OwnAccounts
-from finegrade.llm.budget import Budget
+from finegrade.llm.accounts import Budget, OwnAccounts
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import openai
 import pytest
 
-from finegrade.llm.failures import ATTEMPTS, ATTEMPTS_OVERLOADED, LONGEST_ASKED_PAUSE, Patience, asked_pause, is_free
+from finegrade.llm.errors import ATTEMPTS, ATTEMPTS_OVERLOADED, LONGEST_ASKED_PAUSE, Patience, asked_pause, is_free
 
 httpx = sys.modules[openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0]]  # httpx or httpx2
 

@@ -15,7 +15,8 @@ from finegrade.committee import Asked, Committee, Member
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.judge_prompts import EXAMPLES, GRADES, HIGHEST, MAX_REASON, prompt_version
-from finegrade.llm import asking, session
+from finegrade.llm import session
+from finegrade.llm import session as asking
 from finegrade.llm_judge import LlmJudge
 from finegrade.models.scorers import Judge
 from finegrade.records import Sample

@@ -49,8 +49,8 @@ def test_what_is_not_used_leaves_no_file(tmp_path):
 
 
 def test_each_use_is_a_batch_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("finegrade.llm.batching.LINGER", 0.02)
-    monkeypatch.setattr("finegrade.llm.batch_runner.POLL_FIRST", 0.02)
+    monkeypatch.setattr("finegrade.llm.batch.client.LINGER", 0.02)
+    monkeypatch.setattr("finegrade.llm.batch.runner.POLL_FIRST", 0.02)
     server = FakeProcess(tmp_path, batches={})
     try:
         config = LLMConfig(base_url=server.base_url, batch=True)

@@ -346,7 +346,7 @@ def embedded(monkeypatch, tmp_path):
             events.append(("ended", self.model))
 
     (tmp_path / "model.gguf").touch()
-    monkeypatch.setattr("finegrade.llm.asking.EmbeddedServer", Server)
+    monkeypatch.setattr("finegrade.llm.session.EmbeddedServer", Server)
     yield local, events
     local.close()
 
@@ -384,7 +384,7 @@ def test_embedded_llm_is_not_started_where_base_url_names_a_server(config, new_r
 def test_without_llm_samples_nothing_is_asked_or_started(
     remote, config, local_config, new_run, fake_llm, embedded, monkeypatch
 ):
-    monkeypatch.setattr("finegrade.llm.asking.model_path", None)
+    monkeypatch.setattr("finegrade.llm.session.model_path", None)
     run = new_run()
     synthesize(config(0) if remote else local_config(0), run)
     assert fake_llm.requests == embedded[0].requests == embedded[1] == []
@@ -404,7 +404,7 @@ def test_needs_the_seeds_stage(config, tmp_path):
 
 def test_an_embedded_model_is_named_by_its_content(tmp_path, config):
     """A .gguf that was replaced under the same name is another model: nothing of the old one's is taken for its own."""
-    from finegrade.llm.asking import model_name
+    from finegrade.llm.session import model_name
 
     model = tmp_path / "model.gguf"
     names = set()

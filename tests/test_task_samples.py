@@ -13,7 +13,7 @@ from finegrade import drafting
 from finegrade.config.toml import parse_config
 from finegrade.drafting import Drafts
 from finegrade.errors import InputError
-from finegrade.llm.asking import AHEAD
+from finegrade.llm.session import AHEAD
 from finegrade.orders import orders_for_tasks
 from finegrade.records import KINDS, Sample, Seed, Task
 from finegrade.stages import synthesize as synthesis

@@ -9,9 +9,9 @@ from pathlib import Path
 from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.errors import InputError
-from finegrade.llm.asking import Ask, ask_each
 from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import Ask, ask_each
 from finegrade.llm.structured import UNFINISHED
 from finegrade.orders import Order
 from finegrade.records import SetAside

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finegrade.config import Config
-from finegrade.llm.budget import cost
+from finegrade.llm.accounts import cost
 from finegrade.requests_ahead import Asked, asked_of_llm, asked_of_llm_about
 from finegrade.training.variants import TRAINED_ROWS
 

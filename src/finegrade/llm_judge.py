@@ -9,9 +9,8 @@ from typing import Self
 from finegrade.config import LLMConfig
 from finegrade.console import progress
 from finegrade.judge_prompts import HIGHEST, Judgement, expected_grade, grade_request
-from finegrade.llm.asking import Ask, request_settings
 from finegrade.llm.ledger import Reply
-from finegrade.llm.session import Session
+from finegrade.llm.session import Ask, Session, request_settings
 from finegrade.llm.structured import CUT, Answer, UnreadableError, ask_for, read
 
 Pair = tuple[str, str]

@@ -7,8 +7,8 @@ from itertools import islice
 
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.llm.asking import ask_each
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import ask_each
 from finegrade.mining import Miner
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Chunk, Seed, Task

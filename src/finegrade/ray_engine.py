@@ -21,9 +21,9 @@ from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.drafting import Drafts
 from finegrade.errors import InputError
-from finegrade.llm.asking import AHEAD, Ask, in_order, server_client, take_up
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import AHEAD, Ask, in_order, server_client, take_up
 from finegrade.orders import Order
 from finegrade.ray_keeper import Keeper, KeptAccounts, as_if_here
 from finegrade.storage.run_folder import RunFolder

@@ -13,8 +13,7 @@ from uuid import uuid4
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.accounts import OwnAccounts
-from finegrade.llm.budget import Budget
+from finegrade.llm.accounts import Budget, OwnAccounts
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest
 

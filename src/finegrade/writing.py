@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from finegrade.config import Config
 from finegrade.levels import flaws
-from finegrade.llm.asking import Ask, request_settings
 from finegrade.llm.request import RequestSettings
+from finegrade.llm.session import Ask, request_settings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.orders import Order
 from finegrade.prompts import SIBLING_EXAMPLES, SIBLING_SYSTEM, Passage, sibling_request

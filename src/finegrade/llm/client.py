@@ -12,19 +12,21 @@ import openai
 from finegrade.errors import InputError
 from finegrade.llm.accounts import Accounts
 from finegrade.llm.completion import FAILED, REFUSED, read_completion, without_text
-from finegrade.llm.connecting import NOT_READ_YET, connect, hiding, host_of, whole_body
+from finegrade.llm.connection import NOT_READ_YET, connect, hiding, host_of, whole_body
 from finegrade.llm.dialect import Dialect, Way
-from finegrade.llm.explaining import all_refused, explain, tell_pause
-from finegrade.llm.failures import (
+from finegrade.llm.errors import (
     REFUSALS,
     Patience,
     StrangeAnswerError,
     TooSlowError,
+    all_refused,
     asked_pause,
+    explain,
     is_about_one,
     is_free,
     is_overload,
     passes,
+    tell_pause,
 )
 from finegrade.llm.ledger import Reply
 from finegrade.llm.limiter import Limiter

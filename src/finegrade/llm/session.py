@@ -1,21 +1,240 @@
 """The LLM for a stage that asks now and then, from code that is not async: opened once, and only if it is needed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, aclosing
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    closing,
+    nullcontext,
+)
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-from finegrade.config import LLMConfig
-from finegrade.llm.asking import Ask, ahead_of, in_order, open_llm, take_up
-from finegrade.llm.batching import BatchClient
+from finegrade.config import LLMConfig, user_path
+from finegrade.console import say
+from finegrade.errors import InputError
+from finegrade.llm.accounts import Accounts, Budget, OwnAccounts
+from finegrade.llm.batch.client import BatchClient
+from finegrade.llm.batch.files import MOST_REQUESTS
+from finegrade.llm.batch.runner import open_at
+from finegrade.llm.batch.server import BatchServer
 from finegrade.llm.client import LLMClient
+from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
-from finegrade.llm.request import ChatRequest
+from finegrade.llm.request import ChatRequest, RequestSettings
+from finegrade.models.resolve import model_identity, model_path
 
 T = TypeVar("T")
 R = TypeVar("R")
+Ask = Callable[[ChatRequest], Awaitable[Reply]]
+
+AHEAD = 4
+"""Items that are talked about at once, in requests that may be under way: a slow one at the head holds up no others."""
+
+_UNREACHED = "Start the server, or correct llm.base_url."
+
+
+class Client(Protocol):
+    """Who gives the replies."""
+
+    async def complete(self, request: ChatRequest) -> Reply:
+        """The reply to a request; one that the ledger holds is not asked again.
+
+        Raises:
+            InputError: The LLM cannot be had, or refuses one request after the other; or the budget is spent.
+        """
+
+    def check_some_were_answered(self) -> None:
+        """For the end.
+
+        Raises:
+            InputError: Every single request was refused.
+        """
+
+
+def model_name(config: LLMConfig) -> str:
+    """What requests call the model: the server's own name, or name and content of the embedded one."""
+    return config.model if config.base_url else model_identity(config.model)
+
+
+def reply_settings(config: LLMConfig) -> dict[str, Any]:
+    """What of the configuration decides what is asked and answered, for fingerprints."""
+    server = {"base_url": config.base_url} if config.base_url else {"context": config.context}
+    thinking = {"thinking_tokens": config.thinking_tokens, "parameters": config.parameters}
+    return {"model": model_name(config)} | server | {name: value for name, value in thinking.items() if value}
+
+
+def request_settings(config: LLMConfig, temperature: float, seed: int) -> RequestSettings:
+    """What the requests of a stage have in common."""
+    return RequestSettings(
+        model=model_name(config),
+        server=config.base_url or "",
+        temperature=temperature,
+        seed=seed,
+        thinking_tokens=config.thinking_tokens,
+        parameters=config.parameters,
+    )
+
+
+@asynccontextmanager
+async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterator[LLMClient | BatchClient]:
+    """The remote LLM where the configuration names one, else the embedded one, alive for this block only.
+
+    Args:
+        config: Names the LLM.
+        ledger: Where requests and replies are kept.
+        log: Where the embedded server's own log goes.
+
+    Raises:
+        InputError: The model cannot be had, or the server does not start.
+    """
+    server: AbstractContextManager[Any]
+    if config.base_url:
+        base_url, key, server, lost = config.base_url, _key(config.api_key_env), nullcontext(), _UNREACHED
+    else:
+        if config.model.count("/") == 1 and not user_path(config.model).exists():
+            got, wanted = config.model, "one .gguf file of it"
+            raise InputError("llm.model", got=got, wanted=wanted, remedy="Write owner/name/file.gguf.")
+        path = model_path(config.model)
+        if path.suffix != ".gguf":
+            wanted = "a .gguf file"
+            raise InputError("llm.model", got=path, wanted=wanted, remedy="Or name a server with llm.base_url.")
+        server = embedded = EmbeddedServer(path, config.context, log)
+        lost = f"The embedded LLM has ended; see {log}. Run the same command again."
+    with server, ExitStack() as opened:
+        if not config.base_url:
+            base_url, key = embedded.base_url, embedded.api_key
+        budget = Budget(config, ledger)
+        client: LLMClient | BatchClient
+        if config.batch:
+            client = BatchClient(BatchServer(base_url, key, config.timeout, lost), ledger, budget)
+        else:
+            accounts = opened.enter_context(closing(OwnAccounts(ledger, budget)))
+            client = LLMClient(base_url, key, accounts, config.timeout, lost, config.concurrency)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+def server_client(config: LLMConfig, accounts: Accounts) -> LLMClient:
+    """A client of the server that ``llm.base_url`` names; its key is read from this process's environment.
+
+    Args:
+        config: Names the server.
+        accounts: Where requests and replies are kept, and who says when it is enough.
+
+    Raises:
+        InputError: There is no key, or none that can be sent.
+    """
+    assert config.base_url
+    key = _key(config.api_key_env)
+    return LLMClient(config.base_url, key, accounts, config.timeout, _UNREACHED, config.concurrency)
+
+
+def _key(variable: str | None) -> str:
+    if variable is None:
+        return "none"  # the client library insists on one
+    key = os.environ.get(variable, "")
+    if not key:
+        remedy = "Export it, or leave llm.api_key_env out for a server that asks for no key."
+        named = variable if "_" in variable and variable.isupper() else "a name"  # else it may be the key itself
+        raise InputError("llm.api_key_env", got=f"{named}, which is not set", wanted="a key in it", remedy=remedy)
+    return key
+
+
+def take_up(config: LLMConfig, ledger: Ledger) -> None:
+    """Says so where an earlier session has asked already.
+
+    Raises:
+        InputError: Its batch is still under way at the server that would be asked directly now, and paid twice.
+    """
+    if not config.batch:
+        _need_no_batch(config, ledger)
+    if held := int(ledger.totals()["replies"]):
+        say(f"{ledger.purpose}: continues, the ledger holds {held} replies; what it holds is not asked again")
+
+
+def _need_no_batch(config: LLMConfig, ledger: Ledger) -> None:
+    for row in open_at(ledger, config.base_url or ""):
+        got = f"false, while a batch of {len(row.keys):,} requests is under way there (finegrade = {row.name})"
+        remedy = "Set llm.batch = true; to give the batch up, cancel it at the server and run once with true."
+        raise InputError("llm.batch", got=got, wanted="true until it is over", remedy=remedy)
+
+
+async def ask_each(
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLMConfig, ledger: Ledger, log: Path
+) -> AsyncGenerator[tuple[T, R]]:
+    """Talks with the LLM about one item after another, with at most ``llm.concurrency`` requests under way, or in
+    batches.
+
+    Yields each item with what came of it in the order of the items, so that the result depends on no clock. Use it
+    inside ``contextlib.aclosing``.
+
+    Args:
+        items: What to talk about.
+        talk: Asks about one of them, as often as it needs to.
+        config: Names the LLM.
+        ledger: Where requests and replies are kept; what it holds is not asked again.
+        log: Where the embedded server's own log goes.
+
+    Raises:
+        InputError: The LLM cannot be had, or it refused every single request; or an earlier session's batch is still
+            under way there.
+    """
+    take_up(config, ledger)
+    async with (
+        open_llm(config, ledger, log) as client,
+        aclosing(in_order(items, talk, client, ahead_of(config))) as results,
+    ):
+        async for result in results:
+            yield result
+
+
+def ahead_of(config: LLMConfig) -> int:
+    """How many items are talked about at once."""
+    return MOST_REQUESTS if config.batch else AHEAD * config.concurrency
+
+
+async def in_order(
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], client: Client, most: int
+) -> AsyncGenerator[tuple[T, R]]:
+    """Talks about one item after another, and yields each with what came of it in the order of the items.
+
+    Args:
+        items: What to talk about.
+        talk: Asks about one of them, as often as it needs to.
+        client: Gives the replies.
+        most: Items at once.
+
+    Raises:
+        InputError: The LLM cannot be had, or it refused every single request.
+    """
+    waiting: deque[tuple[T, asyncio.Task[R]]] = deque()
+    left = iter(items)
+    try:
+        while True:
+            for item in islice(left, most - len(waiting)):
+                waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
+            if not waiting:
+                break
+            item, task = waiting[0]
+            result = await asyncio.shield(task)  # stopped with the others, so that none of them takes its place
+            waiting.popleft()
+            yield item, result
+        client.check_some_were_answered()
+    finally:
+        for _, task in waiting:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
 
 
 class Session:
@@ -44,7 +263,7 @@ class Session:
                 self._runner.run(self._opened.aclose())
 
     def ask(self, items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], done: Callable[[], None]) -> list[R]:
-        """What came of each item, in order; see `finegrade.llm.asking.ask_each`.
+        """What came of each item, in order; see `finegrade.llm.session.ask_each`.
 
         Args:
             items: What to talk about.

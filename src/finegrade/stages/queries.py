@@ -11,8 +11,8 @@ from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.errors import InputError
 from finegrade.lexical import BM25
-from finegrade.llm.asking import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.models.resolve import model_identity
 from finegrade.query_gates import query_refusal

@@ -14,8 +14,8 @@ from finegrade.config import Config
 from finegrade.console import Meter, progress, say
 from finegrade.drafting import Drafts, write_drafts
 from finegrade.errors import InputError
-from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import reply_settings
 from finegrade.mining_index import index_identity, index_of
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task

@@ -12,9 +12,9 @@ from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.drawing import topics
 from finegrade.errors import InputError
-from finegrade.llm.asking import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest
+from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.structured import ask_for
 from finegrade.records import Kind, Record, Task
 from finegrade.sources.languages import check_language

@@ -14,8 +14,8 @@ from finegrade.config import Config, user_path
 from finegrade.console import Meter, progress, say
 from finegrade.decontamination import Benchmarks
 from finegrade.judge_prompts import prompt_version
-from finegrade.llm.asking import reply_settings
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.session import reply_settings
 from finegrade.llm_judge import NO_GRADE, LlmJudge
 from finegrade.models.resolve import model_identity
 from finegrade.models.scorers import SCORING

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from finegrade.llm.completion import read_completion
 from finegrade.llm.dialect import Way
-from finegrade.llm.failures import REFUSALS, status_is_free, status_passes
+from finegrade.llm.errors import REFUSALS, status_is_free, status_passes
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest
 

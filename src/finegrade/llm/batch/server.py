@@ -4,16 +4,66 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import openai
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from finegrade.errors import InputError
-from finegrade.llm.batch_files import ENDPOINT, Line, read_line, split
-from finegrade.llm.batch_state import Named, State
-from finegrade.llm.connecting import connect, hiding, host_of, parts_of
-from finegrade.llm.explaining import explain, strange, tell_pause
-from finegrade.llm.failures import Patience, passes
+from finegrade.llm.batch.files import ENDPOINT, Line, read_line, split
+from finegrade.llm.connection import connect, hiding, host_of, parts_of
+from finegrade.llm.errors import Patience, explain, passes, strange, tell_pause
+
+OVER = ("completed", "failed", "expired", "cancelled")
+"""States after which a batch does not change any more."""
+
+_Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")]  # it becomes part of a URL
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class _Counts(_Read):
+    completed: Any = None
+    failed: Any = None
+
+
+class _Error(_Read):
+    code: Any = None
+
+
+class _Errors(_Read):
+    data: list[_Error] | None = None
+
+
+class Named(_Read):
+    """A file or a batch."""
+
+    id: _Id
+
+
+class State(Named):
+    """How far a batch is."""
+
+    status: str
+    request_counts: _Counts | None = None
+    errors: _Errors | None = None
+    output_file_id: _Id | None = None
+    error_file_id: _Id | None = None
+    metadata: dict[str, Any] | None = None
+
+    def failed_with(self, code: str) -> bool:
+        """Whether that is the server's word for why the batch as a whole has failed."""
+        errors = (self.errors and self.errors.data) or []
+        return any(error.code == code for error in errors)
+
+    @property
+    def done(self) -> int:
+        """Requests that were dealt with."""
+        counts = (self.request_counts.completed, self.request_counts.failed) if self.request_counts else ()
+        return sum(count for count in counts if isinstance(count, int))
+
 
 T = TypeVar("T")
 

@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import dataclass
 
 from finegrade.errors import InputError
-from finegrade.llm.batch_files import Results
-from finegrade.llm.batch_runner import BatchRunner
-from finegrade.llm.batch_server import BatchServer
-from finegrade.llm.budget import Budget
+from finegrade.llm.accounts import Budget
+from finegrade.llm.batch.files import Results
+from finegrade.llm.batch.runner import BatchRunner
+from finegrade.llm.batch.server import BatchServer
 from finegrade.llm.completion import FAILED, REFUSED, without_text
 from finegrade.llm.dialect import Dialect, Way
-from finegrade.llm.explaining import all_refused
+from finegrade.llm.errors import all_refused
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest
 
