@@ -75,7 +75,7 @@ def best_speed() -> float:
 
 def search(documents: int, queries: int, folder: Path) -> dict[str, float]:
     """Writes an index and searches it."""
-    from finegrade.dense import DenseIndex
+    from finegrade.retrieval.dense import DenseIndex
 
     began = time.perf_counter()
     index = DenseIndex(map(str, range(documents)), RandomVectors(SEED), folder, "random", documents)
@@ -97,11 +97,10 @@ def made_texts() -> Iterator[str]:
 
 def mine(kind: str, documents: int, queries: int, folder: Path) -> dict[str, float]:
     """Makes a miner of so many seeds, and mines for some of them."""
-    from finegrade.dense import DenseIndex
-    from finegrade.fusion import Fused
-    from finegrade.lexical import BM25
-    from finegrade.mining import Miner, Ranking, Wanted
     from finegrade.records import Seed
+    from finegrade.retrieval.bm25 import BM25
+    from finegrade.retrieval.dense import DenseIndex
+    from finegrade.retrieval.mining import Fused, Miner, Ranking, Wanted
 
     def index(texts: Sequence[str]) -> Ranking:
         if kind == "bm25":
@@ -124,8 +123,8 @@ def mine(kind: str, documents: int, queries: int, folder: Path) -> dict[str, flo
 
 def embed(model: str) -> dict[str, float]:
     """How many texts a bi-encoder embeds a second."""
-    from finegrade.mining_index import MAX_LENGTH
     from finegrade.models.scorers import load_scorer
+    from finegrade.retrieval.mining import MAX_LENGTH
 
     encoder: Any = load_scorer(model, MAX_LENGTH)
     texts = list(islice(made_texts(), 512))

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade import dense, vectors
-from finegrade.dense import DenseIndex
 from finegrade.errors import InputError
 from finegrade.models.onnx import prompt
 from finegrade.models.scorers import OnnxBiEncoder, TorchBiEncoder
-from finegrade.vectors import SCALE, VectorFile, fixed_point
+from finegrade.retrieval import dense
+from finegrade.retrieval import dense as vectors
+from finegrade.retrieval.dense import SCALE, DenseIndex, VectorFile, fixed_point
 
 
 def unit(rows) -> np.ndarray:

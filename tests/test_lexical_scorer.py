@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.lexical_scorer import LexicalScorer
+from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.text import words
 
 texts = st.lists(st.lists(st.sampled_from(["ab", "cd", "ef", "gh", "ij", "kl"]), min_size=1, max_size=9).map(" ".join),

@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.dense import DenseIndex
 from finegrade.errors import InputError
-from finegrade.fusion import Fused, fused
 from finegrade.levels import MAX_LEVELS, MIN_LEVELS
-from finegrade.lexical import BM25
-from finegrade.mining import LAST_RANKS, NEAR_COPY, Miner, Wanted
-from finegrade.mining_index import index_of
 from finegrade.records import Seed
+from finegrade.retrieval.bm25 import BM25
+from finegrade.retrieval.dense import DenseIndex
+from finegrade.retrieval.mining import LAST_RANKS, NEAR_COPY, Fused, Miner, Wanted, fused, index_of
 from finegrade.text import jaccard, normalised, shingles, words
 from test_scoring import classifier
 
@@ -217,7 +215,7 @@ def test_many_at_a_time_get_what_each_gets_alone(monkeypatch, looked_ahead, inde
     sources = {4: "mined", 3: "random", 2: "mined", 1: "mined"}
     wanted = [Wanted(one, sources if turn else None, turn) for one in seeds[:20] for turn in range(3)]
     alone = [Miner(seeds, 0, index=index).negatives(*one) for one in wanted]
-    monkeypatch.setattr("finegrade.mining.LOOKED_AHEAD", looked_ahead)
+    monkeypatch.setattr("finegrade.retrieval.mining.LOOKED_AHEAD", looked_ahead)
     miner = Miner(seeds, 0, index=index)
     assert list(miner.negatives_of(wanted)) == alone
     assert list(miner.negatives_of(wanted[::-1])) == alone[::-1]
@@ -225,7 +223,7 @@ def test_many_at_a_time_get_what_each_gets_alone(monkeypatch, looked_ahead, inde
 
 
 def test_no_more_is_looked_ahead_than_was_said(monkeypatch):
-    monkeypatch.setattr("finegrade.mining.LOOKED_AHEAD", 4)
+    monkeypatch.setattr("finegrade.retrieval.mining.LOOKED_AHEAD", 4)
     read = []
     found = Miner(numbered(30), 0).negatives_of(Wanted(one) for one in numbered(30) if not read.append(one))
     for given_out in range(1, 31):
@@ -299,7 +297,7 @@ def test_an_index_is_made_with_the_model_that_is_named_and_its_vectors_are_kept(
 
 
 def test_what_is_no_bi_encoder_is_told(tiny_encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("finegrade.mining_index.MAX_LENGTH", 64)
+    monkeypatch.setattr("finegrade.retrieval.mining.MAX_LENGTH", 64)
     folder = classifier(tmp_path / "one", tiny_encoder, 1)
     with pytest.raises(InputError, match=r"synthesis.miner_model .*got a cross-encoder; wanted a bi-encoder"):
         index_of("dense", str(folder), tmp_path)

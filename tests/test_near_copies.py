@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.near_copies import NearCopies
+from finegrade.retrieval.shingle_index import NearCopies
 from finegrade.sample_gates import are_nearly_the_same
 
 texts = st.lists(st.sampled_from(["red", "green", "blue", "cyan"]), max_size=30).map(" ".join) | st.text(max_size=12)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade import near_duplicates
-from finegrade.near_duplicates import RUN, NearDuplicates, signatures
+from finegrade.retrieval import minhash
+from finegrade.retrieval.minhash import RUN, NearDuplicates, signatures
 from finegrade.text import normalised
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("lmo", "nar", "sti", "vex")]
@@ -74,8 +74,8 @@ def test_equal_and_nearly_equal_texts_are_found_once(tmp_path):
 
 @pytest.mark.parametrize("at_once", [1 << 22, 100, 7])
 def test_of_many_texts_the_near_ones_are_found_and_no_others(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(near_duplicates, "_AT_ONCE", at_once)
-    monkeypatch.setattr(near_duplicates, "_COMPARED_AT_ONCE", 5)
+    monkeypatch.setattr(minhash, "_AT_ONCE", at_once)
+    monkeypatch.setattr(minhash, "_COMPARED_AT_ONCE", 5)
     dice = random.Random(2)
     originals = [text(dice, 40) for _ in range(300)]
     copies = [" ".join([*one.split()[:-1], dice.choice(WORDS)]) for one in originals[:100]]
@@ -112,8 +112,8 @@ def test_how_many_are_sorted_at_once_changes_nothing(tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("parts")
     whole = flags(folder, texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(near_duplicates, "_AT_ONCE", 3)
-        patch.setattr(near_duplicates, "_COMPARED_AT_ONCE", 2)
+        patch.setattr(minhash, "_AT_ONCE", 3)
+        patch.setattr(minhash, "_COMPARED_AT_ONCE", 2)
         assert flags(folder, texts) == whole
 
 

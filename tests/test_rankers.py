@@ -7,8 +7,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from conftest import WORDS
-from finegrade.lexical import BM25
 from finegrade.models.encoder import build_encoder, embed, rank_with_model
+from finegrade.retrieval.bm25 import BM25
 
 
 @pytest.fixture(scope="module")

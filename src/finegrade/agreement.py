@@ -8,8 +8,8 @@ turns what is right to what is wrong.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from finegrade.near_copies import NearCopies
 from finegrade.records import Negative, Sample
+from finegrade.retrieval.shingle_index import NearCopies
 from finegrade.text import normalised
 from finegrade.verdicts import ANSWERS, FALSE, NEARLY_ANSWERS, THE_POSITIVE
 

@@ -6,10 +6,10 @@ from itertools import groupby, islice, tee
 from typing import NamedTuple
 
 from finegrade.config import Config
-from finegrade.lexical import BM25
-from finegrade.mining import Index, Miner, Wanted
 from finegrade.orders import sources_of
 from finegrade.records import Negative, Sample, Seed, SetAside, Source
+from finegrade.retrieval.bm25 import BM25
+from finegrade.retrieval.mining import Index, Miner, Wanted
 from finegrade.sample_gates import are_nearly_the_same
 from finegrade.text import content_hash
 from finegrade.writing import Draft

@@ -31,7 +31,7 @@ from finegrade.leak_rules import (
     shared_share,
     telling_words_of,
 )
-from finegrade.near_duplicates import BANDS, PLACES, ROWS, signatures
+from finegrade.retrieval.minhash import BANDS, PLACES, ROWS, signatures
 from finegrade.text import encodable, word_count
 from finegrade.word_runs import MAX_TEXTS, MIXED, HashedRuns, Hashes, Places, Postings, are_first
 

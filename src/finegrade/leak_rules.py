@@ -22,7 +22,7 @@ import unicodedata
 from typing import Literal
 
 from finegrade.benchmark_columns import Role
-from finegrade.near_duplicates import RUN, SIMILAR
+from finegrade.retrieval.minhash import RUN, SIMILAR
 from finegrade.text import encodable, jaccard, normalised, word_count, words
 
 RUN_WORDS, WHOLE_WORDS = 13, 8

@@ -9,10 +9,10 @@ from finegrade.calibration import calibrate, try_judge
 from finegrade.committee import Committee, Member
 from finegrade.config import LEXICAL, LLM_JUDGE, VerificationConfig
 from finegrade.console import say
-from finegrade.lexical_scorer import LexicalScorer
 from finegrade.models.resolve import model_identity
 from finegrade.models.scorers import Judge, Scorer, load_scorer
 from finegrade.records import Sample
+from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.score_book import ScoreBook
 
 

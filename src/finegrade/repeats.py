@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
 
-from finegrade.near_duplicates import NearDuplicates
 from finegrade.records import SetAside, Side
+from finegrade.retrieval.minhash import NearDuplicates
 from finegrade.text import content_hash, normalised, word_count
 from finegrade.writing import Draft
 

@@ -23,8 +23,8 @@ from math import inf
 from statistics import fmean
 
 from finegrade.config import LLM_JUDGE, VerificationConfig
-from finegrade.near_copies import NearCopies
 from finegrade.records import Negative, Opinion, Sample, Verdict
+from finegrade.retrieval.shingle_index import NearCopies
 from finegrade.text import content_hash, normalised
 from finegrade.views import Nearness, View, nearness
 

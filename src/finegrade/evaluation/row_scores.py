@@ -17,9 +17,9 @@ from finegrade.evaluation.judging import DEPTH as JUDGED_DEPTH
 from finegrade.evaluation.metrics import DEPTH, retrieval_metrics
 from finegrade.evaluation.sts import load_stsb
 from finegrade.evaluation.test_set import TestSet, load_test_set, unlabelled_queries
-from finegrade.lexical import BM25
 from finegrade.models.encoder import embed, load_backbone, load_encoder, rank_with_model
 from finegrade.models.resolve import model_identity
+from finegrade.retrieval.bm25 import BM25
 from finegrade.storage.atomic import replacing, write_json
 from finegrade.storage.run_folder import RunFolder
 from finegrade.training.variants import TrainedRow

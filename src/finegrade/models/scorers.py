@@ -8,10 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrade.dense import Embedder
 from finegrade.errors import InputError, first_line
 from finegrade.models.onnx import OnnxModel, architectures, kind_of, pools_by_mean, prompt
 from finegrade.models.resolve import model_path
+from finegrade.retrieval.dense import Embedder
 
 
 class OnnxCrossEncoder:

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.errors import InputError
-from finegrade.lexical import BM25
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.structured import Answer, ask_for
@@ -18,6 +17,7 @@ from finegrade.models.resolve import model_identity
 from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import SYSTEM, queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
+from finegrade.retrieval.bm25 import BM25
 from finegrade.sources.document_seeds import labelled_pairs
 from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder

@@ -16,10 +16,10 @@ from finegrade.drafting import Drafts, write_drafts
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
-from finegrade.mining_index import index_identity, index_of
 from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
 from finegrade.repeats import Repeats
+from finegrade.retrieval.mining import index_identity, index_of
 from finegrade.sample_gates import GATES
 from finegrade.storage.run_folder import (
     DRAFTS,

@@ -1,13 +1,18 @@
 """Negatives from the corpus: bands of ranks for the harder levels, another group at random for the easiest."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import NamedTuple, Protocol
+from itertools import count, islice
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
-from finegrade.lexical import BM25
+from finegrade.errors import InputError
+from finegrade.models.resolve import model_identity
+from finegrade.models.scorers import SCORING, OnnxBiEncoder, TorchBiEncoder, load_scorer
 from finegrade.records import Negative, Seed, Source
+from finegrade.retrieval.bm25 import BM25
+from finegrade.retrieval.dense import DenseIndex
 from finegrade.text import jaccard, normalised, shingles
 
 LAST_RANKS = {
@@ -148,3 +153,101 @@ class Miner:
             taken.add(text)
             return text
         return None
+
+
+RANK_CONSTANT = 60
+"""The authors' own: how little the first ranks count above those behind them."""
+
+
+class Fused:
+    """BM25 and a bi-encoder over the same texts.
+
+    Args:
+        lexical: The one.
+        dense: The other.
+    """
+
+    def __init__(self, lexical: BM25, dense: DenseIndex) -> None:
+        self._lexical, self._dense = lexical, dense
+
+    def rank(self, queries: Sequence[str], depth: int) -> list[list[int]]:
+        """Numbers of the texts for each query, best first; texts without a word of the query have no lexical rank.
+
+        Args:
+            queries: What is searched for.
+            depth: At most so many for each, and of each of the two.
+        """
+        if not queries:
+            return []
+        by_words = self._lexical.rank(queries, depth)
+        return [fused(pair, depth) for pair in zip(by_words, self._dense.rank(queries, depth), strict=True)]
+
+
+def fused(rankings: Iterable[Sequence[int]], depth: int) -> list[int]:
+    """The numbers with the highest sums of 1 / (60 + rank), of equal sums the lower number.
+
+    Args:
+        rankings: Of numbers, best first, each at most once.
+        depth: At most so many.
+    """
+    sums: defaultdict[int, float] = defaultdict(float)
+    for ranking in rankings:
+        for rank, number in enumerate(ranking, start=1):
+            sums[number] += 1 / (RANK_CONSTANT + rank)
+    return sorted(sums, key=lambda number: (-sums[number], number))[:depth]
+
+
+MAX_LENGTH = 192
+"""Tokens of a text that the bi-encoder reads."""
+
+
+Kind = Literal["bm25", "dense", "both"]
+
+
+def index_identity(kind: Kind, model: str) -> str:
+    """Names what an index finds: one that may find other texts has another.
+
+    Args:
+        kind, model: As ``index_of`` takes them.
+    """
+    return "matching texts" if kind == "bm25" else f"{model_identity(model)} {MAX_LENGTH} {SCORING}"
+
+
+def index_of(kind: Kind, model: str, folder: Path) -> Index:
+    """What makes an index of texts.
+
+    Args:
+        kind: Search by words, by meaning, or by both, as one ranking.
+        model: The bi-encoder's name: of the catalogue, a local folder, or a Hugging Face id.
+        folder: For its vectors: of the n-th corpus that is indexed in ``folder/n``, where the next run finds them.
+
+    Raises:
+        InputError: There is no such model, or it is no bi-encoder.
+    """
+    if kind == "bm25":
+        return BM25
+    embedder = load_bi_encoder(model)
+    made_for, numbers = index_identity(kind, model), count()
+
+    def dense(texts: Sequence[str]) -> DenseIndex:
+        return DenseIndex(texts, embedder, folder / str(next(numbers)), made_for, len(texts))
+
+    if kind == "dense":
+        return dense
+    return lambda texts: Fused(BM25(texts), dense(texts))
+
+
+def load_bi_encoder(name: str) -> OnnxBiEncoder | TorchBiEncoder:
+    """Loads what embeds the corpus.
+
+    Args:
+        name: Of the catalogue, a local folder, or a Hugging Face id.
+
+    Raises:
+        InputError: There is no such model, or it is no bi-encoder.
+    """
+    model = load_scorer(name, MAX_LENGTH)
+    if isinstance(model, OnnxBiEncoder | TorchBiEncoder):
+        return model
+    remedy = 'Name a bi-encoder, or set synthesis.miner = "bm25".'
+    raise InputError(f"synthesis.miner_model {name}", got="a cross-encoder", wanted="a bi-encoder", remedy=remedy)
