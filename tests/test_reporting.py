@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import finegrade.stages.report
-from finegrade.cards import CARD
 from finegrade.config import Config
 from finegrade.records import LeftOut, Negative, Opinion, Sample, SetAside, Verdict
+from finegrade.report.cards import CARD
+from finegrade.report.summary import TEST_QUERIES, load_snippet, print_summary
 from finegrade.stages.report import write_report
 from finegrade.storage.atomic import write_json
 from finegrade.storage.run_folder import (
@@ -26,7 +27,6 @@ from finegrade.storage.run_folder import (
     RunFolder,
 )
 from finegrade.storage.tables import write_rows
-from finegrade.summary import TEST_QUERIES, load_snippet, print_summary
 from finegrade.training.variants import TRAINED_ROWS
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'

@@ -12,10 +12,10 @@ from finegrade.config.toml import parse_config
 from finegrade.decontamination import Benchmarks
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
+from finegrade.report.summary import accepted
 from finegrade.stages.verify import count_verdicts, verify
 from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.storage.tables import part_paths, read_rows, write_parts, write_rows
-from finegrade.summary import accepted
 from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
 from finegrade.verified_parts import in_parts
 from finegrade.verifier import Verifier

@@ -2,11 +2,11 @@
 
 import pytest
 
-from finegrade.charts import levels_chart
 from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
 from finegrade.given_data import verify_given
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
+from finegrade.report.charts import levels_chart
 from finegrade.stages.pipeline import run_stage
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify

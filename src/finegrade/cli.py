@@ -99,7 +99,7 @@ def _run(config: Config, folder: Path, yes: bool = False) -> None:
 
 
 def _print_end(run: RunFolder) -> None:
-    from finegrade.summary import print_summary
+    from finegrade.report.summary import print_summary
 
     print_summary(run)
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.console import say
-from finegrade.data_card import write_data_card
 from finegrade.errors import InputError
 from finegrade.formats.json_lines import json_line
 from finegrade.records import Sample
+from finegrade.report.cards import write_data_card
 from finegrade.storage.atomic import replacing
 from finegrade.storage.run_folder import GIVEN, SAMPLES, STAGES, VERIFIED, RunFolder
 from finegrade.storage.tables import iterate_rows

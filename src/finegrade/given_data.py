@@ -8,7 +8,6 @@ from pathlib import Path
 from finegrade.benchmark_texts import check_benchmarks
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.data_card import write_card_of_given
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
 from finegrade.formats.given import Format, Given
@@ -17,6 +16,7 @@ from finegrade.formats.opening import open_given
 from finegrade.given_verdicts import judged_rows, samples_of
 from finegrade.own_files import OwnFiles
 from finegrade.records import Sample
+from finegrade.report.cards import write_card_of_given
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify
 from finegrade.storage.atomic import files_identity, replacing

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finegrade.models.anchors import TokenShare
-from finegrade.pages import render_page
+from finegrade.report.html import render_page
 from finegrade.text import without_control_signs
 
 _LISTED = 10

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from finegrade.closeness import Closeness
 from finegrade.export_folder import weight_hashes
-from finegrade.summary import RE_EMBED, load_snippet
+from finegrade.report.summary import RE_EMBED, load_snippet
 
 
 def write_student_card(

@@ -12,11 +12,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from finegrade.cards import CARD, write_card
-from finegrade.charts import level_name, levels_chart, loss_chart, scores_chart
 from finegrade.config import Config
-from finegrade.pages import render_page
 from finegrade.records import LeftOut, Sample, Verdict
+from finegrade.report.cards import CARD, write_card
+from finegrade.report.charts import level_name, levels_chart, loss_chart, scores_chart
+from finegrade.report.html import render_page
+from finegrade.report.summary import RE_EMBED, findings, load_snippet
 from finegrade.storage.atomic import read_json, replacing
 from finegrade.storage.run_folder import (
     LEFT_OUT,
@@ -31,7 +32,6 @@ from finegrade.storage.run_folder import (
     RunFolder,
 )
 from finegrade.storage.tables import iterate_rows
-from finegrade.summary import RE_EMBED, findings, load_snippet
 from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
 from finegrade.verification_findings import DRAWN, Found, beside_their_samples, find
 

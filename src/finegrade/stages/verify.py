@@ -21,11 +21,11 @@ from finegrade.models.resolve import model_identity
 from finegrade.models.scorers import SCORING
 from finegrade.panel import Panel
 from finegrade.records import LeftOut, Sample, Verdict
+from finegrade.report.summary import accepted
 from finegrade.score_book import ScoreBook
 from finegrade.storage.atomic import path_identity
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, VERIFICATION_REPORT, RunFolder, Stage
 from finegrade.storage.tables import count_rows, iterate_rows
-from finegrade.summary import accepted
 from finegrade.verdicts import RULES
 from finegrade.verified_parts import Found, VerifiedParts, in_parts
 from finegrade.verifier import Judged, Verifier

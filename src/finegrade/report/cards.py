@@ -1,4 +1,4 @@
-"""The data card: who wrote the samples, how they were asked, what there is of each level and source, what it cost."""
+"""The model card: what the saved model is, how it scored and on what, how to load it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,10 +9,64 @@ from typing import Any
 from finegrade import __version__
 from finegrade.models.catalogue import CATALOGUE
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
-from finegrade.storage.atomic import replacing
-from finegrade.storage.run_folder import GIVEN, LEFT_OUT, STAGES, RunFolder
+from finegrade.report.summary import RE_EMBED, findings, load_snippet
+from finegrade.storage.atomic import read_json, replacing
+from finegrade.storage.run_folder import GIVEN, LEFT_OUT, MODEL, SCORES, STAGES, RunFolder
 from finegrade.storage.tables import iterate_rows
 from finegrade.text import for_markdown
+from finegrade.training.variants import FINEGRADE
+
+CARD = f"{MODEL}/README.md"
+
+
+def write_card(run: RunFolder) -> None:
+    """Writes ``model/README.md``. Of the user's data it holds counts and a hash, never a text."""
+    with replacing(run.path(CARD)) as path:
+        path.write_text(_card(run), encoding="utf-8")
+
+
+def _card(run: RunFolder) -> str:
+    scores = read_json(run.path(SCORES))
+    snippet = load_snippet(run.path(MODEL)).replace(repr(str(run.path(MODEL))), repr("path/to/this/folder"))
+    lines = ["---", "library_name: sentence-transformers", "---", "", "# A text-embedding model made by finegrade", ""]
+    lines += [f"- {for_markdown(line)}" for line in findings(run)]
+    lines += [
+        "",
+        *_table(scores),
+        "",
+        for_markdown(_conditions(scores)),
+        "",
+        "```python",
+        snippet,
+        "```",
+        "",
+        RE_EMBED,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(scores: dict[str, Any]) -> list[str]:
+    metrics = scores["metrics"]
+    lines = ["| row | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    for row in scores["rows"]:
+        cells = [_cell(row["scores"].get(metric)) for metric in metrics]
+        name = f"**{for_markdown(row['title'])}**" if row["name"] == FINEGRADE.name else for_markdown(row["title"])
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(found: dict[str, float] | None) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else "–"
+
+
+def _conditions(scores: dict[str, Any]) -> str:
+    return (
+        f"{scores['queries']:,} queries, {scores['documents']:,} texts, {100 * scores['confidence']:g}% bootstrap "
+        f"intervals over the queries, one training seed, {scores['steps']} steps of {scores['batch_size']}; "
+        f"corpus {scores['corpus_hash']}."
+    )
+
 
 _LEAKS_SHOWN = 20
 _ASKING_STAGES = ("tasks", "queries", "synthesize", "verify")
@@ -45,11 +99,11 @@ def write_data_card(
         f"{_writer(made)}, {made['levels']} levels (level {made['levels']} is the hardest, N1). "
         "What the run tests with is not in it.",
         "",
-        *_table("file", "rows", rows.items()),
-        *_table("kind", "samples", kinds.most_common()),
+        *_counts_table("file", "rows", rows.items()),
+        *_counts_table("kind", "samples", kinds.most_common()),
         *_levels(negatives),
         *_costs(asked),
-        *_table("set aside", "texts", made["set_aside"].items()),
+        *_counts_table("set aside", "texts", made["set_aside"].items()),
         *(_verification(run) if verified else ()),
         *_probe(made["probe"]),
         "## Prompts",
@@ -78,11 +132,11 @@ def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> 
     lines = [
         *("# Training data, verified by finegrade", "", f"finegrade {__version__}. {for_markdown(about)}.", ""),
         *("Written:", "", *(f"- {for_markdown(str(path))}" for path in written), ""),
-        *_table("taken in", "number", [(name, made[name]) for name in ("rows", "negatives")]),
-        *_table("set aside", "rows", ((for_markdown(k), v) for k, v in made["passed_over"].items())),
+        *_counts_table("taken in", "number", [(name, made[name]) for name in ("rows", "negatives")]),
+        *_counts_table("set aside", "rows", ((for_markdown(k), v) for k, v in made["passed_over"].items())),
         *_costs({"verify": decided}),
         *_verification(run),
-        *_table("why", "negatives", ((for_markdown(why), n) for why, n in decided["reasons"].items())),
+        *_counts_table("why", "negatives", ((for_markdown(why), n) for why, n in decided["reasons"].items())),
     ]
     with replacing(run.path("README.md")) as path:
         path.write_text("\n".join(lines), encoding="utf-8")
@@ -100,9 +154,9 @@ def _verification(run: RunFolder) -> list[str]:
         for role, number in counts.items()
     ]
     return [
-        *_table("verification", "negatives", details["decisions"].items()),
-        *_table("samples left out", "samples", ((for_markdown(k), v) for k, v in details["left_out"].items())),
-        *_table("benchmark kept out | its texts", "number", compared),
+        *_counts_table("verification", "negatives", details["decisions"].items()),
+        *_counts_table("samples left out", "samples", ((for_markdown(k), v) for k, v in details["left_out"].items())),
+        *_counts_table("benchmark kept out | its texts", "number", compared),
         *(["What the first of them share with a benchmark:", "", *evidence, ""] if evidence else ()),
     ]
 
@@ -113,7 +167,7 @@ def _configurations(rows: Mapping[str, int]) -> dict[str, str]:
 
 def _levels(negatives: Counter[tuple[int, str]]) -> list[str]:
     entries = [(f"{level} | {source}", number) for (level, source), number in sorted(negatives.items(), reverse=True)]
-    return _table("level | source", "negatives", entries)
+    return _counts_table("level | source", "negatives", entries)
 
 
 def _writer(made: Mapping[str, Any]) -> str:
@@ -133,15 +187,15 @@ def _costs(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if usage := details.get("usage"):
             tokens = f"{usage['prompt_tokens']:,} | {usage['completion_tokens']:,}"
             entries.append((f"{stage} | {usage['requests']:,} | {tokens}", usage["cost"] or "no prices named"))
-    return _table("stage | requests | tokens in | tokens out", "cost", entries)
+    return _counts_table("stage | requests | tokens in | tokens out", "cost", entries)
 
 
 def _probe(found: Mapping[str, float | None]) -> list[str]:
     told = [(name, value) for name, value in found.items() if value is not None]
-    return _table("can a linear model tell them apart? (0.5: no, 1: always)", "area under the ROC curve", told)
+    return _counts_table("can a linear model tell them apart? (0.5: no, 1: always)", "area under the ROC curve", told)
 
 
-def _table(left: str, right: str, entries: Iterable[tuple[str, Any]]) -> list[str]:
+def _counts_table(left: str, right: str, entries: Iterable[tuple[str, Any]]) -> list[str]:
     rows = [f"| {name} | {value if isinstance(value, str) else f'{value:,}'} |" for name, value in entries]
     if not rows:
         return []
