@@ -25,13 +25,13 @@ from tokenizers import Encoding, Tokenizer
 from finegrade.calibration import calibrate, draw
 from finegrade.committee import Committee, Member
 from finegrade.config import VerificationConfig
+from finegrade.data.python_docs import read_python_docs
 from finegrade.models.onnx import OnnxModel
 from finegrade.models.resolve import fetch
 from finegrade.models.scorers import OnnxCrossEncoder, Scorer
 from finegrade.records import Sample, Seed, Verdict
 from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.retrieval.mining import Miner
-from finegrade.sources.python_docs import read_python_docs
 from finegrade.text import content_hash
 from finegrade.verifier import Verifier
 

@@ -22,14 +22,14 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor
 
 from finegrade.console import progress
+from finegrade.data.python_docs import read_python_docs
+from finegrade.data.splitting import merge
 from finegrade.evaluation.intervals import spearman_interval
 from finegrade.evaluation.metrics import retrieval_metrics
 from finegrade.evaluation.sts import load_stsb, spearman
 from finegrade.models.backbone import read_both_ways
 from finegrade.models.encoder import backbone_folder
 from finegrade.models.portable.visibility import Visibility
-from finegrade.sources.python_docs import read_python_docs
-from finegrade.sources.splitting import merge
 
 TRAINING_PACKAGES = ("PIL", "matplotlib", "numpy", "pandas", "sklearn", "sympy")  # the demo tests on others
 MAX_LENGTH = 80

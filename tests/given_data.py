@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from finegrade.formats.given import Format, Given, Judged
+from finegrade.data.formats.base import Format, Given, Judged
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
 TABLES = (".parquet", ".jsonl", ".csv", ".tsv")

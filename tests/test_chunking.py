@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.sources.chunking import Piece, chunk_document
-from finegrade.sources.document import Block, Document, paragraphs
+from finegrade.data.chunking import Piece, chunk_document
+from finegrade.data.readers.document import Block, Document, paragraphs
 
 
 def by_words(texts: Sequence[str]) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from conftest import FakeLLM, grade
-from finegrade.sources.pairs import Pair
+from finegrade.data.pairs import Pair
 
 pytestmark = pytest.mark.slow
 
@@ -200,7 +200,7 @@ PAIRS = 150
 
 def test_the_real_models_walk_the_road(tmp_path: Path) -> None:
     """The embedded LLM (the small one), MiniLM and the int8 cross-encoder on the standard library's own docs."""
-    from finegrade.sources.python_docs import read_python_docs
+    from finegrade.data.python_docs import read_python_docs
 
     pairs: list[Pair] = [p for p in read_python_docs(["numpy"]) if p.group in ("numpy", "unittest", "asyncio", "email")]
     assert len(pairs) > 100

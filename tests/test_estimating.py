@@ -9,10 +9,10 @@ import pytest
 from fake_openai import made_up
 from finegrade.config import JUDGED
 from finegrade.config.toml import parse_config
+from finegrade.data.chunking import CHARS_PER_TOKEN
 from finegrade.estimating import estimate
 from finegrade.orders import orders_for_seeds, orders_for_tasks
 from finegrade.records import Task
-from finegrade.sources.tokens import CHARS_PER_TOKEN
 from finegrade.stages.tasks import brainstorm, quotas_of, with_sides
 from finegrade.writing import Writer
 from scripted import ScriptedLLM, wanted

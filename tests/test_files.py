@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finegrade.data.readers.document import Document, Unread
+from finegrade.data.readers.files import list_files, read_files
+from finegrade.data.readers.tables import read_csv, read_parquet
 from finegrade.errors import InputError
-from finegrade.sources.document import Document, Unread
-from finegrade.sources.files import list_files, read_files
-from finegrade.sources.tables import read_csv, read_parquet
 from finegrade.storage.run_folder import RunFolder
 
 TEXT = "The valve opens when the pressure rises above two bar. It closes again below one."
@@ -216,7 +216,7 @@ def test_long_cells_are_read(tmp_path: Path, rows: str) -> None:
 def test_cells_without_an_end_are_not_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str, read_singly: list[str]
 ) -> None:
-    monkeypatch.setattr("finegrade.sources.csv_rows.MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr("finegrade.data.readers.csv.MAX_ROW_BYTES", 1000)
     (tmp_path / "a.csv").write_text(f"text\nfirst\n{rows}last\n")
     found, _ = read(tmp_path)
     documents = sorted((d for d in found if isinstance(d, Document)), key=lambda d: int(d.path.partition("#")[2]))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finegrade.data.formats.base import Given, Judged, PassedRow
+from finegrade.data.formats.beir_files import Scored, ranked
+from finegrade.data.formats.line_index import LineIndex
+from finegrade.data.formats.open import open_given
 from finegrade.errors import InputError
-from finegrade.formats.beir_lines import Scored, ranked
-from finegrade.formats.given import Given, Judged, PassedRow
-from finegrade.formats.line_index import LineIndex
-from finegrade.formats.opening import open_given
 from given_data import all_kept, drawn, judged, left
 
 HEADER = "query-id\tcorpus-id\tscore"

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade import data_export
+from finegrade.data.formats.base import Given, Judged
+from finegrade.data.formats.open import open_given
 from finegrade.errors import InputError
-from finegrade.formats.given import Given, Judged
-from finegrade.formats.opening import open_given
 from given_data import TABLES, TEXTS, all_kept, drawn, judged, left, lines, read_table, write_table
 
 ALL = Judged(((0, 1), (1, 2), (2, 3)), (), (0,))

@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 
 from finegrade.cli import main
-from finegrade.formats import labelled_pairs
-from finegrade.formats.given import Given, Judged
-from finegrade.formats.opening import open_given
-from finegrade.sources.jsonl import MAX_ROW_BYTES
+from finegrade.data.formats import labelled_pairs
+from finegrade.data.formats.base import Given, Judged
+from finegrade.data.formats.open import open_given
+from finegrade.data.readers.jsonl import MAX_ROW_BYTES
 from given_data import TABLES, all_kept, drawn, judged, left, lines, read_table, write_table
 from test_verification import Words
 

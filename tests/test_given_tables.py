@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finegrade.data.formats import parquet_table
+from finegrade.data.formats.base import Given, Judged, PassedRow
+from finegrade.data.formats.open import open_given
+from finegrade.data.readers import csv as csv_rows
 from finegrade.errors import InputError
-from finegrade.formats import parquet_table
-from finegrade.formats.given import Given, Judged, PassedRow
-from finegrade.formats.opening import open_given
-from finegrade.sources import csv_rows
 from given_data import TABLES, all_kept, judged, read_table, write_table
 
 GOOD = {"anchor": "q", "positive": "p", "negative": "n"}

@@ -17,7 +17,7 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from finegrade.formats.opening import open_given
+from finegrade.data.formats.open import open_given
 from given_data import drawn, judged, write_table
 
 _LOADERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}

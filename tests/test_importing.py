@@ -12,13 +12,13 @@ import pytest
 from conftest import WORDS
 from finegrade.config import Config, SourceConfig
 from finegrade.config.toml import parse_config
+from finegrade.data import chunks as working_set
+from finegrade.data.chunking import by_characters
+from finegrade.data.chunks import write_pieces
+from finegrade.data.documents import open_documents
+from finegrade.data.languages import check_language, frequent_languages
 from finegrade.errors import InputError
 from finegrade.records import Chunk
-from finegrade.sources import working_set
-from finegrade.sources.documents import open_documents
-from finegrade.sources.languages import check_language, frequent_languages
-from finegrade.sources.pieces import write_pieces
-from finegrade.sources.tokens import by_characters
 from finegrade.stages.documents import import_documents
 from finegrade.storage.run_folder import CHUNKS, UNUSED, RunFolder
 from finegrade.storage.tables import read_rows

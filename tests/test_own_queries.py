@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from finegrade.config import SourceConfig
+from finegrade.data.splitting import labelled_pairs, seeds_from_documents
+from finegrade.data.user_queries import OwnQuery, read_own_queries
 from finegrade.errors import InputError
 from finegrade.records import Chunk, WrittenQuery
-from finegrade.sources.document_seeds import labelled_pairs, seeds_from_documents
-from finegrade.sources.own_queries import OwnQuery, read_own_queries
 from finegrade.stages.seeds import _content
 
 SOURCE = SourceConfig(kind="documents", path=Path("docs"))
@@ -170,7 +170,7 @@ def test_another_label_is_another_source_for_the_seeds(tmp_path):
 
 
 def test_a_line_that_is_too_long_is_named_and_not_read_as_two(tmp_path, monkeypatch):
-    monkeypatch.setattr("finegrade.sources.jsonl.MAX_ROW_BYTES", 60)
+    monkeypatch.setattr("finegrade.data.readers.jsonl.MAX_ROW_BYTES", 60)
     rows = [{"query": "short"}, {"query": "x" * 200}]
     with pytest.raises(InputError, match="line 2: got row of more than 60 bytes"):
         read_own_queries(source(tmp_path, *rows))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from finegrade.data.pairs import Pair, read_pairs
+from finegrade.data.readers.jsonl import MAX_ROW_BYTES
 from finegrade.errors import InputError
-from finegrade.sources.jsonl import MAX_ROW_BYTES
-from finegrade.sources.pairs import Pair, read_pairs
 
 GOOD = b'{"query": "How?", "positive": "So."}\n'
 

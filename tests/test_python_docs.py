@@ -5,9 +5,9 @@ import sysconfig
 
 import pytest
 
+from finegrade.data import python_docs
+from finegrade.data.python_docs import MIN_CHARS, MIN_WORDS, pair_of_docstring, read_python_docs
 from finegrade.errors import InputError
-from finegrade.sources import python_docs
-from finegrade.sources.python_docs import MIN_CHARS, MIN_WORDS, pair_of_docstring, read_python_docs
 from finegrade.text import words
 
 SUMMARY = "Return the median of a sequence of numbers."

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from finegrade.data.languages import certain_language
 from finegrade.faults import COPIED_WORDS, fault, query_fault
 from finegrade.levels import LADDER
 from finegrade.prompts import SIBLING_SYSTEM
@@ -18,7 +19,6 @@ from finegrade.sample_gates import (
     rephrasing_refusal,
 )
 from finegrade.sample_prompts import PROMPTS
-from finegrade.sources.languages import certain_language
 from finegrade.task_prompts import WHAT
 from finegrade.text import content_words, normalised, telling_words, words
 

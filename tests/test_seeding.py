@@ -113,7 +113,7 @@ def test_rows_without_group_are_split_by_query(run, tmp_path):
 
 
 def test_python_docs_are_read_again_when_what_is_installed_changes(run, monkeypatch, pairs_file):
-    from finegrade.sources.pairs import read_pairs
+    from finegrade.data.pairs import read_pairs
     from finegrade.stages import seeds as seeding
 
     reads = []

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finegrade.data.pairs import Pair
+from finegrade.data.splitting import NEAR_DUPLICATE, NearDuplicates, Split, split_pairs
 from finegrade.errors import InputError
-from finegrade.sources.pairs import Pair
-from finegrade.sources.splitting import NEAR_DUPLICATE, NearDuplicates, Split, split_pairs
 from finegrade.text import jaccard, normalised, shingles
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon"]

@@ -298,7 +298,8 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     run = new_run()
     (tmp_path / "config.json").write_text(config(20).model_dump_json())
     code = (
-        "from pathlib import Path\nfrom finegrade.config import Config\nfrom finegrade.storage.run_folder import RunFolder\n"
+        "from pathlib import Path\nfrom finegrade.config import Config\n"
+        "from finegrade.storage.run_folder import RunFolder\n"
         "from finegrade.stages.synthesize import synthesize\n"
         f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"
         f"synthesize(config, RunFolder(Path({str(run.root)!r})))"

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finegrade.console import say, show
+from finegrade.data.readers.encoding import decode
 from finegrade.errors import InputError
 from finegrade.models.anchors import load_anchor_model, token_shares
 from finegrade.shading import as_page, for_terminal
-from finegrade.sources.decoding import decode
 from finegrade.storage.atomic import replacing
 from finegrade.text import encodable
 

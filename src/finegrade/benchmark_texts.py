@@ -13,11 +13,11 @@ from typing import Any
 
 from finegrade.benchmark_columns import BOTH, DOCUMENT, QUERY, ROLES, BenchmarkColumns, BenchmarkText, Role, Roles
 from finegrade.console import say
+from finegrade.data.readers.encoding import file_encoding
+from finegrade.data.readers.jsonl import MAX_ROW_BYTES
+from finegrade.data.readers.tables import Guessed, read_csv, read_jsonl, read_parquet
 from finegrade.errors import InputError
 from finegrade.mteb_texts import mteb_task, mteb_texts
-from finegrade.sources.decoding import file_encoding
-from finegrade.sources.jsonl import MAX_ROW_BYTES
-from finegrade.sources.tables import Guessed, read_csv, read_jsonl, read_parquet
 from finegrade.text import encodable
 
 _FORMS = "a BEIR folder, a file (.jsonl, .csv, .tsv, .parquet, .txt), or mteb:TASK"

@@ -12,8 +12,8 @@ from finegrade import __version__
 from finegrade.config import Config
 from finegrade.config.toml import load_config, plain_config
 from finegrade.console import say
+from finegrade.data.formats.base import DEPTH
 from finegrade.errors import CheckFailedError, InputError, no_space
-from finegrade.formats.given import DEPTH
 from finegrade.stages.pipeline import demo_config, run_all, run_stage
 from finegrade.storage.run_folder import RunFolder
 

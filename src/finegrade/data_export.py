@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.console import say
+from finegrade.data.readers.jsonl import json_line
 from finegrade.errors import InputError
-from finegrade.formats.json_lines import json_line
 from finegrade.records import Sample
 from finegrade.report.cards import write_data_card
 from finegrade.storage.atomic import replacing

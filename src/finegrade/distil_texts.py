@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finegrade.console import say
+from finegrade.data.pairs import holds_pairs, read_pairs
+from finegrade.data.readers.document import Unread
+from finegrade.data.readers.encoding import decode
+from finegrade.data.readers.tables import NoTextColumnError, read_jsonl, row_documents
 from finegrade.errors import InputError
 from finegrade.records import Seed
-from finegrade.sources.decoding import decode
-from finegrade.sources.document import Unread
-from finegrade.sources.pairs import holds_pairs, read_pairs
-from finegrade.sources.tables import NoTextColumnError, read_jsonl, row_documents
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder, is_run_folder
 from finegrade.storage.tables import read_rows
 from finegrade.text import encodable

@@ -2,10 +2,10 @@
 
 import re
 
+from finegrade.data.languages import certain_language
 from finegrade.levels import LADDER
 from finegrade.prompts import SIBLING_SYSTEM
 from finegrade.sample_prompts import PROMPTS
-from finegrade.sources.languages import certain_language
 from finegrade.task_prompts import WHAT
 from finegrade.text import shingles
 

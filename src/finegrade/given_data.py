@@ -8,11 +8,11 @@ from pathlib import Path
 from finegrade.benchmark_texts import check_benchmarks
 from finegrade.config import Config
 from finegrade.console import say
+from finegrade.data.formats.base import Format, Given
+from finegrade.data.formats.open import open_given
+from finegrade.data.readers.jsonl import json_line
 from finegrade.errors import InputError
 from finegrade.estimating import Estimate, estimate_given
-from finegrade.formats.given import Format, Given
-from finegrade.formats.json_lines import json_line
-from finegrade.formats.opening import open_given
 from finegrade.given_verdicts import judged_rows, samples_of
 from finegrade.own_files import OwnFiles
 from finegrade.records import Sample
@@ -54,7 +54,7 @@ def verify_given(
     """Verifies the negatives of training data.
 
     Args:
-        path: The data; see `finegrade.formats.opening.open_given`.
+        path: The data; see `finegrade.data.formats.open.open_given`.
         output: What the result is to be called; None: see `default_output`.
         config: How to verify; of the rest only the LLM, the levels and the seed count.
         root: Where verdicts and scores are kept, so that the work can be broken off; None: see `default_run`.

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from finegrade.data.formats.base import Format, Given, Judged
 from finegrade.errors import InputError
-from finegrade.formats.given import Format, Given, Judged
 from finegrade.records import LeftOut, Negative, Sample, Verdict
 from finegrade.storage.run_folder import LEFT_OUT, VERDICTS, RunFolder
 from finegrade.storage.tables import iterate_rows

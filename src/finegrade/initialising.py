@@ -6,11 +6,11 @@ from typing import Any
 
 from finegrade.config.toml import apply_setting, as_toml, parse_config
 from finegrade.console import say
+from finegrade.data.user_queries import read_own_queries
 from finegrade.errors import InputError
 from finegrade.estimating import told_money
 from finegrade.fitting import expected, fits, fitted
 from finegrade.sources.looking import look_at
-from finegrade.sources.own_queries import read_own_queries
 from finegrade.storage.atomic import replacing
 
 

@@ -6,6 +6,8 @@ from itertools import islice
 from math import ceil
 
 from finegrade.config import JUDGED, LLM_JUDGE, Config, VerificationConfig
+from finegrade.data.chunking import CHARS_PER_TOKEN
+from finegrade.data.pairs import read_pairs
 from finegrade.drawing import Draw, draw
 from finegrade.judge_prompts import MAX_CHARS, grade_request
 from finegrade.levels import flaws
@@ -22,8 +24,6 @@ from finegrade.sample_prompts import (
     rephrase_request,
     sample_request,
 )
-from finegrade.sources.pairs import read_pairs
-from finegrade.sources.tokens import CHARS_PER_TOKEN
 from finegrade.task_prompts import GENRES, tasks_request
 
 TASKS_REPEATED = 1.5

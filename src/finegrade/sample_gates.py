@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from finegrade.data.languages import certain_language
 from finegrade.faults import COPIED_WORDS, fault, query_fault, wrong_language
-from finegrade.sources.languages import certain_language
 from finegrade.text import ends_a_sentence, jaccard, normalised, shingles, telling_words, word_count, words
 
 GATES = 2

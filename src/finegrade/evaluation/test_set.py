@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from finegrade.config import Config
+from finegrade.data.user_queries import read_own_queries
 from finegrade.records import Seed
-from finegrade.sources.own_queries import read_own_queries
 from finegrade.storage.run_folder import TEST_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
 

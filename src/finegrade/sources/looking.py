@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from finegrade.config import SourceConfig
+from finegrade.data.chunking import CHARS_PER_TOKEN, by_characters, chunk_document
+from finegrade.data.documents import open_documents
+from finegrade.data.languages import frequent_languages
+from finegrade.data.pairs import holds_pairs, read_pairs
+from finegrade.data.readers.document import Document
 from finegrade.errors import InputError
-from finegrade.sources.chunking import chunk_document
-from finegrade.sources.document import Document
-from finegrade.sources.documents import open_documents
-from finegrade.sources.languages import frequent_languages
-from finegrade.sources.pairs import holds_pairs, read_pairs
-from finegrade.sources.tokens import CHARS_PER_TOKEN, by_characters
 
 _LOOKED_AT = 200  # documents, or pairs
 

@@ -5,14 +5,13 @@ from collections import Counter
 
 from finegrade.config import Config
 from finegrade.console import say
+from finegrade.data.chunking import token_counter
+from finegrade.data.chunks import choose_chunks, write_pieces
+from finegrade.data.documents import DocumentSource, open_documents
+from finegrade.data.languages import check_language, frequent_languages
+from finegrade.data.user_queries import read_own_queries
 from finegrade.models.resolve import model_identity
 from finegrade.records import Chunk
-from finegrade.sources.documents import DocumentSource, open_documents
-from finegrade.sources.languages import check_language, frequent_languages
-from finegrade.sources.own_queries import read_own_queries
-from finegrade.sources.pieces import write_pieces
-from finegrade.sources.tokens import token_counter
-from finegrade.sources.working_set import choose_chunks
 from finegrade.storage.atomic import replacing
 from finegrade.storage.run_folder import CHUNKS, UNUSED, RunFolder, Stage
 from finegrade.storage.tables import read_rows, write_rows

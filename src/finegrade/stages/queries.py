@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from finegrade.config import Config
 from finegrade.console import progress, say
+from finegrade.data.splitting import labelled_pairs
+from finegrade.data.user_queries import labels_identity, read_own_queries
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
@@ -18,8 +20,6 @@ from finegrade.query_gates import query_refusal
 from finegrade.query_prompts import SYSTEM, queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
 from finegrade.retrieval.bm25 import BM25
-from finegrade.sources.document_seeds import labelled_pairs
-from finegrade.sources.own_queries import labels_identity, read_own_queries
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows, write_lines, write_rows
 from finegrade.text import normalised

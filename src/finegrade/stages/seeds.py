@@ -6,14 +6,13 @@ from typing import Any
 
 from finegrade.config import Config, SourceConfig
 from finegrade.console import say
+from finegrade.data.languages import check_language, frequent_languages
+from finegrade.data.pairs import Pair, read_pairs
+from finegrade.data.python_docs import installed_versions, read_python_docs
+from finegrade.data.splitting import Split, seeds_from_documents, split_pairs
+from finegrade.data.user_queries import labels_identity, read_own_queries
 from finegrade.errors import InputError
 from finegrade.records import Chunk, Sample, Seed, WrittenQuery
-from finegrade.sources.document_seeds import seeds_from_documents
-from finegrade.sources.languages import check_language, frequent_languages
-from finegrade.sources.own_queries import labels_identity, read_own_queries
-from finegrade.sources.pairs import Pair, read_pairs
-from finegrade.sources.python_docs import installed_versions, read_python_docs
-from finegrade.sources.splitting import Split, split_pairs
 from finegrade.storage.atomic import file_hash
 from finegrade.storage.run_folder import (
     CHUNKS,

@@ -10,6 +10,7 @@ from math import ceil
 
 from finegrade.config import Config
 from finegrade.console import progress, say
+from finegrade.data.languages import check_language
 from finegrade.drawing import topics
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
@@ -17,7 +18,6 @@ from finegrade.llm.request import ChatRequest
 from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.structured import ask_for
 from finegrade.records import Kind, Record, Task
-from finegrade.sources.languages import check_language
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, TASKS, TASKS_SET_ASIDE, RunFolder
 from finegrade.storage.tables import write_lines, write_rows
 from finegrade.task_prompts import (

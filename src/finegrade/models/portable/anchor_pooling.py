@@ -14,7 +14,7 @@ class AnchorPooling(TokenPooling):
     """
 
     files = (
-        "visibility.py", "blockwise.py", "fused_tiles.py", "fused_kernels.py", "fused.py", "received_attention.py",
+        "visibility.py", "blockwise.py", "fused_kernels.py", "fused.py", "received_attention.py",
         "anchor_transformer.py", "token_pooling.py", "anchor_pooling.py",
     )  # fmt: skip
 

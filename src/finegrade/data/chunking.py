@@ -1,0 +1,185 @@
+"""Documents to chunks: what stands under one heading, cut between sentences where it is too long."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from finegrade.console import say
+from finegrade.data.readers.document import Block, Document
+from finegrade.models.resolve import model_path
+
+SAMPLE = 500
+"""Documents that are looked at to learn which lines repeat."""
+
+SHARE, AT_LEAST = 0.2, 10
+"""A line is boilerplate from this share of the documents on, and in no fewer than so many."""
+
+_LONGEST = 300
+
+
+def repeated_lines(documents: Iterable[Document]) -> frozenset[str]:
+    """The lines that stand in so many of the documents that they say nothing about any of them."""
+    counts: Counter[str] = Counter()
+    number = 0
+    for document in documents:
+        number += 1
+        counts.update({line for block in document.blocks for line in _lines(block.text)})
+    needed = max(AT_LEAST, SHARE * number)
+    return frozenset(line for line, count in counts.items() if count >= needed)
+
+
+def without_lines(document: Document, repeated: frozenset[str]) -> tuple[Document, int]:
+    """The document without these lines, and how many went."""
+    if not repeated:
+        return document, 0
+    blocks: list[Block] = []
+    gone = 0
+    for block in document.blocks:
+        lines = block.text.splitlines(keepends=True)
+        kept = [line for line in lines if " ".join(line.split()) not in repeated]
+        gone += len(lines) - len(kept)
+        if any(line.strip() for line in kept):
+            first = next(i for i, line in enumerate(lines) if " ".join(line.split()) not in repeated)
+            skipped = sum(map(len, lines[:first]))
+            blocks.append(Block(block.heading, "".join(kept), block.offset + skipped))
+    return Document(document.path, blocks), gone
+
+
+def _lines(text: str) -> set[str]:
+    return {folded for line in text.splitlines() if 0 < len(folded := " ".join(line.split())) <= _LONGEST}
+
+
+CountTokens = Callable[[Sequence[str]], list[int]]
+"""Tokens of each text."""
+
+CHARS_PER_TOKEN = 4.2
+"""Of English, about, where no tokenizer is at hand."""
+
+
+def token_counter(backbone: str) -> CountTokens:
+    """A counter for a backbone; where its folder has no tokenizer.json, characters are counted in its place, and told.
+
+    Args:
+        backbone: Catalogue name, local folder or Hugging Face id.
+    """
+    from tokenizers import Tokenizer
+
+    path = Path(model_path(backbone)) / "tokenizer.json"
+    if not path.is_file():
+        say(f"{path} is not there: a token is taken for {CHARS_PER_TOKEN} characters")
+        return by_characters(CHARS_PER_TOKEN)
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return lambda texts: [
+        len(found.ids) for found in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    ]
+
+
+def by_characters(per_token: float) -> CountTokens:
+    """A counter that needs no tokenizer.
+
+    Args:
+        per_token: Characters that are taken for one token.
+    """
+    return lambda texts: [round(len(text) / per_token + 0.5) for text in texts]
+
+
+SMALL = 0.3
+"""A piece below this share of the limit is joined with what follows it, across a heading too."""
+
+_MAX_HEADING = 200
+_SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'”’)\]]*(?=\s)|[。！？]|\n\s*\n|\Z)", re.DOTALL)
+
+
+class Piece(NamedTuple):
+    """A chunk of a document.
+
+    Attributes:
+        heading: Above its beginning.
+        text: White space folded, without the heading.
+        offset: Of its beginning, in characters.
+    """
+
+    heading: str
+    text: str
+    offset: int
+
+
+class _Unit(NamedTuple):
+    heading: str
+    text: str
+    offset: int
+    tokens: int
+    above: int  # tokens of the heading
+
+
+def chunk_document(document: Document, limit: int, count: CountTokens) -> Iterator[Piece]:
+    """Yields the chunks of a document, in order.
+
+    Args:
+        document: The document.
+        limit: Tokens at most in a chunk, its heading included (as far as sentences can be cut between words).
+        count: Counts tokens.
+    """
+    waiting: list[_Unit] = []
+    size = 0
+    for unit in _units(document, limit, count):
+        new_section = not waiting or unit.heading != waiting[-1].heading
+        cost = unit.tokens + (unit.above if new_section else 0)
+        if waiting and (size + cost > limit or (new_section and size >= SMALL * limit)):
+            yield _piece(waiting)
+            waiting, size, cost = [], 0, unit.tokens + unit.above
+        waiting.append(unit)
+        size += cost
+    if waiting:
+        yield _piece(waiting)
+
+
+def _piece(units: Sequence[_Unit]) -> Piece:
+    told = [units[0].text]
+    for before, unit in pairwise(units):
+        if unit.heading != before.heading and unit.heading:
+            told.append(f"{unit.heading.rpartition(' > ')[2]}:")
+        told.append(unit.text)
+    return Piece(units[0].heading, " ".join(told), units[0].offset)
+
+
+def _units(document: Document, limit: int, count: CountTokens) -> list[_Unit]:
+    """Sentences with their tokens; one that is too long alone is cut between words."""
+    found = []
+    for block in document.blocks:
+        heading = _cut_heading(block.heading)
+        for match in _SENTENCE.finditer(block.text):
+            text = " ".join(match[0].split())
+            if text:
+                found.append((heading, text, block.offset + match.start()))
+    headings = list(dict.fromkeys(heading for heading, _, _ in found))
+    above = dict(zip(headings, count(headings), strict=True)) if headings else {}
+    units = []
+    for (heading, text, offset), tokens in zip(found, count([text for _, text, _ in found]), strict=True):
+        room = max(limit // 2, limit - above[heading])
+        parts = _cut(text, -(-tokens // room)) if tokens > room else [text]
+        for part in parts:
+            units.append(_Unit(heading, part, offset, -(-tokens // len(parts)), above[heading]))
+            offset += len(part) + 1
+    return units
+
+
+def _cut(text: str, parts: int) -> list[str]:
+    words = text.split()
+    if len(words) < parts:  # one word without an end, or a language without spaces
+        size = -(-len(text) // parts)
+        return [text[i : i + size] for i in range(0, len(text), size)]
+    size = -(-len(words) // parts)
+    return [" ".join(words[i : i + size]) for i in range(0, len(words), size)]
+
+
+def _cut_heading(heading: str) -> str:
+    """The innermost headings, as many as fit."""
+    while len(heading) > _MAX_HEADING and " > " in heading:
+        heading = heading.partition(" > ")[2]
+    return heading[:_MAX_HEADING]
