@@ -20,20 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from finegrade.config import Config
-from finegrade.drawing import draw
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import ask_each
 from finegrade.models.scorers import load_scorer
-from finegrade.near_misses import find_siblings
-from finegrade.orders import Order
 from finegrade.records import Sample, Seed, Verdict
-from finegrade.siblings import Siblings
 from finegrade.stages.pipeline import demo_config
 from finegrade.stages.seeds import make_seeds
 from finegrade.stages.verify import judge
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
-from finegrade.writing import Writer, Written
+from finegrade.synthesis.requests import Order, draw
+from finegrade.synthesis.siblings import Siblings, find_siblings
+from finegrade.synthesis.writer import Writer, Written
 
 LONGEST = 600  # characters of an answer that is rewritten
 

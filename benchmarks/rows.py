@@ -42,11 +42,11 @@ def fill(root: Path, rows: int) -> None:
     """Writes tasks, and a reply for every request that the stage is going to make."""
     from finegrade.llm.ledger import Ledger, Reply
     from finegrade.llm.request import ChatRequest
-    from finegrade.orders import orders_for_tasks
     from finegrade.records import KINDS, Task
     from finegrade.storage.run_folder import LEDGER, TASKS, RunFolder
     from finegrade.storage.tables import write_rows
-    from finegrade.writing import Writer
+    from finegrade.synthesis.requests import orders_for_tasks
+    from finegrade.synthesis.writer import Writer
 
     config, run = configuration(rows), RunFolder(root)
     tasks = [

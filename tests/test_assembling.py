@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.assembling import Counts, samples_of_seeds, samples_of_tasks
 from finegrade.config.toml import parse_config
-from finegrade.orders import sources_of
 from finegrade.records import Negative, Seed, SetAside
-from finegrade.repeats import Repeats
+from finegrade.synthesis.requests import sources_of
+from finegrade.synthesis.samples import Counts, Repeats, samples_of_seeds, samples_of_tasks
+from finegrade.synthesis.writer import Draft
 from finegrade.text import content_hash, normalised
-from finegrade.writing import Draft
 
 THINGS = ["valve", "pump", "boiler", "flap", "heater", "probe", "fan", "hose", "gauge", "drain", "cock", "tank"]
 LEVELS = (4, 3, 2, 1)
@@ -332,7 +331,7 @@ def test_mixed_sources_take_what_was_drawn_for_each_sample():
 
 
 def test_many_samples_are_mined_in_parts_and_none_is_lost(monkeypatch):
-    monkeypatch.setattr("finegrade.assembling.MINED_TOGETHER", 7)
+    monkeypatch.setattr("finegrade.synthesis.samples.MINED_TOGETHER", 7)
     drafts = [draft(i, levels=()) for i in range(30)]
     samples = of_tasks(drafts, sources={str(level): {"random": 1} for level in LEVELS})
     assert [sample.query for sample in samples] == [one.query for one in drafts]

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from finegrade.config import MAX_TEXT_WORDS, DrawsConfig
 from finegrade.config.toml import parse_config
-from finegrade.drawing import chosen, draw, topics
 from finegrade.errors import InputError
-from finegrade.levels import MAX_LEVELS
 from finegrade.llm.structured import MAX_CHARS
-from finegrade.sample_gates import MAX_TEXT_CHARS
-from finegrade.sample_prompts import MOST_CHARS_A_WORD
+from finegrade.synthesis.filters import MAX_TEXT_CHARS
+from finegrade.synthesis.levels import MAX_LEVELS
+from finegrade.synthesis.prompts.sample import MOST_CHARS_A_WORD
+from finegrade.synthesis.requests import chosen, draw, topics
 
 SKEWED = DrawsConfig(
     languages={"en": 3, "de": 1},

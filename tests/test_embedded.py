@@ -24,7 +24,7 @@ from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import read
-from finegrade.prompts import Passage, sibling_request
+from finegrade.synthesis.prompts.sibling import Passage, sibling_request
 
 CHILD = "finegrade.llm.embedded_child"
 

@@ -11,10 +11,10 @@ from finegrade.config import JUDGED
 from finegrade.config.toml import parse_config
 from finegrade.data.chunking import CHARS_PER_TOKEN
 from finegrade.estimating import estimate
-from finegrade.orders import orders_for_seeds, orders_for_tasks
 from finegrade.records import Task
 from finegrade.stages.tasks import brainstorm, quotas_of, with_sides
-from finegrade.writing import Writer
+from finegrade.synthesis.requests import orders_for_seeds, orders_for_tasks
+from finegrade.synthesis.writer import Writer
 from scripted import ScriptedLLM, wanted
 from test_near_misses import made_seeds
 

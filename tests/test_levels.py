@@ -2,7 +2,7 @@
 
 import pytest
 
-from finegrade.levels import LADDER, MAX_LEVELS, MIN_LEVELS, flaws
+from finegrade.synthesis.levels import LADDER, MAX_LEVELS, MIN_LEVELS, flaws
 
 EVERY = range(MIN_LEVELS, MAX_LEVELS + 1)
 

@@ -1,7 +1,7 @@
 """Which positives are rewritten, and for which sibling query."""
 
-from finegrade.near_misses import find_siblings
 from finegrade.records import Seed
+from finegrade.synthesis.siblings import find_siblings
 from finegrade.text import content_words, jaccard
 
 THINGS = ("matrix", "index", "column", "file", "token", "graph", "list", "tree", "string", "date")

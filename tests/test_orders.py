@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from finegrade.config.toml import parse_config
-from finegrade.orders import orders_for_seeds, orders_for_tasks, sources_of
 from finegrade.records import KINDS, Task
+from finegrade.synthesis.requests import orders_for_seeds, orders_for_tasks, sources_of
 from finegrade.text import content_hash
 from test_near_misses import made_seeds
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import UnreadableError, read
-from finegrade.prompts import SIBLING_EXAMPLES, Passage, passage_schema, sibling_request
+from finegrade.synthesis.prompts.sibling import SIBLING_EXAMPLES, Passage, passage_schema, sibling_request
 
 SETTINGS = RequestSettings(model="m", temperature=0.2, seed=5)
 POSITIVE = "The rows are compared over all columns and the first of each group is kept."

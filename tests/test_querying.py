@@ -11,13 +11,13 @@ from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Reply
 from finegrade.llm.structured import UnreadableError, read
-from finegrade.query_gates import query_refusal
-from finegrade.query_prompts import STYLES, queries_form
 from finegrade.records import Chunk, WrittenQuery
 from finegrade.stages.documents import import_documents
 from finegrade.stages.queries import choose_asked, own_queries_test, write_queries
 from finegrade.storage.run_folder import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
+from finegrade.synthesis.filters import query_refusal
+from finegrade.synthesis.prompts.query import STYLES, queries_form
 from test_importing import write_documents
 
 TEXT = "The valve opens when the pressure rises above two bar, and it closes again below one bar."

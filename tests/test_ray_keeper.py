@@ -14,7 +14,7 @@ from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
-from finegrade.ray_keeper import Keeper, KeptAccounts
+from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts
 
 
 def request(text: str) -> ChatRequest:
@@ -175,7 +175,7 @@ def test_what_does_not_go_with_ray_is_told(llm, told):
 def test_an_engine_that_is_not_there_is_one_line(command, engine, told, tmp_path, monkeypatch, capsys):
     config = tmp_path / "finegrade.toml"
     config.write_text('[source]\nkind = "tasks"\n[llm]\nbase_url = "http://127.0.0.1:1/v1"\n')
-    monkeypatch.setattr("finegrade.ray_engine.find_spec", lambda name: None)
+    monkeypatch.setattr("finegrade.synthesis.ray_engine.find_spec", lambda name: None)
     options = ["--config", str(config), "--run", str(tmp_path / "run"), "--engine", engine]
     monkeypatch.setattr("sys.argv", ["finegrade", command, *options])
     with pytest.raises(SystemExit) as end:

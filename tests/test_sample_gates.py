@@ -7,19 +7,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from finegrade.data.languages import certain_language
-from finegrade.faults import COPIED_WORDS, fault, query_fault
-from finegrade.levels import LADDER
-from finegrade.prompts import SIBLING_SYSTEM
-from finegrade.sample_gates import (
+from finegrade.synthesis.filters import (
+    COPIED_WORDS,
     LEAKED_WORDS,
     LONGEST,
     MAX_TEXT_CHARS,
     NegativeGates,
+    fault,
     pair_refusal,
+    query_fault,
     rephrasing_refusal,
 )
-from finegrade.sample_prompts import PROMPTS
-from finegrade.task_prompts import WHAT
+from finegrade.synthesis.levels import LADDER
+from finegrade.synthesis.prompts.sample import PROMPTS
+from finegrade.synthesis.prompts.sibling import SIBLING_SYSTEM
+from finegrade.synthesis.prompts.task import WHAT
 from finegrade.text import content_words, normalised, telling_words, words
 
 QUERY = "At which pressure does the relief valve of the boiler open?"

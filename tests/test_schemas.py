@@ -25,7 +25,7 @@ from finegrade.records import (
     WrittenQuery,
 )
 from finegrade.storage.tables import about, iterate_rows, part_paths, read_rows, schema_of, write_parts, write_rows
-from finegrade.writing import Draft
+from finegrade.synthesis.writer import Draft
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 sides, kinds, sources, decisions = (st.sampled_from(get_args(names)) for names in (Side, Kind, Source, Decision))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from finegrade.prompts import SIBLING_EXAMPLES
-from finegrade.sibling_gates import is_near_miss, sibling_refusal
+from finegrade.synthesis.filters import is_near_miss, sibling_refusal
+from finegrade.synthesis.prompts.sibling import SIBLING_EXAMPLES
 
 SIBLING = "Count duplicate keys of the mapping."
 POSITIVE = (

@@ -195,7 +195,7 @@ def test_changed_gates_make_the_samples_again_and_ask_nothing(config, new_run, f
     synthesize(config(), run)
     count = len(fake_llm.requests)
     monkeypatch.setattr("finegrade.stages.synthesize.GATES", 0)
-    monkeypatch.setattr("finegrade.writing.NegativeGates.refusal", lambda gates, text: "not today")
+    monkeypatch.setattr("finegrade.synthesis.writer.NegativeGates.refusal", lambda gates, text: "not today")
     synthesize(config(), run)
     assert len(fake_llm.requests) == count
     assert run.record("synthesize")["details"]["set_aside"]["llm: not today"] > 0

@@ -9,12 +9,9 @@ import pytest
 
 from conftest import FakeLLM
 from fake_openai import made_up
-from finegrade import drafting
 from finegrade.config.toml import parse_config
-from finegrade.drafting import Drafts
 from finegrade.errors import InputError
 from finegrade.llm.session import AHEAD
-from finegrade.orders import orders_for_tasks
 from finegrade.records import KINDS, Sample, Seed, Task
 from finegrade.stages import synthesize as synthesis
 from finegrade.stages.seeds import make_seeds
@@ -31,6 +28,9 @@ from finegrade.storage.run_folder import (
     RunFolder,
 )
 from finegrade.storage.tables import about, part_path, part_paths, read_rows, write_rows
+from finegrade.synthesis import drafts as drafting
+from finegrade.synthesis.drafts import Drafts
+from finegrade.synthesis.requests import orders_for_tasks
 from finegrade.text import content_hash
 
 NUMBER, ROWS = 17, 3

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from conftest import FakeLLM
 from finegrade.config.toml import parse_config
-from finegrade.drawing import topics
 from finegrade.errors import InputError
 from finegrade.records import KINDS, Task
 from finegrade.stages.tasks import brainstorm, quotas_of, task_refusal, with_sides, write_tasks
 from finegrade.storage.run_folder import TASKS, TASKS_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
-from finegrade.task_prompts import GENRES, MAX_DESCRIPTION, MAX_INSTRUCTION, WHAT
+from finegrade.synthesis.prompts.task import GENRES, MAX_DESCRIPTION, MAX_INSTRUCTION, WHAT
+from finegrade.synthesis.requests import topics
 from finegrade.text import content_hash, content_words, jaccard
 from scripted import ScriptedLLM, asked
 

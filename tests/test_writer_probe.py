@@ -6,7 +6,7 @@ import pytest
 
 from conftest import WORDS
 from finegrade.records import Negative, Sample
-from finegrade.writer_probe import FEWEST, TEXTS, probe
+from finegrade.synthesis.style_probe import FEWEST, TEXTS, probe
 
 CORPUS, PAIR = "llm or corpus negative", "llm negative or positive"
 
@@ -103,7 +103,9 @@ def test_no_more_is_read_than_is_looked_at():
 def test_no_more_texts_are_held_than_are_looked_at(monkeypatch):
     """Also where one kind is missing, and all samples are gone through."""
     held = []
-    monkeypatch.setattr("finegrade.writer_probe._separability", lambda ours, others, seed: held.extend((ours, others)))
+    monkeypatch.setattr(
+        "finegrade.synthesis.style_probe._separability", lambda ours, others, seed: held.extend((ours, others))
+    )
     many = (
         Sample(id=str(i), query="q", positive="p", group="g",
                negatives=tuple(Negative(text="n", level=level, source="llm") for level in (1, 2, 3)))

@@ -5,11 +5,10 @@ import asyncio
 import pytest
 
 from finegrade.config.toml import parse_config
-from finegrade.drawing import draw
-from finegrade.levels import flaws
-from finegrade.orders import Order, sources_of
 from finegrade.records import MAX_SET_ASIDE, Seed, Task
-from finegrade.writing import Writer
+from finegrade.synthesis.levels import flaws
+from finegrade.synthesis.requests import Order, draw, sources_of
+from finegrade.synthesis.writer import Writer
 from scripted import ScriptedLLM, asked, reply, wanted
 from test_sample_gates import GERMAN, NEGATIVE, POSITIVE, QUERY
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
-from finegrade.prompts import plain
+from finegrade.synthesis.prompts.sibling import plain
 from finegrade.text import content_hash, folded
 
 GRADES = {"unrelated": 0, "different": 1, "same": 3}

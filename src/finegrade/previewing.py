@@ -9,14 +9,14 @@ from finegrade.config import Config
 from finegrade.console import say
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import ask_each
-from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Chunk, Seed, Task
 from finegrade.retrieval.mining import Miner
 from finegrade.stages.pipeline import fetch_models, road, run_stage
 from finegrade.stages.queries import ask_for_queries, choose_asked, own_queries_test
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, TASKS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
-from finegrade.writing import Writer, Written
+from finegrade.synthesis.requests import Order, orders_for_seeds, orders_for_tasks
+from finegrade.synthesis.writer import Writer, Written
 
 
 def show_preview(config: Config, run: RunFolder, number: int) -> None:

@@ -8,23 +8,22 @@ from math import ceil
 from finegrade.config import JUDGED, LLM_JUDGE, Config, VerificationConfig
 from finegrade.data.chunking import CHARS_PER_TOKEN
 from finegrade.data.pairs import read_pairs
-from finegrade.drawing import Draw, draw
 from finegrade.judge_prompts import MAX_CHARS, grade_request
-from finegrade.levels import flaws
 from finegrade.llm.request import ChatRequest, RequestSettings
 from finegrade.llm.structured import AGAIN
-from finegrade.orders import sources_of
-from finegrade.prompts import sibling_request
-from finegrade.query_prompts import query_request
 from finegrade.records import Task
-from finegrade.sample_prompts import (
+from finegrade.synthesis.levels import flaws
+from finegrade.synthesis.prompts.query import query_request
+from finegrade.synthesis.prompts.sample import (
     SHORT_WORDS,
     negative_request,
     negatives_request,
     rephrase_request,
     sample_request,
 )
-from finegrade.task_prompts import GENRES, tasks_request
+from finegrade.synthesis.prompts.sibling import sibling_request
+from finegrade.synthesis.prompts.task import GENRES, tasks_request
+from finegrade.synthesis.requests import Draw, draw, sources_of
 
 TASKS_REPEATED = 1.5
 """Requests for tasks, over what they would be if no task were like another."""

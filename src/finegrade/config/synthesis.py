@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from finegrade.config.base import Section
-from finegrade.levels import MAX_LEVELS, MIN_LEVELS
 from finegrade.records import KINDS, Source
+from finegrade.synthesis.levels import MAX_LEVELS, MIN_LEVELS
 
 
 def _can_be_drawn_from(weights: dict[str, float]) -> dict[str, float]:

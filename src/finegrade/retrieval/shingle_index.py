@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 
-from finegrade.sample_gates import SAME
+from finegrade.synthesis.filters import SAME
 from finegrade.text import shingles
 
 

@@ -162,7 +162,7 @@ def fetch_models(config: Config) -> None:
     from finegrade.retrieval.mining import load_bi_encoder
 
     if config.synthesis.engine == "ray":
-        from finegrade.ray_engine import need_ray
+        from finegrade.synthesis.ray_engine import need_ray
 
         need_ray()
     rules = config.verification

@@ -16,12 +16,12 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.models.resolve import model_identity
-from finegrade.query_gates import query_refusal
-from finegrade.query_prompts import SYSTEM, queries_form, query_request
 from finegrade.records import Chunk, Record, WrittenQuery
 from finegrade.retrieval.bm25 import BM25
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows, write_lines, write_rows
+from finegrade.synthesis.filters import query_refusal
+from finegrade.synthesis.prompts.query import SYSTEM, queries_form, query_request
 from finegrade.text import normalised
 
 FOUND_WITHIN = 10

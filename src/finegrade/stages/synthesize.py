@@ -9,18 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from finegrade.assembling import Counts, samples_of_seeds, samples_of_tasks
 from finegrade.config import Config
 from finegrade.console import Meter, progress, say
-from finegrade.drafting import Drafts, write_drafts
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
-from finegrade.orders import Order, orders_for_seeds, orders_for_tasks
 from finegrade.records import Sample, Seed, SetAside, Task
-from finegrade.repeats import Repeats
 from finegrade.retrieval.mining import index_identity, index_of
-from finegrade.sample_gates import GATES
 from finegrade.storage.run_folder import (
     DRAFTS,
     LEDGER,
@@ -34,8 +29,12 @@ from finegrade.storage.run_folder import (
     Stage,
 )
 from finegrade.storage.tables import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
-from finegrade.writer_probe import probe
-from finegrade.writing import prompts_used
+from finegrade.synthesis.drafts import Drafts, write_drafts
+from finegrade.synthesis.filters import GATES
+from finegrade.synthesis.requests import Order, orders_for_seeds, orders_for_tasks
+from finegrade.synthesis.samples import Counts, Repeats, samples_of_seeds, samples_of_tasks
+from finegrade.synthesis.style_probe import probe
+from finegrade.synthesis.writer import prompts_used
 
 _LATE = "repeats.jsonl"
 
@@ -152,7 +151,7 @@ def _draft(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFold
         return {}
     with Ledger(run.path(LEDGER), "synthesize") as ledger:
         if config.synthesis.engine == "ray":
-            from finegrade import ray_engine
+            from finegrade.synthesis import ray_engine
 
             ray_engine.write_drafts(orders, drafts, config, run, ledger)
         else:

@@ -11,7 +11,6 @@ from math import ceil
 from finegrade.config import Config
 from finegrade.console import progress, say
 from finegrade.data.languages import check_language
-from finegrade.drawing import topics
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest
@@ -20,7 +19,7 @@ from finegrade.llm.structured import ask_for
 from finegrade.records import Kind, Record, Task
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, TASKS, TASKS_SET_ASIDE, RunFolder
 from finegrade.storage.tables import write_lines, write_rows
-from finegrade.task_prompts import (
+from finegrade.synthesis.prompts.task import (
     GENRES,
     MAX_DESCRIPTION,
     MAX_INSTRUCTION,
@@ -30,6 +29,7 @@ from finegrade.task_prompts import (
     WrittenTasks,
     tasks_request,
 )
+from finegrade.synthesis.requests import topics
 from finegrade.text import content_hash, content_words, jaccard, normalised
 
 SAME = 0.6

@@ -13,11 +13,11 @@ from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import Ask, ask_each
 from finegrade.llm.structured import UNFINISHED
-from finegrade.orders import Order
 from finegrade.records import SetAside
 from finegrade.storage.run_folder import DRAFTS, LLM_LOG, RunFolder
 from finegrade.storage.tables import Row, about, iterate_rows, part_path, write_rows
-from finegrade.writing import Draft, Writer, Written
+from finegrade.synthesis.requests import Order
+from finegrade.synthesis.writer import Draft, Writer, Written
 
 USELESS_FROM_THE_START = 100
 """Samples without anything of use from which the LLM is asked for no more."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from finegrade.drawing import Draw
-from finegrade.levels import Flaw
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
-from finegrade.prompts import OneLine, plain
 from finegrade.records import Kind, Task
-from finegrade.task_prompts import WHAT
+from finegrade.synthesis.levels import Flaw
+from finegrade.synthesis.prompts.sibling import OneLine, plain
+from finegrade.synthesis.prompts.task import WHAT
+from finegrade.synthesis.requests import Draw
 
 SHORT_WORDS = 20
 """Of a short text, about."""

@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from finegrade.config import Config
-from finegrade.levels import flaws
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.session import Ask, request_settings
 from finegrade.llm.structured import Answer, ask_for
-from finegrade.orders import Order
-from finegrade.prompts import SIBLING_EXAMPLES, SIBLING_SYSTEM, Passage, sibling_request
 from finegrade.records import Negative, Record, SetAside, Side
-from finegrade.sample_gates import NegativeGates, pair_refusal, rephrasing_refusal
-from finegrade.sample_prompts import (
+from finegrade.synthesis.filters import NegativeGates, is_near_miss, pair_refusal, rephrasing_refusal, sibling_refusal
+from finegrade.synthesis.levels import flaws
+from finegrade.synthesis.prompts.sample import (
     PROMPTS,
     OneNegative,
     OneText,
@@ -24,7 +22,8 @@ from finegrade.sample_prompts import (
     rephrase_request,
     sample_request,
 )
-from finegrade.sibling_gates import is_near_miss, sibling_refusal
+from finegrade.synthesis.prompts.sibling import SIBLING_EXAMPLES, SIBLING_SYSTEM, Passage, sibling_request
+from finegrade.synthesis.requests import Order
 
 _REWRITING, _INVENTING = 0.2, 1.0  # temperatures
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
-from finegrade.siblings import to_change
+from finegrade.synthesis.siblings import to_change
 from finegrade.text import folded
 
 SIBLING_SYSTEM = (

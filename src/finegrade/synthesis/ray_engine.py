@@ -19,15 +19,15 @@ from typing import Any
 from finegrade import __version__
 from finegrade.config import Config
 from finegrade.console import progress
-from finegrade.drafting import Drafts
 from finegrade.errors import InputError
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import AHEAD, Ask, in_order, server_client, take_up
-from finegrade.orders import Order
-from finegrade.ray_keeper import Keeper, KeptAccounts, as_if_here
 from finegrade.storage.run_folder import RunFolder
-from finegrade.writing import Writer, Written
+from finegrade.synthesis.drafts import Drafts
+from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts, as_if_here
+from finegrade.synthesis.requests import Order
+from finegrade.synthesis.writer import Writer, Written
 
 _CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget
 _PATIENCE = 10.0  # seconds

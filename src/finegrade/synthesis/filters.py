@@ -2,11 +2,95 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from difflib import SequenceMatcher
 
 from finegrade.data.languages import certain_language
-from finegrade.faults import COPIED_WORDS, fault, query_fault, wrong_language
-from finegrade.text import ends_a_sentence, jaccard, normalised, shingles, telling_words, word_count, words
+from finegrade.synthesis.levels import LADDER
+from finegrade.synthesis.prompts.query import EXAMPLE_QUERIES
+from finegrade.synthesis.prompts.sample import PROMPTS
+from finegrade.synthesis.prompts.sibling import SIBLING_EXAMPLES, SIBLING_SYSTEM
+from finegrade.synthesis.prompts.task import WHAT
+from finegrade.text import (
+    content_words,
+    ends_a_sentence,
+    jaccard,
+    normalised,
+    shingles,
+    telling_words,
+    word_count,
+    words,
+)
+
+COPIED_WORDS = 8
+"""A text that repeats so many words of the prompt in a row was copied."""
+
+_BOILERPLATE = re.compile(
+    r"[\s*_#>\"'“‘]*(?:"  # what sets it off
+    r"(?:sure|certainly|absolutely|of course|okay)[,!.:]|here(?:['’]s| is| are) (?:the|a|an|your|some)\b.{0,60}:|"
+    r"(?:title|passage|answer|positive|negative|text|document|query|flaw|level ?\d+)(?: \d+)? ?:|"
+    r"(?:in )?this (?:passage|text|article|document|paragraph|excerpt) )",
+    re.IGNORECASE,
+)
+_REFUSES = re.compile(
+    r"[\s*_#>\"'“‘]*(?:as an ai(?: |,)(?:language model|assistant|model|i\b)|"
+    r"(?:i(?:['’]m| am) (?:very |really )?sorry,? (?:but )?)?i(?: cannot| can['’]t|['’]m unable to| am unable to|"
+    r"['’]m not able to| am not able to) (?:help|assist|provide|fulfil|comply|write|create|generate|answer|produce|"
+    r"continue|complete|do that))",
+    re.IGNORECASE,
+)
+_SPEAKS_OF_THE_TASK = re.compile(
+    r"\b(?:hard[- ]negatives?|similarity level|embedding tasks?|"
+    r"(?:the|this|your) (?:query|question) (?:asks|is about|wants|mentions)|"
+    r"(?:does not|doesn't|fails to|without) answer(?:ing)? (?:the|this|your) (?:query|question)|level_\d|flaw_\d)\b",
+    re.IGNORECASE,
+)
+_PROMPTS = frozenset().union(
+    *(
+        shingles(text, COPIED_WORDS)
+        for text in (
+            SIBLING_SYSTEM,
+            *PROMPTS.values(),
+            *(flaw.told for flaw in LADDER),
+            *(text for sort in WHAT.values() for text in (sort.told, sort.task, sort.instruction)),
+        )
+    )
+)
+
+
+def query_fault(query: str, task: str = "") -> str | None:
+    """What is wrong with a written query by itself, or None. It may say that it cannot do something: users do.
+
+    Args:
+        query: The query.
+        task: What it is an example of: a task that speaks of negatives and queries has texts that do.
+    """
+    if not any(map(str.isalnum, query)):
+        return "no words"
+    if _BOILERPLATE.match(query):
+        return "boilerplate opening"
+    if _SPEAKS_OF_THE_TASK.search(query) and not _SPEAKS_OF_THE_TASK.search(task):
+        return "speaks of the task"
+    if shingles(query, COPIED_WORDS) & _PROMPTS:
+        return "copies the prompt"
+    return None
+
+
+def fault(text: str, task: str = "") -> str | None:
+    """What is wrong with a written positive or negative by itself, or None.
+
+    Args:
+        text: The text.
+        task: See `query_fault`.
+    """
+    return "boilerplate opening" if _REFUSES.match(text) else query_fault(text, task)
+
+
+def wrong_language(text: str, language: str) -> str | None:
+    """The reason where a text is certainly in another language than this one (ISO 639-1), or None."""
+    found = certain_language(text)
+    return "wrong language" if found is not None and found != language else None
+
 
 GATES = 2
 """Raised when what passes the gates changes, or how a reply is read: samples are then made again, out of the ledger."""
@@ -145,3 +229,73 @@ def _changed(before: Sequence[str], after: Sequence[str]) -> int:
 
 def _numbers(text: str) -> list[str]:
     return sorted(re.findall(r"\d+(?:[.,]\d+)*", text))
+
+
+MIN_SEQUENCE_RATIO = 0.5
+"""A near miss keeps at least this share of the positive's word sequence; else it is another text for the sibling."""
+
+_COPIED_WORDS = 4  # of the examples: a small model takes over less than a sentence
+_SIBLING_EXAMPLES = frozenset().union(
+    *(shingles(text, _COPIED_WORDS) for example in SIBLING_EXAMPLES for text in example)
+)
+
+
+def sibling_refusal(positive: str, sibling: str, text: str) -> str | None:
+    """Why a rewritten text is set aside, or None where it passes.
+
+    Args:
+        positive: What was rewritten.
+        sibling: The query that it shall answer.
+        text: What was written.
+    """
+    if not (_alike(sibling) & _alike(text)) - _alike(positive):
+        return "brings in nothing of the sibling query"
+    if (shingles(text, _COPIED_WORDS) & _SIBLING_EXAMPLES) - shingles(positive, _COPIED_WORDS):
+        return "copies the prompt's example"
+    return None
+
+
+def _alike(text: str) -> frozenset[str]:
+    """Content words, one and many of a thing as one word."""
+    return frozenset(word.removesuffix("s") for word in content_words(text))
+
+
+def is_near_miss(positive: str, text: str) -> bool:
+    """Whether a text that passed is the positive rewritten; else it is another text, which also answers the sibling."""
+    return SequenceMatcher(None, words(positive), words(text), autojunk=False).ratio() >= MIN_SEQUENCE_RATIO
+
+
+MAX_WORDS = 25
+COPIED_QUERY_WORDS = 8
+"""A query that repeats so many words of the text in a row was copied, not typed."""
+
+_SPEAKS_OF_THE_TEXT = re.compile(
+    r"\b(?:this|the|above|given|following) (?:passage|text|document|article|excerpt|paragraph|section)\b", re.IGNORECASE
+)
+_QUERY_EXAMPLES = frozenset(map(normalised, EXAMPLE_QUERIES))
+
+
+def query_refusal(query: str, style: str, text: str, seen: Set[str]) -> str | None:
+    """Why a query is set aside, or None where it passes.
+
+    Args:
+        query: The query.
+        style: Its style.
+        text: The chunk that it shall find.
+        seen: Normalised queries that are there already.
+    """
+    folded = normalised(query)
+    number = word_count(query)
+    if not any(map(str.isalpha, query)):
+        return "no words"
+    if number > MAX_WORDS:
+        return "too long"
+    if _SPEAKS_OF_THE_TEXT.search(query):
+        return "speaks of the text"
+    if folded in _QUERY_EXAMPLES:
+        return "copies the prompt's example"
+    if folded in seen:
+        return "same as another query"
+    if number >= COPIED_QUERY_WORDS and shingles(query, COPIED_QUERY_WORDS) & shingles(text, COPIED_QUERY_WORDS):
+        return "copied from the text"
+    return None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
-from finegrade.prompts import OneLine
 from finegrade.records import Kind
+from finegrade.synthesis.prompts.sibling import OneLine
 
 MAX_DESCRIPTION, MAX_INSTRUCTION = 300, 200
 """Characters."""
