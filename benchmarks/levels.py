@@ -23,16 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
-from finegrade.calibration import draw
 from finegrade.config import LLMConfig, VerificationConfig
-from finegrade.llm_judge import LlmJudge
 from finegrade.models.scorers import load_scorer
-from finegrade.panel import Panel
 from finegrade.records import Negative, Sample
-from finegrade.score_book import ScoreBook
 from finegrade.text import content_hash
-from finegrade.verification_findings import Violations
-from finegrade.verifier import Verifier
+from finegrade.verification.calibration import draw
+from finegrade.verification.ensemble import Panel
+from finegrade.verification.findings import Violations
+from finegrade.verification.llm_judge import LlmJudge
+from finegrade.verification.score_cache import ScoreBook
+from finegrade.verification.verifier import Verifier
 
 FILE = Path(__file__).parent / "data" / "graded.jsonl"
 LEVELS, MAX_LENGTH, DRAWS, RESAMPLES = 4, 192, 200, 2_000

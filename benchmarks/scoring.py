@@ -22,8 +22,6 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from finegrade.calibration import calibrate, draw
-from finegrade.committee import Committee, Member
 from finegrade.config import VerificationConfig
 from finegrade.data.python_docs import read_python_docs
 from finegrade.models.onnx import OnnxModel
@@ -33,7 +31,9 @@ from finegrade.records import Sample, Seed, Verdict
 from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.retrieval.mining import Miner
 from finegrade.text import content_hash
-from finegrade.verifier import Verifier
+from finegrade.verification.calibration import calibrate, draw
+from finegrade.verification.ensemble import Committee, Member
+from finegrade.verification.verifier import Verifier
 
 REPEATS, MAX_LENGTH, THREADS, LEVELS = 3, 192, 2, 4
 DOUBT = 0.15

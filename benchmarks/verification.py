@@ -30,14 +30,13 @@ from numpy.typing import NDArray
 
 from finegrade.config import LLMConfig, VerificationConfig
 from finegrade.evaluation.sts import load_stsb
-from finegrade.judge_prompts import HIGHEST
-from finegrade.llm_judge import LlmJudge
-from finegrade.panel import Panel
 from finegrade.records import Negative, Sample, Source
-from finegrade.score_book import ScoreBook
 from finegrade.text import content_words, words
-from finegrade.verdicts import NEARLY_ANSWERS, REPEATS, THE_POSITIVE
-from finegrade.verifier import Judged, Verifier
+from finegrade.verification.ensemble import Panel
+from finegrade.verification.llm_judge import HIGHEST, LlmJudge
+from finegrade.verification.rules import NEARLY_ANSWERS, REPEATS, THE_POSITIVE
+from finegrade.verification.score_cache import ScoreBook
+from finegrade.verification.verifier import Judged, Verifier
 
 TO_CHOOSE_ON, REPORTED = (
     Path(__file__).parent / "data" / name for name in ("verification.txt", "verification_second.txt")

@@ -74,9 +74,9 @@ def peak() -> int:
 
 def verify(folder: Path) -> None:
     """The child: verifies, and prints its peak memory after each part, and what was decided."""
-    from finegrade import panel
     from finegrade.stages import verify as verification
-    from finegrade.verified_parts import VerifiedParts
+    from finegrade.verification import ensemble
+    from finegrade.verification.parts import VerifiedParts
 
     peaks = []
 
@@ -85,7 +85,7 @@ def verify(folder: Path) -> None:
             super().write(*arguments)
             peaks.append(peak())
 
-    panel.load_scorer = lambda name, length: Fake()
+    ensemble.load_scorer = lambda name, length: Fake()
     verification.VerifiedParts = Measured
     rules = {"committee": [], "second_opinion_written": [], "scorer": "fake", "min_gap": 0.02}
     config = parse_config({"source": {"kind": "python-docs"}, "verification": rules}, "benchmark")

@@ -21,13 +21,13 @@ import finegrade.stages.synthesize
 import finegrade.stages.tasks
 import finegrade.stages.train
 import finegrade.stages.verify
-import finegrade.verified_parts
+import finegrade.verification.parts
 from finegrade.config import Config
 from finegrade.given_data import verify_given
 from finegrade.stages.pipeline import run_stage
 from finegrade.storage.run_folder import RunFolder
 
-finegrade.verified_parts.SAMPLES_A_PART = 3  # so that kills fall between parts, too
+finegrade.verification.parts.SAMPLES_A_PART = 3  # so that kills fall between parts, too
 
 
 def work(command: dict) -> None:

@@ -3,20 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.agreement import agree
 from finegrade.config import VerificationConfig
 from finegrade.records import Negative, Opinion, Sample
-from finegrade.verdicts import (
+from finegrade.verification.rules import (
     ANSWERS,
     FALSE,
     FALSE_NEGATIVE,
     NEARLY_ANSWERS,
     NO_SCORE,
     THE_POSITIVE,
+    agree,
     judge_sample,
     why_false,
 )
-from finegrade.views import View
+from finegrade.verification.scorer_results import View
 
 SOME_REASON = ["", NO_SCORE, FALSE_NEGATIVE, ANSWERS]
 

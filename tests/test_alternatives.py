@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 
-from finegrade.judge_prompts import expected_grade
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.verification.llm_judge import expected_grade
 from test_client import KEY, ask, path, request  # noqa: F401  (fixtures)
 
 TOLD = {"content": [

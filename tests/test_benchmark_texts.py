@@ -12,11 +12,11 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade import benchmark_texts as module
-from finegrade.benchmark_texts import BenchmarkText, benchmark_texts, check_benchmarks
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.stages.pipeline import fetch_models
+from finegrade.verification.decontamination import benchmarks as module
+from finegrade.verification.decontamination.benchmarks import BenchmarkText, benchmark_texts, check_benchmarks
 
 
 def found(name: object) -> list[tuple[str, str]]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from finegrade.calibration import FEWEST, calibrate, calibration_pairs, fit, try_judge
 from finegrade.errors import InputError
 from finegrade.records import Sample
+from finegrade.verification.calibration import FEWEST, calibrate, calibration_pairs, fit, try_judge
 
 scores = st.floats(-20, 20)
 

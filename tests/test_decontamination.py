@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade import decontamination, word_runs
-from finegrade.benchmark_texts import BenchmarkText
-from finegrade.decontamination import COMMON, Benchmarks, Leak
 from finegrade.errors import InputError
-from finegrade.leak_rules import comparable
+from finegrade.verification.decontamination import leaks as decontamination
+from finegrade.verification.decontamination import word_runs
+from finegrade.verification.decontamination.benchmarks import BenchmarkText
+from finegrade.verification.decontamination.leaks import COMMON, Benchmarks, Leak
+from finegrade.verification.decontamination.rules import comparable
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("lmo", "nar", "sti", "vex")]
 PASSAGE = (

@@ -132,7 +132,7 @@ def test_memory_holds_no_texts_of_pairs_in_no_order(tmp_path):
 
 
 def test_pairs_in_no_order_and_in_pieces_are_verified(tmp_path, monkeypatch):
-    monkeypatch.setattr("finegrade.panel.load_scorer", lambda name, length: Words())
+    monkeypatch.setattr("finegrade.verification.ensemble.load_scorer", lambda name, length: Words())
     monkeypatch.setattr(labelled_pairs, "MAX_NEGATIVES", 1)
     kinds = {"answer": 1, "far": 0, "near": 0, "better": 0}
     rows = [

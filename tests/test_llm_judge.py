@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from conftest import FakeLLM
-from finegrade import judge_prompts
-from finegrade.calibration import Calibration
-from finegrade.committee import Asked, Committee, Member
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.judge_prompts import EXAMPLES, GRADES, HIGHEST, MAX_REASON, prompt_version
 from finegrade.llm import session
 from finegrade.llm import session as asking
-from finegrade.llm_judge import LlmJudge
 from finegrade.models.scorers import Judge
 from finegrade.records import Sample
+from finegrade.verification import llm_judge
+from finegrade.verification.calibration import Calibration
+from finegrade.verification.ensemble import Asked, Committee, Member
+from finegrade.verification.llm_judge import EXAMPLES, GRADES, HIGHEST, MAX_REASON, LlmJudge, prompt_version
 
 SAID = {
     "the same in other words": ("same", "same"),
@@ -178,7 +177,7 @@ def test_a_reply_that_was_cut_in_its_reason_is_a_grade(judge, fake_llm, cut, gra
 def test_another_prompt_has_another_version(monkeypatch):
     before = prompt_version()
     assert prompt_version() == before
-    monkeypatch.setattr(judge_prompts, "EXAMPLES", EXAMPLES[:-1])
+    monkeypatch.setattr(llm_judge, "EXAMPLES", EXAMPLES[:-1])
     assert prompt_version() != before
 
 

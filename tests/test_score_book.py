@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finegrade.errors import InputError
-from finegrade.score_book import ScoreBook
+from finegrade.verification.score_cache import ScoreBook
 
 PAIRS = [(f"query {i}", f"text {i % 7}") for i in range(30)]
 
@@ -29,7 +29,7 @@ class Counting:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finegrade.score_book._CHUNK", 5)
+    monkeypatch.setattr("finegrade.verification.score_cache._CHUNK", 5)
 
 
 def kept(scorer: Counting, path: Path, identity: str = "a", pairs: Sequence[tuple[str, str]] = PAIRS) -> list[float]:
@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 def test_scores_by_other_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(Counting(), tmp_path / "book")
-    monkeypatch.setattr("finegrade.score_book.SCORING", 99)
+    monkeypatch.setattr("finegrade.verification.score_cache.SCORING", 99)
     scorer = Counting()
     kept(scorer, tmp_path / "book")
     assert scorer.asked == PAIRS

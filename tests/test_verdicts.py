@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from finegrade.config import VerificationConfig
 from finegrade.records import Negative, Opinion, Sample
-from finegrade.verdicts import (
+from finegrade.verification.rules import (
     ANSWERS,
     CONTRADICTS,
     FALSE_NEGATIVE,
@@ -28,7 +28,7 @@ from finegrade.verdicts import (
     level_of,
     why_false,
 )
-from finegrade.views import View
+from finegrade.verification.scorer_results import View
 
 LEVELS = 4
 WORDS = {"a": "apples ripen early", "b": "buses run late", "c": "cups break", "d": "doors creak at night"}

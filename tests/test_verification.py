@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.config.toml import parse_config
-from finegrade.decontamination import Benchmarks
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.report.summary import accepted
 from finegrade.stages.verify import count_verdicts, verify
 from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.storage.tables import part_paths, read_rows, write_parts, write_rows
-from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
-from finegrade.verified_parts import in_parts
-from finegrade.verifier import Verifier
+from finegrade.verification.decontamination.leaks import Benchmarks
+from finegrade.verification.parts import in_parts
+from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
+from finegrade.verification.verifier import Verifier
 
 OWN = {"answer": 10.0, "far": 1.0, "near": 5.0, "nearer": 6.0, "same": 9.9, "weak": 0.0, "better": 12.0}
 """A text's score for its own query, by what it begins with; 0 for other queries, and 1 for a sibling query."""
@@ -66,7 +66,9 @@ def make_run(folder, *samples):
 def scorers(monkeypatch):
     """Name -> the scorer that is loaded for it; loaded anew each time."""
     loaded = {}
-    monkeypatch.setattr("finegrade.panel.load_scorer", lambda name, length: loaded.setdefault((name, length), Words()))
+    monkeypatch.setattr(
+        "finegrade.verification.ensemble.load_scorer", lambda name, length: loaded.setdefault((name, length), Words())
+    )
     return loaded
 
 
@@ -232,7 +234,7 @@ def test_each_pair_is_scored_once(tmp_path, scorers):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 5)
+    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 5)
 
 
 @pytest.fixture
@@ -341,8 +343,8 @@ def test_the_record_tells_of_a_scorer_that_only_an_earlier_session_needed(tmp_pa
 
 
 def test_parts_are_cut_by_samples_and_by_negatives(monkeypatch):
-    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 3)
-    monkeypatch.setattr("finegrade.verified_parts.NEGATIVES_A_PART", 4)
+    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 3)
+    monkeypatch.setattr("finegrade.verification.parts.NEGATIVES_A_PART", 4)
 
     def parts(*negatives):
         made = (sample(number, *[("far", 1)] * many) for number, many in enumerate(negatives))
@@ -356,8 +358,8 @@ def test_parts_are_cut_by_samples_and_by_negatives(monkeypatch):
 
 
 def test_samples_of_a_query_that_follow_each_other_are_in_one_part(monkeypatch):
-    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 2)
-    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_TOGETHER", 4)
+    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 2)
+    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_TOGETHER", 4)
 
     def parts(queries):
         return [len(part) for part in in_parts(sample(0).model_copy(update={"query": query}) for query in queries)]
@@ -372,7 +374,7 @@ def test_parts_that_were_cut_otherwise_are_made_again(tmp_path, scorers, made, m
     verify(config(), run)
     run.path("stages", "verify.json").unlink()
     made.clear()
-    monkeypatch.setattr("finegrade.verified_parts.SAMPLES_A_PART", 5)
+    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 5)
     verify(config(), run)
     assert made == [5, 5, 2]
     assert read_rows(run.path(VERIFIED), Sample) == PLAIN

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.records import IN_BENCHMARK, Opinion, Verdict
-from finegrade.verdicts import (
+from finegrade.verification.findings import DISPUTED, TO_READ, Violations, beside_their_samples, dispute, find
+from finegrade.verification.rules import (
     ANSWERS,
     CONTRADICTS,
     FALSE,
@@ -18,7 +19,6 @@ from finegrade.verdicts import (
     REPEATS,
     THE_POSITIVE,
 )
-from finegrade.verification_findings import DISPUTED, TO_READ, Violations, beside_their_samples, dispute, find
 from test_verification import sample
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_number_is_counted_and_is_in_no_box_and_not_disputed(rows):
 
 
 def test_of_many_distances_of_a_level_some_are_drawn(monkeypatch):
-    monkeypatch.setattr("finegrade.verification_findings.DRAWN", 7)
+    monkeypatch.setattr("finegrade.verification.findings.DRAWN", 7)
     rows = [verdict(str(i), score=i / 100) for i in range(100)]
     values = find(rows).before[1].values
     assert len(values) == 7

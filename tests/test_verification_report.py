@@ -12,7 +12,7 @@ from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify
 from finegrade.storage.run_folder import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
 from finegrade.storage.tables import write_rows
-from finegrade.verdicts import FALSE_NEGATIVE
+from finegrade.verification.rules import FALSE_NEGATIVE
 from test_reporting import IMAGE, SCRIPT, Page, hostile
 from test_verification import Words, sample
 from test_verify_given import ROWS, flag_embedding
@@ -52,7 +52,7 @@ def folded(page):
 
 @pytest.fixture
 def scorers(monkeypatch):
-    monkeypatch.setattr("finegrade.panel.load_scorer", lambda name, length: Words())
+    monkeypatch.setattr("finegrade.verification.ensemble.load_scorer", lambda name, length: Words())
 
 
 def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(tmp_path, scorers):

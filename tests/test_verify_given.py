@@ -16,7 +16,7 @@ from finegrade.given_data import verify_given
 from finegrade.records import Verdict
 from finegrade.storage.run_folder import VERDICTS, RunFolder
 from finegrade.storage.tables import read_rows
-from finegrade.verdicts import FALSE_NEGATIVE, WEAK_POSITIVE
+from finegrade.verification.rules import FALSE_NEGATIVE, WEAK_POSITIVE
 from test_verification import Words
 
 ROWS = [(f"query {i}", f"answer {i}", [f"far {i} text", f"near {i} text"]) for i in range(10)]
@@ -26,7 +26,9 @@ ROWS = [(f"query {i}", f"answer {i}", [f"far {i} text", f"near {i} text"]) for i
 def scorers(monkeypatch):
     """Name -> the scorer that is loaded for it."""
     loaded = {}
-    monkeypatch.setattr("finegrade.panel.load_scorer", lambda name, length: loaded.setdefault(name, Words()))
+    monkeypatch.setattr(
+        "finegrade.verification.ensemble.load_scorer", lambda name, length: loaded.setdefault(name, Words())
+    )
     return loaded
 
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from finegrade.benchmark_texts import check_benchmarks
 from finegrade.config import Config
 from finegrade.console import say
 from finegrade.data.formats.base import Format, Given
@@ -23,7 +22,8 @@ from finegrade.storage.atomic import files_identity, replacing
 from finegrade.storage.run_folder import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
 from finegrade.storage.tables import write_cut
 from finegrade.text import content_hash, encodable
-from finegrade.verified_parts import in_parts
+from finegrade.verification.decontamination.benchmarks import check_benchmarks
+from finegrade.verification.parts import in_parts
 
 RESULTS = "results.json"
 

@@ -8,7 +8,6 @@ from math import ceil
 from finegrade.config import JUDGED, LLM_JUDGE, Config, VerificationConfig
 from finegrade.data.chunking import CHARS_PER_TOKEN
 from finegrade.data.pairs import read_pairs
-from finegrade.judge_prompts import MAX_CHARS, grade_request
 from finegrade.llm.request import ChatRequest, RequestSettings
 from finegrade.llm.structured import AGAIN
 from finegrade.records import Task
@@ -24,6 +23,7 @@ from finegrade.synthesis.prompts.sample import (
 from finegrade.synthesis.prompts.sibling import sibling_request
 from finegrade.synthesis.prompts.task import GENRES, tasks_request
 from finegrade.synthesis.requests import Draw, draw, sources_of
+from finegrade.verification.llm_judge import MAX_CHARS, grade_request
 
 TASKS_REPEATED = 1.5
 """Requests for tasks, over what they would be if no task were like another."""

@@ -156,10 +156,10 @@ def _need_steps(config: Config) -> None:
 
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: what is missing or wrong shows before hours of work, not after."""
-    from finegrade.benchmark_texts import check_benchmarks
     from finegrade.models.resolve import model_path
     from finegrade.models.scorers import load_cross_encoder, load_scorer
     from finegrade.retrieval.mining import load_bi_encoder
+    from finegrade.verification.decontamination.benchmarks import check_benchmarks
 
     if config.synthesis.engine == "ray":
         from finegrade.synthesis.ray_engine import need_ray

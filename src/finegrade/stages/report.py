@@ -33,7 +33,7 @@ from finegrade.storage.run_folder import (
 )
 from finegrade.storage.tables import iterate_rows
 from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
-from finegrade.verification_findings import DRAWN, Found, beside_their_samples, find
+from finegrade.verification.findings import DRAWN, Found, beside_their_samples, find
 
 _VERSIONS = (
     "finegrade",

@@ -8,27 +8,26 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from finegrade.benchmark_texts import benchmark_texts
-from finegrade.calibration import draw
 from finegrade.config import Config, user_path
 from finegrade.console import Meter, progress, say
-from finegrade.decontamination import Benchmarks
-from finegrade.judge_prompts import prompt_version
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
-from finegrade.llm_judge import NO_GRADE, LlmJudge
 from finegrade.models.resolve import model_identity
 from finegrade.models.scorers import SCORING
-from finegrade.panel import Panel
 from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.report.summary import accepted
-from finegrade.score_book import ScoreBook
 from finegrade.storage.atomic import path_identity
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, VERIFICATION_REPORT, RunFolder, Stage
 from finegrade.storage.tables import count_rows, iterate_rows
-from finegrade.verdicts import RULES
-from finegrade.verified_parts import Found, VerifiedParts, in_parts
-from finegrade.verifier import Judged, Verifier
+from finegrade.verification.calibration import draw
+from finegrade.verification.decontamination.benchmarks import benchmark_texts
+from finegrade.verification.decontamination.leaks import Benchmarks
+from finegrade.verification.ensemble import Panel
+from finegrade.verification.llm_judge import NO_GRADE, LlmJudge, prompt_version
+from finegrade.verification.parts import Found, VerifiedParts, in_parts
+from finegrade.verification.rules import RULES
+from finegrade.verification.score_cache import ScoreBook
+from finegrade.verification.verifier import Judged, Verifier
 
 
 def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from finegrade.agreement import agree
-from finegrade.committee import Asked, Committee, Scored
 from finegrade.config import VerificationConfig
-from finegrade.decontamination import Benchmarks, Leak
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
-from finegrade.verdicts import (
+from finegrade.verification.decontamination.leaks import Benchmarks, Leak
+from finegrade.verification.ensemble import Asked, Committee, Scored
+from finegrade.verification.rules import (
     WEAK_POSITIVE,
+    agree,
     apply_verdicts,
     is_in_doubt,
     is_weak,
@@ -18,7 +18,7 @@ from finegrade.verdicts import (
     why_false,
     why_no_scorer,
 )
-from finegrade.views import View
+from finegrade.verification.scorer_results import View
 
 
 @dataclass

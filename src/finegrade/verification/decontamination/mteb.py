@@ -4,9 +4,18 @@ import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finegrade.benchmark_columns import BOTH, DOCUMENT, QUERY, ROLES, BenchmarkColumns, Role, Roles, plain_column
 from finegrade.console import say
 from finegrade.errors import InputError, first_line
+from finegrade.verification.decontamination.columns import (
+    BOTH,
+    DOCUMENT,
+    QUERY,
+    ROLES,
+    BenchmarkColumns,
+    Role,
+    Roles,
+    plain_column,
+)
 
 
 def mteb_task(task_name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Does a training sample hold what a benchmark tests with? (finegrade.leak_rules says what counts.)
+"""Does a training sample hold what a benchmark tests with? (finegrade.verification.decontamination.rules says what counts.)
 
 What the index finds are candidates; the texts themselves, which lie in a temporary file, decide: hashes that collide
 make no leak.
@@ -18,9 +18,11 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrade.benchmark_columns import BenchmarkText, Role
 from finegrade.errors import InputError
-from finegrade.leak_rules import (
+from finegrade.retrieval.minhash import BANDS, PLACES, ROWS, signatures
+from finegrade.text import encodable, word_count
+from finegrade.verification.decontamination.columns import BenchmarkText, Role
+from finegrade.verification.decontamination.rules import (
     LONG_WORDS,
     Own,
     comparable,
@@ -31,9 +33,15 @@ from finegrade.leak_rules import (
     shared_share,
     telling_words_of,
 )
-from finegrade.retrieval.minhash import BANDS, PLACES, ROWS, signatures
-from finegrade.text import encodable, word_count
-from finegrade.word_runs import MAX_TEXTS, MIXED, HashedRuns, Hashes, Places, Postings, are_first
+from finegrade.verification.decontamination.word_runs import (
+    MAX_TEXTS,
+    MIXED,
+    HashedRuns,
+    Hashes,
+    Places,
+    Postings,
+    are_first,
+)
 
 COMMON = 10
 """A run that stands in more texts of the benchmarks is no evidence."""

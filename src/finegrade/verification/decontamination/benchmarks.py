@@ -11,14 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finegrade.benchmark_columns import BOTH, DOCUMENT, QUERY, ROLES, BenchmarkColumns, BenchmarkText, Role, Roles
 from finegrade.console import say
 from finegrade.data.readers.encoding import file_encoding
 from finegrade.data.readers.jsonl import MAX_ROW_BYTES
 from finegrade.data.readers.tables import Guessed, read_csv, read_jsonl, read_parquet
 from finegrade.errors import InputError
-from finegrade.mteb_texts import mteb_task, mteb_texts
 from finegrade.text import encodable
+from finegrade.verification.decontamination.columns import (
+    BOTH,
+    DOCUMENT,
+    QUERY,
+    ROLES,
+    BenchmarkColumns,
+    BenchmarkText,
+    Role,
+    Roles,
+)
+from finegrade.verification.decontamination.mteb import mteb_task, mteb_texts
 
 _FORMS = "a BEIR folder, a file (.jsonl, .csv, .tsv, .parquet, .txt), or mteb:TASK"
 _Row = Mapping[str, Any] | str
@@ -57,7 +66,7 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
     Args:
         name: A BEIR folder: the queries that have a judgement in qrels/test.tsv (in all of qrels/ where there is no
             such file), and the documents that these judgements call relevant. A file: .jsonl, .csv, .tsv or .parquet
-            with columns like query, positive, text or sentence1 (``finegrade.benchmark_columns`` lists them; which
+            with columns like query, positive, text or sentence1 (``finegrade.verification.decontamination.columns`` lists them; which
             were read, and which not, is told), or .txt with a text a line; what may be query or document is given as
             both. ``mteb:TASK``: the test splits of a task of the mteb package.
 

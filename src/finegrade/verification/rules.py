@@ -5,7 +5,7 @@ In this order, for a negative:
 2. it is the query itself, which says nothing -> dropped;
 3. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
    finds that it answers, and it is no text that was written to be wrong; else dropped. Of false negatives all samples
-   of a query say the same (finegrade.agreement);
+   of a query say the same (finegrade.verification.rules);
 4. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
 5. duplicate: it is nearly a harder negative of the sample -> dropped;
 6. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
@@ -16,6 +16,7 @@ In this order, for a negative:
    given without a level gets one by its place on the common scale.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
@@ -26,7 +27,7 @@ from finegrade.config import LLM_JUDGE, VerificationConfig
 from finegrade.records import Negative, Opinion, Sample, Verdict
 from finegrade.retrieval.shingle_index import NearCopies
 from finegrade.text import content_hash, normalised
-from finegrade.views import Nearness, View, nearness
+from finegrade.verification.scorer_results import Nearness, View, nearness
 
 RULES = 2
 """Raised when what is decided changes: verdicts by other rules are not taken up."""
@@ -253,3 +254,71 @@ def _with_positive(sample: Sample, text: str) -> Sample:
     mined = "" if sample.hardest_mined == text else sample.hardest_mined
     new = {"id": content_hash(sample.query, text), "positive": text, "hardest_mined": mined}
     return sample.model_copy(update=new)
+
+
+_Said = tuple[Sample, Sequence[str]]
+
+
+def agree(samples: Sequence[Sample], false: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Makes what is said of negatives agree.
+
+    Args:
+        samples: Those of one query may lie apart.
+        false: Of each sample why each negative is none; empty where it may be one.
+
+    Returns:
+        The same with the reasons that hold.
+    """
+    of_query: defaultdict[str, list[_Said]] = defaultdict(list)
+    for sample, own in zip(samples, false, strict=True):
+        of_query[sample.query].append((sample, own))
+    known = {query: _Query(said) for query, said in of_query.items() if len(said) > 1 or FALSE & {*said[0][1]}}
+    return [
+        [known[sample.query].reason(*one) for one in zip(sample.negatives, own, strict=True)]
+        if sample.query in known
+        else list(own)
+        for sample, own in zip(samples, false, strict=True)
+    ]
+
+
+class _Query:
+    """What the samples of a query say of texts."""
+
+    def __init__(self, said: Iterable[_Said]) -> None:
+        self._positives: set[str] = set()
+        self._false: dict[str, str] = {}
+        self._answers, self._promoted = NearCopies(), NearCopies()
+        for sample, own in said:
+            self._positives.add(normalised(sample.positive))
+            for negative, reason in zip(sample.negatives, own, strict=True):
+                if reason == ANSWERS:
+                    self._answers.add(negative.text)
+                if reason in FALSE:
+                    self._false[normalised(negative.text)] = NEARLY_ANSWERS if reason == ANSWERS else reason
+
+    def reason(self, negative: Negative, own: str) -> str:
+        """The reason that holds; called once a negative, in their order.
+
+        Args:
+            negative: Of one of the samples.
+            own: What its sample says of it.
+        """
+        if own == ANSWERS:
+            return self._why_not_promoted(negative.text) or own
+        return own or self._why_false(negative)
+
+    def _why_not_promoted(self, text: str) -> str:
+        if normalised(text) in self._positives:
+            return THE_POSITIVE
+        if self._promoted.has_one_of(text):
+            return NEARLY_ANSWERS
+        self._promoted.add(text)
+        return ""
+
+    def _why_false(self, negative: Negative) -> str:
+        text = normalised(negative.text)
+        if text in self._positives:
+            return THE_POSITIVE
+        if text in self._false:
+            return self._false[text]
+        return NEARLY_ANSWERS if negative.source != "llm" and self._answers.has_one_of(negative.text) else ""

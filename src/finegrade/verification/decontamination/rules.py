@@ -21,9 +21,9 @@ import re
 import unicodedata
 from typing import Literal
 
-from finegrade.benchmark_columns import Role
 from finegrade.retrieval.minhash import RUN, SIMILAR
 from finegrade.text import encodable, jaccard, normalised, word_count, words
+from finegrade.verification.decontamination.columns import Role
 
 RUN_WORDS, WHOLE_WORDS = 13, 8
 """A shared run of so many words is a leak; so is the whole of a text that is shorter, but not shorter than this."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from finegrade.records import IN_BENCHMARK, Opinion, Sample, Verdict
 from finegrade.storage.streams import Best, Drawn
-from finegrade.verdicts import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS, THE_POSITIVE
+from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS, THE_POSITIVE
 
 DISPUTED = 20
 TO_READ = 12

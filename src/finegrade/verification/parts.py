@@ -13,7 +13,7 @@ from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.storage.atomic import file_hash, read_json, write_json
 from finegrade.storage.run_folder import LEFT_OUT, VERDICTS, VERIFIED, RunFolder
 from finegrade.storage.tables import iterate_rows, part_path, part_paths, write_rows
-from finegrade.verifier import Judged
+from finegrade.verification.verifier import Judged
 
 SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
 """At most; but a sample is never cut, and samples of one query are kept together up to twice as many negatives."""
