@@ -94,7 +94,7 @@ def fill(root: Path, rows: int) -> None:
 
 def do(what: str, root: Path, rows: int) -> None:
     """One piece of work in this process; prints its seconds and its peak of memory in bytes."""
-    from finegrade.data_export import export_data
+    from finegrade.export.data import export_data
     from finegrade.stages.pipeline import STAGES
     from finegrade.stages.synthesize import synthesize
     from finegrade.storage.run_folder import RunFolder

@@ -24,8 +24,7 @@ from torch import Tensor
 from finegrade.console import progress
 from finegrade.data.python_docs import read_python_docs
 from finegrade.data.splitting import merge
-from finegrade.evaluation.intervals import spearman_interval
-from finegrade.evaluation.metrics import retrieval_metrics
+from finegrade.evaluation.metrics import retrieval_metrics, spearman_interval
 from finegrade.evaluation.sts import load_stsb, spearman
 from finegrade.models.backbone import read_both_ways
 from finegrade.models.encoder import backbone_folder

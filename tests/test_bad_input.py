@@ -199,5 +199,5 @@ def test_a_result_that_does_not_hold_is_one_line_and_exit_code_1(finegrade, monk
     def fail(*given):
         raise CheckFailedError("the graph is another model")
 
-    monkeypatch.setattr("finegrade.exporting.export_onnx", fail)
+    monkeypatch.setattr("finegrade.export.onnx.export_onnx", fail)
     assert finegrade("export", "--onnx") == (1, ["finegrade: the graph is another model"])

@@ -12,8 +12,8 @@ from conftest import FakeLLM
 from fake_openai import made_up
 from finegrade import cli
 from finegrade.config.toml import parse_config
-from finegrade.data_export import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
 from finegrade.errors import InputError
+from finegrade.export.data import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample
 from finegrade.stages.synthesize import synthesize
 from finegrade.stages.tasks import write_tasks

@@ -11,14 +11,12 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
 from conftest import WORDS
-from finegrade import distilling
-from finegrade.closeness import Closeness, closeness
-from finegrade.distil_texts import texts_of_file, texts_of_run
-from finegrade.distilling import distil, server_needs
 from finegrade.errors import InputError
-from finegrade.export_folder import MANIFEST
+from finegrade.export import student as distilling
+from finegrade.export.folder import MANIFEST
+from finegrade.export.student import Closeness, closeness, distil, save_plain, server_needs
+from finegrade.export.student_texts import texts_of_file, texts_of_run
 from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
-from finegrade.plain_folder import save_plain
 from finegrade.records import Seed
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import write_rows

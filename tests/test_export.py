@@ -14,12 +14,11 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
-from finegrade import exporting
 from finegrade.errors import CheckFailedError, InputError
-from finegrade.export_folder import MANIFEST, new_export, write_manifest
-from finegrade.exporting import export_onnx
+from finegrade.export import onnx as exporting
+from finegrade.export.folder import MANIFEST, new_export, write_manifest
+from finegrade.export.onnx import GRAPH, OnnxEncoder, export_onnx, write_graph
 from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
-from finegrade.onnx_graph import GRAPH, OnnxEncoder, write_graph
 from test_anchor_transformer import FAMILIES
 
 TEXTS = ["graph", "open the file and read the rows of a table by value and key", "sort the rows"]

@@ -12,10 +12,10 @@ from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade import data_export
 from finegrade.data.formats.base import Given, Judged
 from finegrade.data.formats.open import open_given
 from finegrade.errors import InputError
+from finegrade.export import data as data_export
 from given_data import TABLES, TEXTS, all_kept, drawn, judged, left, lines, read_table, write_table
 
 ALL = Judged(((0, 1), (1, 2), (2, 3)), (), (0,))

@@ -9,11 +9,11 @@ from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade import data_export
 from finegrade.data.formats.base import Given, Judged
 from finegrade.data.formats.flag_embedding import FlagEmbedding
 from finegrade.data.formats.open import open_given
 from finegrade.errors import InputError
+from finegrade.export import data as data_export
 from finegrade.records import Negative, Sample
 from given_data import TEXTS, all_kept, drawn, judged, left, lines, write_table
 

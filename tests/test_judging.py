@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.evaluation.judging import judged_ndcg, pool, relevance
+from finegrade.evaluation.judged_queries import judged_ndcg, pool, relevance
 
 
 def test_the_pool_is_what_any_row_has_among_its_first_ten():

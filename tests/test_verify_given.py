@@ -10,8 +10,8 @@ import pytest
 
 from finegrade.cli import main
 from finegrade.config.toml import plain_config
-from finegrade.data_export import export_data
 from finegrade.errors import InputError
+from finegrade.export.data import export_data
 from finegrade.given_data import verify_given
 from finegrade.records import Verdict
 from finegrade.storage.run_folder import VERDICTS, RunFolder

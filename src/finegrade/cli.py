@@ -141,15 +141,15 @@ def export_command(
         remedy = "Leave them out: only a student learns."
         raise InputError("finegrade export", got="--texts or --steps", wanted="neither", remedy=remedy)
     if data:
-        from finegrade.data_export import export_data
+        from finegrade.export.data import export_data
 
         export_data(run, output)
     elif onnx:
-        from finegrade.exporting import export_onnx
+        from finegrade.export.onnx import export_onnx
 
         export_onnx(model, output)
     else:
-        from finegrade.distilling import STEPS, distil
+        from finegrade.export.student import STEPS, distil
 
         distil(model, texts, output, steps or STEPS)
 

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from finegrade.evaluation.sts import spearman
+
 Scores = NDArray[np.float64]
 """One value a query: [queries]."""
 
 METRICS = ("nDCG@10", "Recall@1", "MRR")
 DEPTH = 100
 """Ranks looked at; a positive further down counts as not found."""
+
+JUDGED_DEPTH = 10
+"""Ranks that are judged for the user's unlabelled queries."""
 
 
 def retrieval_metrics(rankings: Sequence[Sequence[int]], relevant: Sequence[frozenset[int]]) -> dict[str, Scores]:
@@ -62,3 +67,20 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(statistic(np.arange(size)), float(low), float(high))
+
+
+def mean_interval(values: Scores, resamples: int, confidence: float, seed: int) -> Interval:
+    """Of the mean of one value a query."""
+    return bootstrap(lambda drawn: float(values[drawn].mean()), len(values), resamples, confidence, seed)
+
+
+def spearman_interval(
+    sides: list[NDArray[np.float64]], gold: NDArray[np.float64], resamples: int, confidence: float, seed: int
+) -> Interval:
+    """Of one model's correlation, or of the difference of two on the same pairs."""
+
+    def statistic(drawn: NDArray[np.int64]) -> float:
+        values = [spearman(side[drawn], gold[drawn]) for side in sides]
+        return values[0] - values[1] if len(values) == 2 else values[0]
+
+    return bootstrap(statistic, len(gold), resamples, confidence, seed)

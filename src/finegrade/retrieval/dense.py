@@ -1,7 +1,7 @@
 """Texts that are near to a query in meaning: the vectors of a bi-encoder, compared one and all, a block at a time.
 
 Exact: what comes out is what sorting all dot products of the stored vectors would give, equal ones by the lower number
-(finegrade.retrieval.dense says why no rounding comes between). 1 M texts with 384 dimensions are a file of 768 MB, which every
+(DenseIndex says why no rounding comes between). 1 M texts with 384 dimensions are a file of 768 MB, which every
 call reads once, and 0.77 G operations a query: 5 s for 1,000 queries at 157 GFLOP/s, the peak of two cores with AVX2 at
 2.45 GHz (benchmarks/mining.py measures it). So queries should come some thousand at a time. Memory does not grow with
 the texts: it holds 8,192 vectors, and scores of 256 queries with them.

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from transformers.utils import logging as transformers_logging
 
 from finegrade.config import Config, EvaluationConfig
-from finegrade.evaluation.intervals import mean_interval, spearman_interval
-from finegrade.evaluation.metrics import METRICS
-from finegrade.evaluation.own import judge_own
-from finegrade.evaluation.row_scores import STS, score_base, score_bm25, score_trained
+from finegrade.evaluation.judged_queries import judge_own
+from finegrade.evaluation.metrics import METRICS, mean_interval, spearman_interval
+from finegrade.evaluation.row_scores import STS, load_test_set, score_base, score_bm25, score_trained
 from finegrade.evaluation.sts import load_stsb
-from finegrade.evaluation.test_set import load_test_set
 from finegrade.machine import keep_freed_memory
 from finegrade.storage.atomic import write_json
 from finegrade.storage.run_folder import SCORES, RunFolder

@@ -1,4 +1,4 @@
-"""Does a training sample hold what a benchmark tests with? (finegrade.verification.decontamination.rules says what counts.)
+"""Does a training sample hold what a benchmark tests with? (rules.py says what counts.)
 
 What the index finds are candidates; the texts themselves, which lie in a temporary file, decide: hashes that collide
 make no leak.

@@ -6,6 +6,7 @@ token states comes near the vector that the model pools.
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -15,16 +16,112 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from torch import nn
 
-from finegrade.closeness import closeness
 from finegrade.console import progress, say
-from finegrade.distil_texts import texts_of_file, texts_of_run
 from finegrade.errors import InputError
-from finegrade.export_folder import new_export, write_manifest
+from finegrade.export.folder import new_export, weight_hashes, write_manifest
+from finegrade.export.student_texts import texts_of_file, texts_of_run
 from finegrade.models.encoder import REMEDY, embed, load_trained, load_transformer
 from finegrade.models.portable.anchor_transformer import last_attention
-from finegrade.plain_folder import save_plain
-from finegrade.student_card import write_student_card
+from finegrade.report.summary import RE_EMBED, load_snippet
+from finegrade.storage.atomic import read_json, write_json
 from finegrade.training.trainer import QuietTrainer, prepare_training, trainer_arguments
+
+_LOW = 0.05
+
+
+class Closeness(NamedTuple):
+    """What is left of the original's vectors.
+
+    Attributes:
+        mean: Of the cosines of a text's two vectors.
+        low: Their 5 % quantile.
+        same_nearest: Share of the texts whose nearest other text is the same one.
+    """
+
+    mean: float
+    low: float
+    same_nearest: float
+
+    def __str__(self) -> str:
+        return (
+            f"cosine {self.mean:.4f} on average, {self.low:.4f} at the 5 % quantile; "
+            f"the same nearest neighbour for {self.same_nearest:.1%}"
+        )
+
+
+def closeness(vectors: NDArray[np.float32], original: NDArray[np.float32]) -> Closeness:
+    """Compares row by row.
+
+    Args:
+        vectors: [texts, dimension], of length 1; at least two different texts.
+        original: Likewise, the other model's.
+    """
+    cosines = np.einsum("nd,nd->n", vectors, original)
+    same = _nearest(vectors) == _nearest(original)
+    return Closeness(float(cosines.mean()), float(np.quantile(cosines, _LOW)), float(same.mean()))
+
+
+def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -np.inf)
+    nearest: NDArray[np.intp] = similarity.argmax(axis=1)
+    return nearest
+
+
+_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+
+
+def save_plain(model: SentenceTransformer, folder: Path) -> None:
+    """Saves a model so that it loads without code of ours, in sentence-transformers and in servers.
+
+    Args:
+        model: Transformer, mean pooling, Normalize.
+        folder: Where to.
+    """
+    model.save_pretrained(str(folder), create_model_card=False)
+    modules: list[dict[str, Any]] = read_json(folder / "modules.json")
+    for module in modules:
+        module["type"] = f"sentence_transformers.models.{module['type'].rpartition('.')[2]}"
+    write_json(folder / "modules.json", modules)
+    pooling = {f"pooling_mode_{mode}": mode == "mean_tokens" for mode in _MODES}
+    pooling_config = {"word_embedding_dimension": model.get_embedding_dimension(), **pooling, "include_prompt": True}
+    write_json(folder / modules[1]["path"] / "config.json", pooling_config)
+    lengths = {"max_seq_length": model.max_seq_length, "do_lower_case": False}
+    write_json(folder / "sentence_bert_config.json", lengths)
+
+
+def write_student_card(
+    folder: Path, source: Path, before: Closeness, after: Closeness, held_out: int, learnt: int, steps: int
+) -> None:
+    """Writes ``README.md``. Of the user's data it holds counts, never a text.
+
+    Args:
+        folder: The student's.
+        source: The model's.
+        before: Of the mean of the model's token states, to the model's vectors.
+        after: Of the student.
+        held_out: Texts that both were measured on.
+        learnt: Texts that the student was distilled on.
+        steps: Of the distillation.
+    """
+    hashes = [f"- `{name}`: sha256 `{digest}`" for name, digest in weight_hashes(source).items()]
+    lines = [
+        "---", "library_name: sentence-transformers", "---", "", "# A text-embedding model with mean pooling", "",
+        "A student that finegrade made for servers that know only mean pooling. It stands in for a model that pools "
+        "otherwise, whose weights it started from:", "", *hashes, "",
+        f"It was distilled in {steps:,} steps on {learnt:,} texts. On {held_out:,} others, its vectors compared with "
+        "the original's:", "",
+        "| | cosine, mean | cosine, 5 % quantile | same nearest neighbour |", "|---|---|---|---|",
+        _row("original weights, mean pooling", before), _row("**this student**", after), "",
+        f"{RE_EMBED} Nor do the student's with the original's.", "",
+        "```python", load_snippet(folder).replace(repr(str(folder)), repr("path/to/this/folder")), "```", "",
+    ]  # fmt: skip
+    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _row(name: str, found: Closeness) -> str:
+    return f"| {name} | {found.mean:.4f} | {found.low:.4f} | {found.same_nearest:.1%} |"
+
 
 STEPS = 100
 _BATCH, _LEARNING_RATE, _WARMUP_SHARE, _SEED = 32, 5e-5, 0.1, 0
