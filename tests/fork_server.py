@@ -22,8 +22,8 @@ import finegrade.stages.tasks
 import finegrade.stages.train
 import finegrade.stages.verify
 import finegrade.verification.parts
+from finegrade.cli.verify_input import verify_given
 from finegrade.config import Config
-from finegrade.given_data import verify_given
 from finegrade.stages.pipeline import run_stage
 from finegrade.storage.run_folder import RunFolder
 

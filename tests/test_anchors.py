@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.anchor_viewing import show_anchors
+from finegrade.cli.anchors import as_page, show_anchors
 from finegrade.errors import InputError
 from finegrade.models.anchors import load_anchor_model, token_shares
 from finegrade.models.encoder import build_encoder, save_encoder
-from finegrade.shading import as_page
 
 HOSTILE = "<script>alert(1)</script> \x1b[31m & <b>red</b>"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from finegrade import cli
+from finegrade.cli import main
 from finegrade.errors import CheckFailedError
 from finegrade.stages import pipeline
 from finegrade.storage.run_folder import RunFolder
@@ -23,7 +23,7 @@ def finegrade(tmp_path, monkeypatch, capsys):
     def run(*arguments: str) -> tuple[int, list[str]]:
         monkeypatch.setattr(sys, "argv", ["finegrade", *arguments])
         try:
-            cli.main()
+            main.main()
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finegrade.cli.estimate import need_consent
 from finegrade.config import Config, LLMConfig
 from finegrade.config.toml import parse_config
-from finegrade.consent import need_consent
 from finegrade.errors import InputError
 from finegrade.llm.accounts import Budget, OwnAccounts
 from finegrade.llm.client import LLMClient

@@ -41,7 +41,7 @@ def test_each_carrier_is_downloaded_once():
 
 
 def test_models_list_tells_what_is_there(cache, capsys):
-    from finegrade.cli import models_list
+    from finegrade.cli.main import models_list
 
     models_list()
     told = capsys.readouterr().out

@@ -14,7 +14,7 @@ from conftest import FakeLLM
 from test_importing import write_documents
 from test_querying import answer as queries_of
 
-COMMAND = [sys.executable, "-c", "from finegrade.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from finegrade.cli.main import main; main()"]
 TRAINING_ALONE = [
     sys.executable,
     "-c",
@@ -232,13 +232,13 @@ def test_a_run_folder_that_cannot_be_written_to(place: Path, small_disk: Path) -
 
 LOADING = """
 import sys, types
-import finegrade.entry
-cli = types.ModuleType("finegrade.cli")
+import finegrade.__main__
+cli = types.ModuleType("finegrade.cli.main")
 def main():
     raise KeyboardInterrupt
 cli.main = main
-sys.modules["finegrade.cli"] = cli
-finegrade.entry.main()
+sys.modules["finegrade.cli.main"] = cli
+finegrade.__main__.main()
 """
 
 

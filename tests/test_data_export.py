@@ -10,7 +10,7 @@ from datasets import load_dataset
 
 from conftest import FakeLLM
 from fake_openai import made_up
-from finegrade import cli
+from finegrade.cli import main
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.export.data import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
@@ -219,7 +219,7 @@ def test_a_run_of_tasks_from_the_command_line(tmp_path, fake_llm, no_retries, mo
         stage(settings, run)
     monkeypatch.setattr(sys, "argv", ["finegrade", "export", "--data", "--run", str(run.root)])
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        main.main()
     assert "unverified samples" in capsys.readouterr().err
     trained = read_rows(run.path(SAMPLES), Sample)
     assert [row["id"] for row in lines(run.path("data", EXCHANGE))] == [one.id for one in trained]

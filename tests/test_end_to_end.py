@@ -21,7 +21,7 @@ from finegrade.data.pairs import Pair
 pytestmark = pytest.mark.slow
 
 MARK = "FINEGRADE_TEST_PLACE"
-COMMAND = [sys.executable, "-c", "from finegrade.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from finegrade.cli.main import main; main()"]
 STAGES = ("seeds", "synthesize", "verify", "train-finegrade", "score-bm25", "score-base", "evaluate", "report")
 
 

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from fake_openai import made_up
+from finegrade.cli.estimate import estimate
 from finegrade.config import JUDGED
 from finegrade.config.toml import parse_config
 from finegrade.data.chunking import CHARS_PER_TOKEN
-from finegrade.estimating import estimate
 from finegrade.records import Task
 from finegrade.stages.tasks import brainstorm, quotas_of, with_sides
 from finegrade.synthesis.requests import orders_for_seeds, orders_for_tasks

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from finegrade.cli import main
+from finegrade.cli.main import main
 from finegrade.data.formats import labelled_pairs
 from finegrade.data.formats.base import Given, Judged
 from finegrade.data.formats.open import open_given

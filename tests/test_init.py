@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from finegrade.cli.estimate import estimate, told_estimate
+from finegrade.cli.init import look_at, write_config
 from finegrade.config.toml import load_config, parse_config
 from finegrade.errors import InputError
-from finegrade.estimating import estimate, told_estimate
-from finegrade.initialising import write_config
-from finegrade.sources.looking import look_at
 from test_importing import write_documents
 from test_own_queries import beir
 

@@ -44,7 +44,7 @@ def test_data_half_imports_no_torch():
 def test_cheap_commands_import_no_torch(arguments, tmp_path):
     code = (
         f"import os, sys; os.environ['FINEGRADE_CACHE'] = {str(tmp_path)!r}; sys.argv = ['finegrade', *{arguments!r}]\n"
-        "from finegrade.cli import main\n"
+        "from finegrade.cli.main import main\n"
         "try: main()\nexcept SystemExit as end: assert not end.code, end.code"
     )
     loaded, _ = _loaded_by(code)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from finegrade.cli.preview import show_preview
 from finegrade.config.toml import parse_config
-from finegrade.previewing import show_preview
 from finegrade.stages.queries import write_queries
 from finegrade.storage.run_folder import RunFolder
 from test_querying import config
@@ -14,7 +14,7 @@ __all__ = ["config"]  # the fixture
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch):
-    monkeypatch.setattr("finegrade.previewing.fetch_models", lambda config: None)
+    monkeypatch.setattr("finegrade.cli.preview.fetch_models", lambda config: None)
 
 
 def test_of_documents_it_shows_queries_and_negatives(config, tmp_path, capsys, fake_llm):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 SAMPLES, ROWS, CONCURRENCY = 600, 75, 8
 AN_EIGHTH_MORE = CONCURRENCY + CONCURRENCY // 8 + 2  # is written down ahead of what is under way (llm.client)
 ROOT = Path(__file__).parent
-COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'finegrade'; from finegrade.entry import main; main()"]
+COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'finegrade'; from finegrade.__main__ import main; main()"]
 CONFIG = """
 [source]
 kind = "tasks"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from finegrade.cli import main
+from finegrade.cli.main import main
 from finegrade.config import LLMConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError

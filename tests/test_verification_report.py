@@ -2,9 +2,9 @@
 
 import pytest
 
+from finegrade.cli.verify_input import verify_given
 from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
-from finegrade.given_data import verify_given
 from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
 from finegrade.report.charts import levels_chart
 from finegrade.stages.pipeline import run_stage

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finegrade.cli import main
+from finegrade.cli.main import main
+from finegrade.cli.verify_input import verify_given
 from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
 from finegrade.export.data import export_data
-from finegrade.given_data import verify_given
 from finegrade.records import Verdict
 from finegrade.storage.run_folder import VERDICTS, RunFolder
 from finegrade.storage.tables import read_rows
@@ -237,7 +237,7 @@ def test_a_change_in_any_file_of_a_beir_folder_is_verified_anew(tmp_path, capsys
 
 @pytest.mark.parametrize("change", ["text", "order", "one more", "one less"])
 def test_verdicts_on_other_rows_are_never_taken(tmp_path, monkeypatch, change):
-    monkeypatch.setattr("finegrade.given_data.files_identity", lambda files, root: "the same")
+    monkeypatch.setattr("finegrade.cli.verify_input.files_identity", lambda files, root: "the same")
     path = flag_embedding(tmp_path / "data.jsonl", ROWS)
     verified(path, tmp_path / "out.jsonl", tmp_path / "run")
     before = (tmp_path / "out.jsonl").read_bytes()
@@ -363,7 +363,7 @@ def test_of_an_earlier_result_only_its_own_files_are_removed(tmp_path):
 def test_what_was_broken_off_while_it_was_written_goes_on(tmp_path, monkeypatch):
     path = flag_embedding(tmp_path / "data.jsonl", [*ROWS, ("query 70", "answer 70", ["same 70 text"])])
     with monkeypatch.context() as broken:
-        broken.setattr("finegrade.own_files.OwnFiles.end", lambda self, written: 1 / 0)
+        broken.setattr("finegrade.cli.verify_input.OwnFiles.end", lambda self, written: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             verified(path, tmp_path / "out.jsonl", tmp_path / "run")
     assert (tmp_path / "out.jsonl").is_file()

@@ -18,7 +18,7 @@ from finegrade.stages.pipeline import demo_config, run_all, run_stage
 from finegrade.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from finegrade.estimating import Estimate
+    from finegrade.cli.estimate import Estimate
 
 app = typer.Typer(
     name="finegrade",
@@ -70,7 +70,7 @@ def run_command(
     """Runs every stage that is not done, from documents or pairs to the report."""
     checked = load_config(config, _overrides(settings, force, engine))
     if preview:
-        from finegrade.previewing import show_preview
+        from finegrade.cli.preview import show_preview
 
         folder = RunFolder(run)
         _need_consent(checked, folder, yes)
@@ -85,7 +85,7 @@ def _overrides(settings: list[str] | None, force: bool, engine: str | None = Non
 
 
 def _need_consent(config: Config, run: RunFolder, yes: bool, ahead: "Estimate | None" = None) -> None:
-    from finegrade.consent import need_consent
+    from finegrade.cli.estimate import need_consent
 
     need_consent(config, run, yes, typer.confirm if sys.stdin.isatty() else None, ahead)
 
@@ -112,7 +112,7 @@ def anchors_command(
     html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
 ) -> None:
     """Shows which tokens carry a text's vector."""
-    from finegrade.anchor_viewing import show_anchors
+    from finegrade.cli.anchors import show_anchors
 
     show_anchors(texts or (), file or (), model, html)
 
@@ -163,7 +163,7 @@ def init(
     settings: SetOption = None,
 ) -> None:
     """Looks at your data and writes a configuration for it, fitted to the minutes and to llm.max_cost if you set it."""
-    from finegrade.initialising import write_config
+    from finegrade.cli.init import write_config
 
     write_config(path, minutes, output, queries, settings or ())
 
@@ -171,7 +171,7 @@ def init(
 @app.command(name="estimate")
 def estimate_command(config: ConfigOption = DEFAULT_CONFIG, settings: SetOption = None) -> None:
     """Says what a run will take: requests, tokens, minutes, money. Asks and spends nothing."""
-    from finegrade.estimating import told_estimate
+    from finegrade.cli.estimate import told_estimate
 
     typer.echo(told_estimate(load_config(config, settings or ())))
 
@@ -256,7 +256,7 @@ def verify_command(
 def _verify_given(
     given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool, depth: int | None
 ) -> None:
-    from finegrade.given_data import verify_given
+    from finegrade.cli.verify_input import verify_given
 
     checked = load_config(config, settings) if config.exists() or config != DEFAULT_CONFIG else plain_config(settings)
     verify_given(given, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead), depth)

@@ -1,29 +1,154 @@
 """``finegrade verify --input``: others' training data is verified, graded, and written back in its own format."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from finegrade.cli.estimate import Estimate, estimate_given
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.data.formats.base import Format, Given
+from finegrade.data.formats.base import Format, Given, Judged
 from finegrade.data.formats.open import open_given
 from finegrade.data.readers.jsonl import json_line
 from finegrade.errors import InputError
-from finegrade.estimating import Estimate, estimate_given
-from finegrade.given_verdicts import judged_rows, samples_of
-from finegrade.own_files import OwnFiles
-from finegrade.records import Sample
+from finegrade.records import LeftOut, Negative, Sample, Verdict
 from finegrade.report.cards import write_card_of_given
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify
-from finegrade.storage.atomic import files_identity, replacing
-from finegrade.storage.run_folder import GIVEN, LOCK, SAMPLES, SET_ASIDE, STAGES, RunFolder
-from finegrade.storage.tables import write_cut
-from finegrade.text import content_hash, encodable
+from finegrade.storage.atomic import file_hash, files_identity, read_json, replacing, write_json
+from finegrade.storage.run_folder import GIVEN, LEFT_OUT, LOCK, SAMPLES, SET_ASIDE, STAGES, VERDICTS, RunFolder
+from finegrade.storage.tables import iterate_rows, write_cut
+from finegrade.text import content_hash, encodable, normalised
 from finegrade.verification.decontamination.benchmarks import check_benchmarks
 from finegrade.verification.parts import in_parts
+
+
+class OwnFiles:
+    """The files of one result, as earlier sessions left them.
+
+    Args:
+        record: Where they are remembered: for each result its files, and what each held when it was finished.
+        result: What the result is called.
+    """
+
+    def __init__(self, record: Path, result: Path) -> None:
+        self._record, self._result = record, str(result)
+
+    def need_free(self, files: Iterable[Path]) -> None:
+        """Says whether files may be written.
+
+        Raises:
+            InputError: One is there that no session wrote, or that was changed since.
+        """
+        own = {name: found for files_of in self._remembered().values() for name, found in files_of.items()}
+        for path in files:
+            if path.exists() and not _is_own(path, own):
+                got = f"a file that is there{' and was changed' if str(path) in own else ''}"
+                wanted = "a name that is free, or a result of the same run folder"
+                remedy = "Name another --output, or move the file away."
+                raise InputError(str(path), got=got, wanted=wanted, remedy=remedy)
+
+    def begin(self, files: Iterable[Path]) -> None:
+        """Remembers that whatever is found at these places from now on was written here."""
+        earlier = self._remembered().get(self._result, {})
+        self._remember(earlier | {str(path): None for path in files})
+
+    def end(self, written: Iterable[Path]) -> None:
+        """Remembers what was written, and removes what an earlier session wrote for this result beside it."""
+        now: dict[str, str | None] = {str(path): file_hash(path) for path in written}
+        earlier = self._remembered().get(self._result, {})
+        for name in earlier.keys() - now.keys():
+            if _is_own(Path(name), earlier):
+                Path(name).unlink(missing_ok=True)
+        self._remember(now)
+
+    def _remembered(self) -> dict[str, dict[str, str | None]]:
+        try:
+            found: Any = read_json(self._record)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _remember(self, files: dict[str, str | None]) -> None:
+        write_json(self._record, self._remembered() | {self._result: files})
+
+
+def _is_own(path: Path, own: dict[str, str | None]) -> bool:
+    """Of what has no hash a session that was broken off may have written any part."""
+    found = own.get(str(path), "")
+    return found is None or (path.is_file() and found == file_hash(path))
+
+
+def samples_of(row: Given) -> list[Sample]:
+    """One a positive: what is a negative beside one may be none beside another."""
+    negatives = tuple(Negative(text=text, level=1, source="given") for text in row.negatives)
+    return [
+        Sample(
+            id=content_hash(row.query, positive),
+            query=row.query,
+            positive=positive,
+            negatives=negatives,
+            group=content_hash(row.query),
+        )
+        for positive in row.positives
+    ]
+
+
+def judged_rows(data: Format, run: RunFolder) -> Iterator[Judged]:
+    """What was decided on each row: verdicts stand in the order of the samples, and these in that of the rows.
+
+    Raises:
+        InputError: They are verdicts on other rows.
+    """
+    left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
+    verdicts = iterate_rows(run.path(VERDICTS), Verdict)
+    for row in data.rows():
+        of_place: defaultdict[int, list[Verdict]] = defaultdict(list)
+        kept_positives = []
+        for number, sample in enumerate(samples_of(row)):
+            if sample.id not in left_out:
+                kept_positives.append(number)
+                for place, verdict in enumerate(_verdicts_on(sample, verdicts, data)):
+                    of_place[place].append(verdict)
+        yield _decided(row, of_place, tuple(kept_positives))
+    if next(verdicts, None):
+        raise _other_rows(data)
+
+
+def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format) -> list[Verdict]:
+    own = list(islice(verdicts, len(sample.negatives)))
+    if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
+        raise _other_rows(data)
+    return own
+
+
+def _other_rows(data: Format) -> InputError:
+    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
+    return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
+
+
+def _decided(row: Given, of_place: dict[int, list[Verdict]], kept_positives: tuple[int, ...]) -> Judged:
+    """A negative stays that no positive makes a false one, and is a positive that one of them makes one."""
+    kept = [place for place, found in of_place.items() if all(v.level_after is not None for v in found)]
+    kept.sort(key=lambda place: (of_place[place][0].score, place))
+    levels = tuple((place, of_place[place][0].level_after or 1) for place in kept)
+    return Judged(kept=levels, promoted=_promoted(row, of_place), kept_positives=kept_positives)
+
+
+def _promoted(row: Given, of_place: dict[int, list[Verdict]]) -> tuple[int, ...]:
+    """Each text once: beside another positive the same text may be known to be one."""
+    taken = set(map(normalised, row.positives))
+    places = []
+    for place, found in of_place.items():
+        text = normalised(row.negatives[place])
+        if text not in taken and any(v.decision == "promoted" for v in found):
+            taken.add(text)
+            places.append(place)
+    return tuple(places)
+
 
 RESULTS = "results.json"
 

@@ -8,7 +8,7 @@ _INTERRUPTED = 130
 def main() -> None:
     """Loads the command line and runs it."""
     try:
-        from finegrade.cli import main as run
+        from finegrade.cli.main import main as run
 
         run()
     except KeyboardInterrupt:
