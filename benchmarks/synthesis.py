@@ -109,7 +109,10 @@ def round_of(name: str, concurrency: int, options: argparse.Namespace, python: s
         log = Path(folder) / "asked.jsonl"
         settings = json.dumps({"latency": options.latency, "log": str(log), "times": True})
         with subprocess.Popen(
-            [sys.executable, ROOT / "tests" / "fake_openai.py", settings], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "helpers.fake_openai", settings],
+            cwd=ROOT / "tests",
+            stdout=subprocess.PIPE,
+            text=True,
         ) as server:
             assert server.stdout
             base_url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
@@ -129,7 +132,7 @@ def round_of(name: str, concurrency: int, options: argparse.Namespace, python: s
 def spoken_between(log: Path, requests: int) -> float | None:
     """Seconds from the first request of the job to its last reply; None where one was not asked and answered once."""
     sys.path.append(str(ROOT / "tests"))
-    from fake_openai import request_hash
+    from helpers.fake_openai import request_hash
 
     job = {request_hash({"messages": messages(number), "seed": SEED}) for number in range(requests)}
     lines = [json.loads(line) for line in log.read_text().splitlines()]

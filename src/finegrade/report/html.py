@@ -31,7 +31,7 @@ def render_page(template: str, facts: dict[str, Any]) -> str:
 
 
 def _read(template: str) -> str:
-    return resources.files("finegrade").joinpath("templates", template).read_text(encoding="utf-8")
+    return resources.files("finegrade.report").joinpath("templates", template).read_text(encoding="utf-8")
 
 
 def _without_control_signs(value: Any) -> Any:

@@ -201,5 +201,5 @@ def demo_config(overrides: Sequence[str] = ()) -> Config:
     Args:
         overrides: "section.key=value" strings that win over it.
     """
-    with resources.as_file(resources.files("finegrade").joinpath("templates", "demo.toml")) as path:
+    with resources.as_file(resources.files("finegrade.stages").joinpath("demo.toml")) as path:
         return load_config(path, overrides)

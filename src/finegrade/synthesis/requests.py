@@ -66,7 +66,7 @@ def chosen(weights: Mapping[Name, float], dice: random.Random) -> Name:
 @cache
 def topics() -> tuple[str, ...]:
     """A fixed, wide list: asked for something else, an LLM comes up with the same few subjects again and again."""
-    text = resources.files("finegrade").joinpath("templates", "topics.txt").read_text(encoding="utf-8")
+    text = resources.files("finegrade.synthesis").joinpath("topics.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)
 
 

@@ -1,0 +1,48 @@
+"""The fake OpenAI server in a process of its own, and what it was asked."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+
+class FakeProcess:
+    """fake_openai.py, running.
+
+    Args:
+        folder: For its log.
+        options: Those of fake_openai.py.
+    """
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.log = folder / f"asked{len(list(folder.glob('asked*')))}.jsonl"
+        settings = json.dumps({"log": str(self.log)} | options)
+        command = [sys.executable, "-m", "helpers.fake_openai", settings]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self.base_url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/v1"
+        self._read = 0
+
+    def moments(self) -> Counter[str]:
+        """How often what happened."""
+        return Counter(moment for _, moment in self._lines())
+
+    def asked(self) -> Counter[str]:
+        """How often which request was taken."""
+        return Counter(name for name, moment in self._lines() if moment == "asked")
+
+    def asked_since(self) -> list[str]:
+        """The requests that were taken since the last call."""
+        lines = self._lines()
+        fresh, self._read = lines[self._read :], len(lines)
+        return [name for name, moment in fresh if moment == "asked"]
+
+    def _lines(self) -> list[tuple[str, str]]:
+        return [tuple(json.loads(line)) for line in self.log.read_text().splitlines()]
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.communicate()
