@@ -24,7 +24,7 @@ from finegrade.stages.pipeline import run_stage
 from finegrade.stages.queries import ask_for_queries
 from finegrade.storage.atomic import read_json
 from finegrade.storage.run_folder import LEDGER, RunFolder
-from helpers.batches import request
+from helpers.batches import fake, request  # noqa: F401  (fixtures)
 
 KEY = "sk-secret-KEY-123"
 ONE_TOKENS = 150  # what a request costs at the fake

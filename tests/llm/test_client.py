@@ -17,7 +17,7 @@ from finegrade.llm.client import LLMClient
 from finegrade.llm.completion import REFUSED
 from finegrade.llm.connection import hiding
 from finegrade.llm.ledger import Ledger, Reply
-from helpers.client import KEY, LOST, SCHEMA, request
+from helpers.client import KEY, LOST, SCHEMA, ask, path, request  # noqa: F401  (fixtures)
 
 
 def ledger_bytes(path) -> bytes:

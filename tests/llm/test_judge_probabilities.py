@@ -24,7 +24,7 @@ def with_logprobs(fake_llm, logprobs):
     fake_llm.answer = lambda request: (status, body)
 
 
-def test_they_are_asked_for_where_a_request_wants_them_and_kept(ask, fake_llm, path):  # noqa: F811
+def test_they_are_asked_for_where_a_request_wants_them_and_kept(ask, fake_llm, path):
     with_logprobs(fake_llm, TOLD)
     wanting = request(alternatives=5)
     (reply,) = ask(wanting)
@@ -36,11 +36,11 @@ def test_they_are_asked_for_where_a_request_wants_them_and_kept(ask, fake_llm, p
     assert "logprobs" not in fake_llm.requests[1]
 
 
-def test_a_request_that_wants_none_is_called_as_before(path):  # noqa: F811
+def test_a_request_that_wants_none_is_called_as_before(path):
     assert request().key() == request(alternatives=0).key() != request(alternatives=5).key()
 
 
-def test_a_server_that_does_not_know_them_is_asked_without(ask, fake_llm):  # noqa: F811
+def test_a_server_that_does_not_know_them_is_asked_without(ask, fake_llm):
     def answer(body):
         refusal = {"error": {"message": "unknown", "param": "top_logprobs"}}
         return (400, refusal) if "logprobs" in body else fake_llm.reply("x")
@@ -57,13 +57,13 @@ def test_a_server_that_does_not_know_them_is_asked_without(ask, fake_llm):  # no
     {"content": [{"top_logprobs": [{"token": "a", "logprob": 1e9}]}]},
     {"content": [{"top_logprobs": [{"token": "a", "logprob": 0.0}] * 21}]},
 ])  # fmt: skip
-def test_what_is_of_another_form_is_as_good_as_untold(ask, fake_llm, logprobs):  # noqa: F811
+def test_what_is_of_another_form_is_as_good_as_untold(ask, fake_llm, logprobs):
     with_logprobs(fake_llm, logprobs)
     (reply,) = ask(request(alternatives=5))
     assert (reply.text, reply.alternatives) == ('{"grade": 3}', ())
 
 
-def test_hostile_tokens_are_cut_and_the_key_is_taken_out(ask, fake_llm, path):  # noqa: F811
+def test_hostile_tokens_are_cut_and_the_key_is_taken_out(ask, fake_llm, path):
     hostile = [{"token": token, "logprob": -math.inf} for token in ("x" * 10_000, f"a {KEY}", "\ud800")]
     with_logprobs(fake_llm, {"content": [{"token": "a", "logprob": 0.0, "top_logprobs": hostile}] * 10_000})
     (reply,) = ask(request(alternatives=5))
@@ -72,7 +72,7 @@ def test_hostile_tokens_are_cut_and_the_key_is_taken_out(ask, fake_llm, path):  
     assert ask(request(alternatives=5)) == [reply]
 
 
-def test_a_ledger_of_before_takes_them(path):  # noqa: F811
+def test_a_ledger_of_before_takes_them(path):
     reply = Reply(text="t", finish_reason="stop", prompt_tokens=1, completion_tokens=1, seconds=1, cost=None)
     with Ledger(path, "test") as ledger:
         ledger.asked("old", {})

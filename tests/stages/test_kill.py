@@ -15,7 +15,7 @@ from finegrade.config.toml import parse_config
 from finegrade.storage.atomic import read_json
 from helpers.corpus import write_documents
 from helpers.fake_llm import FakeLLM, grade
-from helpers.kill import Server
+from helpers.kill import Server, server  # noqa: F401  (fixtures)
 from helpers.query_stage import answer as queries_of
 
 pytestmark = pytest.mark.slow

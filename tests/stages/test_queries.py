@@ -16,7 +16,7 @@ from finegrade.storage.tables import read_rows
 from finegrade.synthesis.filters import query_refusal
 from finegrade.synthesis.prompts.query import STYLES, queries_form
 from helpers.fake_llm import FakeLLM
-from helpers.query_stage import answer, asked_for
+from helpers.query_stage import answer, asked_for, config  # noqa: F401  (fixtures)
 
 TEXT = "The valve opens when the pressure rises above two bar, and it closes again below one bar."
 

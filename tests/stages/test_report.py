@@ -18,7 +18,18 @@ from finegrade.storage.run_folder import (
     SCORES,
     RunFolder,
 )
-from helpers.pages import SCRIPT, Page, hostile, interval, made_scores, write_set_aside
+from helpers.pages import (  # noqa: F401  (fixtures)
+    SCRIPT,
+    Page,
+    config,
+    hostile,
+    html,
+    interval,
+    made_scores,
+    run,
+    whole,
+    write_set_aside,
+)
 
 MARK = re.compile(r"\b(zz\w+)")
 

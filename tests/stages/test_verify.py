@@ -18,7 +18,7 @@ from finegrade.storage.tables import part_paths, read_rows, write_parts, write_r
 from finegrade.verification.decontamination.leaks import Benchmarks
 from finegrade.verification.parts import in_parts
 from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
-from helpers.verification import Words, sample
+from helpers.verification import Words, made, sample  # noqa: F401  (fixtures)
 
 PLAIN = [sample(number, ("far", 1), ("near", 2)) for number in range(10, 22)]
 """Enough to calibrate on: random texts are at 0, positives at 10."""
