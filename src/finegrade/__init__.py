@@ -6,6 +6,8 @@ The public names are loaded on first use, so that ``import finegrade`` is quick 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from finegrade.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from finegrade.config import Config
     from finegrade.models.encoder import build_encoder, load_encoder
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from finegrade.stages.synthesize import synthesize
     from finegrade.stages.train import train
     from finegrade.stages.verify import verify
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "AnchorPooling": "finegrade.models.portable.anchor_pooling",

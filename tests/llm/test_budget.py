@@ -257,7 +257,7 @@ def test_the_cost_is_told_where_prices_are_named(tmp_path, capsys):
 HOLD = """
 import sys, time
 from pathlib import Path
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(60)

@@ -64,7 +64,7 @@ print(json.dumps([received_attention(query, key, backend=name).tolist() for name
 BOTH_VERSIONS = """
 import json, sys
 from sentence_transformers import SentenceTransformer
-from finegrade.encoder import load_encoder
+from finegrade.models.encoder import load_encoder
 
 saved, changed, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 installed = load_encoder(saved, device="cpu")

@@ -31,7 +31,7 @@ def test_vectors_come_in_the_order_of_the_texts(model: SentenceTransformer) -> N
 
 def test_a_models_ranking_is_the_order_of_all_cosines(model: SentenceTransformer) -> None:
     queries, documents = texts(9, 1), texts(140, 2)
-    found = rank_with_model(model, queries, documents, 8, "test")
+    found = rank_with_model(model, queries, documents, 8, "test", 100)
     asked, searched = model.encode(queries), model.encode(documents)
     cosines = asked @ searched.T / np.linalg.norm(asked, axis=1)[:, None] / np.linalg.norm(searched, axis=1)[None]
     for ranking, row in zip(found, cosines, strict=True):
@@ -40,7 +40,9 @@ def test_a_models_ranking_is_the_order_of_all_cosines(model: SentenceTransformer
 
 
 def test_a_small_corpus_is_ranked_whole(model: SentenceTransformer) -> None:
-    assert [sorted(r) for r in rank_with_model(model, texts(2, 1), texts(5, 2), 8, "test")] == [[0, 1, 2, 3, 4]] * 2
+    assert [sorted(r) for r in rank_with_model(model, texts(2, 1), texts(5, 2), 8, "test", 100)] == [
+        [0, 1, 2, 3, 4]
+    ] * 2
     assert [sorted(r) for r in BM25(["open file", "a graph"]).rank(["file"], 10, matching=False)] == [[0, 1]]
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finegrade.config import MAX_LEVELS, MIN_LEVELS
 from finegrade.errors import InputError
 from finegrade.records import Seed
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.dense import DenseIndex
 from finegrade.retrieval.mining import LAST_RANKS, NEAR_COPY, Fused, Miner, Wanted, fused, index_of
-from finegrade.synthesis.levels import MAX_LEVELS, MIN_LEVELS
 from finegrade.text import jaccard, normalised, shingles, words
 from helpers.families import classifier
 

@@ -255,7 +255,7 @@ from pathlib import Path
 import finegrade.training.trainer as trainer
 import finegrade.stages.train as training
 from finegrade.config import Config
-from finegrade.store import RunFolder
+from finegrade.storage.run_folder import RunFolder
 
 def kill(self, args, state, control, **kwargs):
     if state.global_step == 5:

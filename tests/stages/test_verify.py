@@ -399,7 +399,7 @@ def test_a_folder_that_is_no_scorer_is_one_line(tmp_path, name):
 
 
 def test_too_few_samples_to_calibrate_on_are_one_line(tmp_path, scorers, monkeypatch):
-    monkeypatch.setattr("test_verification.PLAIN", PLAIN[:3])
+    monkeypatch.setitem(globals(), "PLAIN", PLAIN[:3])
     with pytest.raises(InputError, match="calibration of reranker-en: got 3 samples; wanted at least 8"):
         verify(config(), make_run(tmp_path))
 

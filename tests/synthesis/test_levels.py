@@ -2,7 +2,8 @@
 
 import pytest
 
-from finegrade.synthesis.levels import LADDER, MAX_LEVELS, MIN_LEVELS, flaws
+from finegrade.config import MAX_LEVELS, MIN_LEVELS
+from finegrade.synthesis.levels import LADDER, flaws
 
 EVERY = range(MIN_LEVELS, MAX_LEVELS + 1)
 

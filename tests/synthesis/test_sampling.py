@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.config import MAX_TEXT_WORDS, DrawsConfig
+from finegrade.config import MAX_LEVELS, MAX_TEXT_WORDS, DrawsConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.structured import MAX_CHARS
 from finegrade.synthesis.filters import MAX_TEXT_CHARS
-from finegrade.synthesis.levels import MAX_LEVELS
 from finegrade.synthesis.prompts.sample import MOST_CHARS_A_WORD
 from finegrade.synthesis.requests import chosen, draw, topics
 

@@ -11,7 +11,6 @@ import pytest
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm import session
-from finegrade.llm import session as asking
 from finegrade.models.scorers import Judge
 from finegrade.records import Sample
 from finegrade.verification import llm_judge
@@ -121,8 +120,8 @@ def test_what_the_ledger_holds_is_not_asked_again(judge, fresh, fake_llm):
 def test_the_llm_is_opened_where_the_ledger_lacks_a_reply_and_once(judge, fresh, monkeypatch, capsys):
     judge.know({"q": ["known"]})
     list(judge.scores(PAIRS[:2]))
-    opened = []
-    monkeypatch.setattr(session, "open_llm", lambda *given: (opened.append(given), asking.open_llm(*given))[1])
+    opened, open_llm = [], session.open_llm
+    monkeypatch.setattr(session, "open_llm", lambda *given: (opened.append(given), open_llm(*given))[1])
     again = fresh()
     again.know({"q": ["known"]})
     list(again.scores(PAIRS[:2]))

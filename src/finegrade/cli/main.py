@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finegrade import __version__
 from finegrade.config import Config
 from finegrade.config.toml import load_config, plain_config
 from finegrade.console import say
@@ -16,6 +15,7 @@ from finegrade.data.formats.base import DEPTH
 from finegrade.errors import CheckFailedError, InputError, no_space
 from finegrade.stages.pipeline import demo_config, run_all, run_stage
 from finegrade.storage.run_folder import RunFolder
+from finegrade.version import __version__
 
 if TYPE_CHECKING:
     from finegrade.cli.estimate import Estimate

@@ -11,7 +11,7 @@ from finegrade.config.schema import (
     SourceConfig,
     TrainingConfig,
 )
-from finegrade.config.synthesis import MAX_TEXT_WORDS, DrawsConfig, SynthesisConfig
+from finegrade.config.synthesis import MAX_LEVELS, MAX_TEXT_WORDS, MIN_LEVELS, DrawsConfig, SynthesisConfig
 from finegrade.config.verification import JUDGED, LEXICAL, LLM_JUDGE, VerificationConfig
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "JUDGED",
     "LEXICAL",
     "LLM_JUDGE",
+    "MAX_LEVELS",
     "MAX_TEXT_WORDS",
+    "MIN_LEVELS",
     "AttentionName",
     "Config",
     "DrawsConfig",

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from finegrade.config.base import Section
 from finegrade.records import KINDS, Source
-from finegrade.synthesis.levels import MAX_LEVELS, MIN_LEVELS
 
 
 def _can_be_drawn_from(weights: dict[str, float]) -> dict[str, float]:
@@ -20,6 +19,8 @@ def _can_be_drawn_from(weights: dict[str, float]) -> dict[str, float]:
 
 Weights = Annotated[dict[str, float], AfterValidator(_can_be_drawn_from)]
 """Name -> how often it is drawn; the weights need not add up to 1."""
+
+MIN_LEVELS, MAX_LEVELS = 2, 8
 
 MAX_TEXT_WORDS = 1_000
 """Twice the paper's longest; the gates and the reading of replies have room for as much."""

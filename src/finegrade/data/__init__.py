@@ -1,1 +1,1 @@
-"""Where seeds come from: one file per format, and the split that keeps test data out of training."""
+"""Documents, pairs and queries: read, cut, split."""

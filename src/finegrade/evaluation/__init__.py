@@ -1,1 +1,1 @@
-"""Scores of retrieval and similarity, with intervals."""
+"""Metrics, and the scores of one row."""

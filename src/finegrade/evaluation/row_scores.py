@@ -129,7 +129,7 @@ def _score(
 def _score_model(model: SentenceTransformer, test: TestSet, config: EvaluationConfig, title: str) -> _Scored:
     what = f"embedding test texts: {title}"
     queries = [*test.queries, *test.unlabelled]
-    rankings = rank_with_model(model, queries, test.documents, config.batch_size, what)
+    rankings = rank_with_model(model, queries, test.documents, config.batch_size, what, DEPTH)
     if not config.sts:
         return _Scored(rankings, None)
     left, right, _ = load_stsb(config.sts_data)

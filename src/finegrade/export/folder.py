@@ -8,9 +8,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from finegrade import __version__
 from finegrade.errors import InputError
 from finegrade.storage.atomic import file_hash, read_json, write_json
+from finegrade.version import __version__
 
 MANIFEST = "finegrade_export.json"
 """Says what the export is, from which model, and which files belong to it."""

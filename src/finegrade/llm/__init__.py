@@ -1,1 +1,1 @@
-"""The LLM: one client for every server, one ledger for every reply, one server that comes along."""
+"""Asks an OpenAI-compatible LLM; the ledger keeps every reply."""

@@ -180,3 +180,8 @@ def _corrected(request: ChatRequest, reply: Reply, error: UnreadableError) -> Ch
     shown = reply.text[: 4 * request.max_tokens] or "{}"
     turns = (Message(role="assistant", content=shown), Message(role="user", content=told))
     return request.model_copy(update={"messages": (*request.messages, *turns)})
+
+
+def plain(text: str) -> str:
+    """At an inner quote or backslash a small model closes the JSON string and the passage is cut."""
+    return text.replace('"', "'").replace("\\", "")

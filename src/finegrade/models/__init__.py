@@ -1,0 +1,1 @@
+"""Model names, downloads, encoders and scorers."""

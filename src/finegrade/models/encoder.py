@@ -18,7 +18,6 @@ import finegrade.models.portable
 from finegrade.config import AttentionName, PoolingName
 from finegrade.console import progress
 from finegrade.errors import InputError
-from finegrade.evaluation.metrics import DEPTH
 from finegrade.models.backbone import add_lora, as_folder, merge_lora, read_both_ways
 from finegrade.models.portable.anchor_pooling import AnchorPooling
 from finegrade.models.portable.anchor_transformer import AnchorTransformer
@@ -265,7 +264,7 @@ def rank_with_model(
     documents: Sequence[str],
     batch_size: int,
     what: str,
-    depth: int = DEPTH,
+    depth: int,
 ) -> list[list[int]]:
     """Numbers of at most ``depth`` documents for each query, best first, by cosine similarity; exact."""
     vectors = embed(model, [*queries, *documents], batch_size, what)

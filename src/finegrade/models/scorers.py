@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from finegrade.errors import InputError, first_line
 from finegrade.models.onnx import OnnxModel, architectures, kind_of, pools_by_mean, prompt
 from finegrade.models.resolve import model_path
-from finegrade.retrieval.dense import Embedder
 
 
 class OnnxCrossEncoder:
@@ -71,6 +70,16 @@ _REMEMBERED = 20_000
 """Texts whose vectors are kept: a negative of one query is the positive of another, and negative of many."""
 
 _UNIT: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
+
+
+class Embedder(Protocol):
+    """A bi-encoder: texts -> vectors of unit length."""
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched for: [texts, dimension]."""
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched: [texts, dimension]."""
 
 
 def cosines(embedder: Embedder, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:

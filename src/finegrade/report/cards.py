@@ -6,7 +6,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from finegrade import __version__
 from finegrade.models.catalogue import CATALOGUE
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
 from finegrade.report.summary import RE_EMBED, findings, load_snippet
@@ -15,6 +14,7 @@ from finegrade.storage.run_folder import GIVEN, LEFT_OUT, MODEL, SCORES, STAGES,
 from finegrade.storage.tables import iterate_rows
 from finegrade.text import for_markdown
 from finegrade.training.variants import FINEGRADE
+from finegrade.version import __version__
 
 CARD = f"{MODEL}/README.md"
 

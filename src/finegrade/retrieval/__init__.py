@@ -1,0 +1,1 @@
+"""BM25, dense search, near duplicates, and mining of negatives."""

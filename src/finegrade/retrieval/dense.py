@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finegrade.console import progress
 from finegrade.errors import InputError
+from finegrade.models.scorers import Embedder
 from finegrade.storage.atomic import read_json, write_json
 from finegrade.text import content_hash, encodable
 
@@ -146,16 +147,6 @@ _LAST_NUMBER = (1 << _NUMBER_BITS) - 1
 
 _Keys = NDArray[np.int64]
 """Dot product and number of a text in one: of two, the larger key is the better hit."""
-
-
-class Embedder(Protocol):
-    """A bi-encoder: texts -> vectors of unit length."""
-
-    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of what is searched for: [texts, dimension]."""
-
-    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of what is searched: [texts, dimension]."""
 
 
 class DenseIndex:

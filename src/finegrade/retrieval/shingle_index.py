@@ -2,14 +2,21 @@
 
 from collections import Counter, defaultdict
 
-from finegrade.synthesis.filters import SAME
-from finegrade.text import shingles
+from finegrade.text import jaccard, shingles
+
+SAME = 0.8
+"""Jaccard of 3-word shingles from which two negatives of a sample are one."""
+
+
+def are_nearly_the_same(left: str, right: str) -> bool:
+    """Whether two texts cannot be two negatives of one sample."""
+    return jaccard(shingles(left, 3), shingles(right, 3)) >= SAME
 
 
 class NearCopies:
     """Texts, of which others may be near copies: two that cannot be two negatives of one sample.
 
-    What it finds is what `sample_gates.are_nearly_the_same` says of the text and each that was added; only those are
+    What it finds is what `are_nearly_the_same` says of the text and each that was added; only those are
     looked at that share a run of words with it.
     """
 

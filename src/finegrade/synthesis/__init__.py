@@ -1,0 +1,1 @@
+"""Queries, positives and negatives that an LLM writes."""

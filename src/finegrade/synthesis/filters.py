@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from difflib import SequenceMatcher
 
 from finegrade.data.languages import certain_language
+from finegrade.retrieval.shingle_index import are_nearly_the_same
 from finegrade.synthesis.levels import LADDER
 from finegrade.synthesis.prompts.query import EXAMPLE_QUERIES
 from finegrade.synthesis.prompts.sample import PROMPTS
@@ -14,7 +15,6 @@ from finegrade.synthesis.prompts.task import WHAT
 from finegrade.text import (
     content_words,
     ends_a_sentence,
-    jaccard,
     normalised,
     shingles,
     telling_words,
@@ -106,9 +106,6 @@ LONGEST = 3.0
 SHARED_WORDS = 8
 """A text that shares so many words with the positive is in its language; telling it by its letters takes longer."""
 
-SAME = 0.8
-"""Jaccard of 3-word shingles from which two negatives of a sample are one."""
-
 _LENGTHS_FROM = 60  # characters: of shorter texts a word more is half of them
 
 
@@ -148,11 +145,6 @@ def rephrasing_refusal(text: str, rephrased: str) -> str | None:
     if (language := certain_language(text)) and (reason := wrong_language(rephrased, language)):
         return reason
     return None if fault(text) else fault(rephrased)
-
-
-def are_nearly_the_same(left: str, right: str) -> bool:
-    """Whether two texts cannot be two negatives of one sample."""
-    return jaccard(shingles(left, 3), shingles(right, 3)) >= SAME
 
 
 class NegativeGates:

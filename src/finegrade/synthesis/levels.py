@@ -7,8 +7,6 @@ written, and checked.
 
 from dataclasses import dataclass
 
-MIN_LEVELS, MAX_LEVELS = 2, 8
-
 
 @dataclass(frozen=True)
 class Flaw:

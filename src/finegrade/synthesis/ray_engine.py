@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from itertools import groupby
 from typing import Any
 
-from finegrade import __version__
 from finegrade.config import Config
 from finegrade.console import progress
 from finegrade.errors import InputError
@@ -28,6 +27,7 @@ from finegrade.synthesis.drafts import Drafts
 from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts, as_if_here
 from finegrade.synthesis.requests import Order
 from finegrade.synthesis.writer import Writer, Written
+from finegrade.version import __version__
 
 _CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget
 _PATIENCE = 10.0  # seconds

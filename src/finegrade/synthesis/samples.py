@@ -11,7 +11,7 @@ from finegrade.records import Negative, Sample, Seed, SetAside, Side, Source
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.minhash import NearDuplicates
 from finegrade.retrieval.mining import Index, Miner, Wanted
-from finegrade.synthesis.filters import are_nearly_the_same
+from finegrade.retrieval.shingle_index import are_nearly_the_same
 from finegrade.synthesis.requests import sources_of
 from finegrade.synthesis.writer import Draft
 from finegrade.text import content_hash, normalised, word_count

@@ -1,0 +1,1 @@
+"""The order of training rows, and the Trainer."""

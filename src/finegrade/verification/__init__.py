@@ -1,0 +1,1 @@
+"""Decides whether a negative is negative, and its level."""

@@ -14,8 +14,7 @@ from finegrade.console import progress
 from finegrade.llm.ledger import Reply
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
 from finegrade.llm.session import Ask, Session, request_settings
-from finegrade.llm.structured import CUT, Answer, UnreadableError, ask_for, read
-from finegrade.synthesis.prompts.sibling import plain
+from finegrade.llm.structured import CUT, Answer, UnreadableError, ask_for, plain, read
 from finegrade.text import content_hash, folded
 
 GRADES = {"unrelated": 0, "different": 1, "same": 3}

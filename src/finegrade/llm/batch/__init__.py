@@ -1,0 +1,1 @@
+"""The same requests through the Batch API."""

@@ -1,0 +1,1 @@
+"""The prompts, one file a kind of text."""

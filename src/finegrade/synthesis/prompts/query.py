@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, create_model
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
-from finegrade.synthesis.prompts.sibling import OneLine, plain
+from finegrade.llm.structured import plain
+from finegrade.synthesis.prompts.sibling import OneLine
 
 STYLES = {
     "keywords": "two to five words as typed in a hurry, no sentence",

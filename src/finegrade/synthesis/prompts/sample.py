@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import BaseModel, create_model
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
+from finegrade.llm.structured import plain
 from finegrade.records import Kind, Task
 from finegrade.synthesis.levels import Flaw
-from finegrade.synthesis.prompts.sibling import OneLine, plain
+from finegrade.synthesis.prompts.sibling import OneLine
 from finegrade.synthesis.prompts.task import WHAT
 from finegrade.synthesis.requests import Draw
 

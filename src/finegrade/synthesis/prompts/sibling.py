@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
+from finegrade.llm.structured import plain
 from finegrade.synthesis.siblings import to_change
 from finegrade.text import folded
 
@@ -94,8 +95,3 @@ class Passage(BaseModel):
 
 def _sibling_turn(query: str, passage: str, sibling: str) -> str:
     return f"query A: {plain(query)}\npassage: {plain(passage)}\nquery B: {plain(sibling)}"
-
-
-def plain(text: str) -> str:
-    """At an inner quote or backslash a small model closes the JSON string and the passage is cut."""
-    return text.replace('"', "'").replace("\\", "")

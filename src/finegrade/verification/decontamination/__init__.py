@@ -1,0 +1,1 @@
+"""Keeps the texts of benchmarks out of training."""

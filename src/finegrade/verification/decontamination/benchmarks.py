@@ -66,7 +66,7 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
     Args:
         name: A BEIR folder: the queries that have a judgement in qrels/test.tsv (in all of qrels/ where there is no
             such file), and the documents that these judgements call relevant. A file: .jsonl, .csv, .tsv or .parquet
-            with columns like query, positive, text or sentence1 (``finegrade.verification.decontamination.columns`` lists them; which
+            with columns like query, positive, text or sentence1 (``columns.py`` lists them; which
             were read, and which not, is told), or .txt with a text a line; what may be query or document is given as
             both. ``mteb:TASK``: the test splits of a task of the mteb package.
 

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finegrade.retrieval.shingle_index import NearCopies
-from finegrade.synthesis.filters import are_nearly_the_same
+from finegrade.retrieval.shingle_index import NearCopies, are_nearly_the_same
 
 texts = st.lists(st.sampled_from(["red", "green", "blue", "cyan"]), max_size=30).map(" ".join) | st.text(max_size=12)
 
