@@ -9,9 +9,10 @@ import pytest
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "onnxruntime", "matplotlib")
 DATA_HALF = (
-    "config", "records", "store", "sources.pairs", "sources.python_docs", "sources.splitting", "seeding", "llm.client",
-    "llm.ledger", "llm.embedded", "prompts", "sample_gates", "mining", "synthesis", "verification", "catalogue",
-    "fetching", "text", "rows",
+    "config", "records", "rows", "text", "storage.run_folder", "data.pairs", "data.python_docs", "data.splitting",
+    "llm.client", "llm.ledger", "llm.embedded", "models.catalogue", "models.resolve", "retrieval.mining",
+    "synthesis.writer", "synthesis.filters", "synthesis.prompts.sample", "verification.verifier", "training.variants",
+    "stages.seeds", "stages.synthesize", "stages.verify",
 )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ class Refuse:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
 sys.argv = ["finegrade", "verify", "--input", "pairs.jsonl", "--run", "run"]
-from finegrade.entry import main
+from finegrade.__main__ import main
 main()
 """
 ANSWERS = {

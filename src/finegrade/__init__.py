@@ -6,8 +6,6 @@ The public names are loaded on first use, so that ``import finegrade`` is quick 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from finegrade.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from finegrade.config import Config
     from finegrade.models.encoder import build_encoder, load_encoder
@@ -52,6 +50,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from finegrade.machine import VERSION
+
+        return VERSION
     if name not in _HOMES:
         raise AttributeError(f"module 'finegrade' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,6 +1,7 @@
 """The exceptions that the command line tells in one line: the user's input is wrong, or finegrade's own result is."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,26 @@ def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError
         "Free some space, or set FINEGRADE_CACHE (models) or --run (results) to another disk; what is done is kept."
     )
     return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
+
+
+def unknown_name(what: str, got: object, known: Iterable[str]) -> InputError:
+    """The error for a name that is none of those there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(got), names, 1)
+    remedy = f"Did you mean {near[0]}?" if near else "Correct the name."
+    return InputError(what, got=got, wanted=f"one of {', '.join(names)}", remedy=remedy)
+
+
+def unreadable(path: Path | str, error: BaseException, wanted: str, remedy: str) -> InputError:
+    """The error for a file that cannot be opened, decoded or parsed."""
+    got = getattr(error, "strerror", None) or first_line(error)
+    return InputError(str(path), got=got, wanted=wanted, remedy=remedy)
+
+
+def run_first(run: Path, command: str, got: str = "none") -> InputError:
+    """The error for a stage whose earlier stage has no result that holds."""
+    remedy = f"Run `finegrade {command}` first, or `finegrade run`."
+    return InputError(f"{run}: {command}", got=got, wanted=f"a finished {command} stage", remedy=remedy)
 
 
 def first_line(error: BaseException) -> str:

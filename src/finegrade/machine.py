@@ -1,8 +1,11 @@
-"""What this machine offers, and one setting that training on its processor wants."""
+"""What finegrade runs on: its own version, the cores, and one setting that training on a CPU wants."""
 
 import ctypes
 import os
 import sys
+from importlib.metadata import version
+
+VERSION = version("finegrade")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _ONE_GIB = 1 << 30

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Source = Literal["llm", "mined", "random", "given"]
-"""Where a negative's text came from; given: out of data that others made, without a level."""
+Source = Literal["llm", "mined", "random", "external"]
+"""Where a negative's text came from; external: data that others made, which has no levels."""
 
 Decision = Literal["kept", "regraded", "promoted", "dropped"]
 """What verification decided on one negative; promoted: it answers the query, and is a positive now."""
@@ -112,18 +112,23 @@ class Negative(Record):
 
     Args:
         text: The text.
-        level: 1..L, similarity to the positive's answer; L is the hardest (the paper's N1). Of a given text 1 until it
-            is verified.
+        level: 1..L, similarity to the positive's answer; L is the hardest (the paper's N1). None: external, not yet
+            verified.
         source: Where the text came from.
         sibling: The other real query that a rewritten text answers; None for all other texts.
         flaw: What makes the text wrong, in the words of the LLM that wrote it; None where it did not say.
     """
 
     text: str
-    level: int = Field(ge=1)
+    level: int | None = Field(ge=1)
     source: Source
     sibling: str | None = None
     flaw: str | None = None
+
+    @property
+    def rank(self) -> int:
+        """The level, for sorting; 0 without one."""
+        return self.level or 0
 
 
 class Sample(Record):

@@ -131,7 +131,7 @@ def test_verdicts_of_given_negatives_have_no_level_before(tmp_path):
     path = flag_embedding(tmp_path / "data.jsonl", ROWS)
     run = RunFolder(tmp_path / "run")
     verified(path, tmp_path / "out.jsonl", run.root)
-    assert {(v.level_before, v.source) for v in read_rows(run.path(VERDICTS), Verdict)} == {(None, "given")}
+    assert {(v.level_before, v.source) for v in read_rows(run.path(VERDICTS), Verdict)} == {(None, "external")}
 
 
 @pytest.mark.parametrize(

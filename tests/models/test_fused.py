@@ -247,7 +247,7 @@ def old_triton() -> types.ModuleType:
 
 @pytest.mark.parametrize("triton", [None, old_triton()], ids=["none", "old"])
 def test_where_triton_is_not_it_is_refused_by_name(triton: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("fused", "fused_kernels", "fused_tiles"):
+    for name in ("fused", "fused_kernels"):
         monkeypatch.delitem(sys.modules, f"finegrade.models.portable.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "triton", triton)
     monkeypatch.setitem(sys.modules, "triton.language", triton)

@@ -297,7 +297,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from finegrade import vectors
+from finegrade.retrieval import dense as vectors
 
 vectors.BLOCK = 16
 folder, log = Path(sys.argv[1]), Path(sys.argv[2])

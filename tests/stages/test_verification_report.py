@@ -39,7 +39,7 @@ def page_of(run):
 def verdict(score=0.5, **changes):
     opinions = (Opinion(scorer="one", positive=1.0, score=score, sibling=None, raw=score),)
     made = Verdict(
-        sample="1", text="a text", source="given", level_before=None, level_after=2, decision="kept", reason="",
+        sample="1", text="a text", source="external", level_before=None, level_after=2, decision="kept", reason="",
         positive_score=1.0, score=score, sibling_score=None, opinions=opinions,
     )  # fmt: skip
     return made.model_copy(update=changes)

@@ -45,7 +45,7 @@ verdicts = st.builds(
         str(name), score, before, after, source=source, reason=reason, positive=positive,
         opinions=tuple(opinion(*one) for one in heard),
     ),
-    st.integers(0, 3), scores, levels, levels, st.sampled_from(["llm", "mined", "random", "given"]),
+    st.integers(0, 3), scores, levels, levels, st.sampled_from(["llm", "mined", "random", "external"]),
     st.sampled_from(["", *sorted(FALSE), f"{IN_BENCHMARK} X", REPEATS, OUT_OF_ORDER, CONTRADICTS]), scores, opinions,
 )  # fmt: skip
 runs = st.lists(verdicts, max_size=30).map(lambda rows: sorted(rows, key=lambda row: row.sample))

@@ -208,7 +208,7 @@ class TestPromotion:
         ("scores", "source", "decision"),
         [
             ((1.0,), "mined", "promoted"),
-            ((1.3, 1.0), "given", "promoted"),
+            ((1.3, 1.0), "external", "promoted"),
             ((1.5, 0.99), "mined", "dropped"),  # one does not think so
             ((0.95,), "mined", "dropped"),  # too near, but does not answer as well
             ((1.5, 1.5), "llm", "dropped"),  # written to be wrong
@@ -254,7 +254,7 @@ class TestGivenTexts:
         assert level_of(score, 4) == level
 
     def test_they_get_levels_and_several_may_share_one(self):
-        one = sample(("a", 1, "given"), ("b", 1, "given"), ("c", 1, "given"))
+        one = sample(("a", None, "external"), ("b", None, "external"), ("c", None, "external"))
         verdicts = judged(one, 0.8, 0.1, 0.2)
         assert told(verdicts) == [("kept", 4, ""), ("kept", 1, ""), ("kept", 1, "")]
         assert {v.level_before for v in verdicts} == {None}
@@ -310,7 +310,7 @@ def test_a_positive_no_nearer_than_a_random_text_is_weak(score, weak):
 
 
 scores = st.floats(-2, 2) | st.just(nan)
-sources = st.sampled_from(["llm", "mined", "random", "given"])
+sources = st.sampled_from(["llm", "mined", "random", "external"])
 rows = st.lists(
     st.tuples(st.integers(1, 4), sources, st.lists(scores, min_size=1, max_size=1), st.none() | scores), max_size=5
 )

@@ -13,9 +13,9 @@ from finegrade.config.toml import load_config, plain_config
 from finegrade.console import say
 from finegrade.data.formats.base import DEPTH
 from finegrade.errors import CheckFailedError, InputError, no_space
+from finegrade.machine import VERSION
 from finegrade.stages.pipeline import demo_config, run_all, run_stage
 from finegrade.storage.run_folder import RunFolder
-from finegrade.version import __version__
 
 if TYPE_CHECKING:
     from finegrade.cli.estimate import Estimate
@@ -47,7 +47,7 @@ DEFAULT_CONFIG, DEFAULT_RUN = Path("finegrade.toml"), Path("runs/run")
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        typer.echo(f"finegrade {__version__}")
+        typer.echo(f"finegrade {VERSION}")
         raise typer.Exit
 
 

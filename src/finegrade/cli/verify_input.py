@@ -84,7 +84,7 @@ def _is_own(path: Path, own: dict[str, str | None]) -> bool:
 
 def samples_of(row: Given) -> list[Sample]:
     """One a positive: what is a negative beside one may be none beside another."""
-    negatives = tuple(Negative(text=text, level=1, source="given") for text in row.negatives)
+    negatives = tuple(Negative(text=text, level=None, source="external") for text in row.negatives)
     return [
         Sample(
             id=content_hash(row.query, positive),

@@ -79,19 +79,19 @@ def _export(run: RunFolder, folder: Path) -> None:
 
 def _flat(samples: Iterable[Sample], levels: int) -> Iterator[tuple[str, ...]]:
     for sample in samples:
-        texts = {negative.level: negative.text for negative in sample.negatives}
+        texts = {negative.rank: negative.text for negative in sample.negatives}
         if texts.keys() == set(range(1, levels + 1)):
             yield (sample.query, sample.positive, *(texts[level] for level in sorted(texts)))
 
 
 def _triplets(samples: Iterable[Sample]) -> Iterator[tuple[str, ...]]:
     for sample in samples:
-        for negative in sorted(sample.negatives, key=lambda negative: negative.level):
+        for negative in sorted(sample.negatives, key=lambda negative: negative.rank):
             yield sample.query, sample.positive, negative.text
 
 
 def _for_flag_embedding(sample: Sample) -> dict[str, Any]:
-    hardest_first = sorted(sample.negatives, key=lambda negative: -negative.level)
+    hardest_first = sorted(sample.negatives, key=lambda negative: -negative.rank)
     row = {"query": sample.query, "pos": [sample.positive], "neg": [negative.text for negative in hardest_first]}
     return row | ({"prompt": sample.instruction} if sample.instruction else {})
 

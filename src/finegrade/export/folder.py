@@ -9,8 +9,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finegrade.errors import InputError
+from finegrade.machine import VERSION
 from finegrade.storage.atomic import file_hash, read_json, write_json
-from finegrade.version import __version__
 
 MANIFEST = "finegrade_export.json"
 """Says what the export is, from which model, and which files belong to it."""
@@ -98,7 +98,7 @@ def write_manifest(work: Path, form: str, source: Path, details: Mapping[str, An
     """
     manifest = {
         "form": form,
-        "finegrade": __version__,
+        "finegrade": VERSION,
         "source": {"name": source.absolute().name, "sha256": weight_hashes(source)},
         **details,
         "files": sorted(_files(work)),

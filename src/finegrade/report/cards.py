@@ -6,6 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from finegrade.machine import VERSION
 from finegrade.models.catalogue import CATALOGUE
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
 from finegrade.report.summary import RE_EMBED, findings, load_snippet
@@ -14,7 +15,6 @@ from finegrade.storage.run_folder import GIVEN, LEFT_OUT, MODEL, SCORES, STAGES,
 from finegrade.storage.tables import iterate_rows
 from finegrade.text import for_markdown
 from finegrade.training.variants import FINEGRADE
-from finegrade.version import __version__
 
 CARD = f"{MODEL}/README.md"
 
@@ -87,7 +87,7 @@ def write_data_card(
     negatives: Counter[tuple[int, str]] = Counter()
     kinds: Counter[str] = Counter()
     for sample in samples:
-        negatives.update((negative.level, negative.source) for negative in sample.negatives)
+        negatives.update((negative.rank, negative.source) for negative in sample.negatives)
         kinds[sample.kind or "pairs of the source"] += 1
     made = run.record("synthesize")["details"]
     asked = {name: run.record(name)["details"] for name in _ASKING_STAGES if run.path(STAGES, f"{name}.json").is_file()}
@@ -95,7 +95,7 @@ def write_data_card(
         *("---", "task_categories:", "- sentence-similarity", "- feature-extraction", "configs:"),
         *(f"- config_name: {name}\n  data_files: {file}" for name, file in _configurations(rows).items()),
         *("---", "", "# Graded negatives, made by finegrade", ""),
-        f"finegrade {__version__}; negatives {'verified' if verified else 'NOT verified'}; "
+        f"finegrade {VERSION}; negatives {'verified' if verified else 'NOT verified'}; "
         f"{_writer(made)}, {made['levels']} levels (level {made['levels']} is the hardest, N1). "
         "What the run tests with is not in it.",
         "",
@@ -130,7 +130,7 @@ def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> 
     """
     made, decided = (run.record(stage)["details"] for stage in (GIVEN, "verify"))
     lines = [
-        *("# Training data, verified by finegrade", "", f"finegrade {__version__}. {for_markdown(about)}.", ""),
+        *("# Training data, verified by finegrade", "", f"finegrade {VERSION}. {for_markdown(about)}.", ""),
         *("Written:", "", *(f"- {for_markdown(str(path))}" for path in written), ""),
         *_counts_table("taken in", "number", [(name, made[name]) for name in ("rows", "negatives")]),
         *_counts_table("set aside", "rows", ((for_markdown(k), v) for k, v in made["passed_over"].items())),

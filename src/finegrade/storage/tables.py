@@ -92,7 +92,8 @@ def iterate_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     for part in part_paths(path) if path.is_dir() else [path]:
         try:
             with pq.ParquetFile(part) as file:
-                for batch in file.iter_batches(_READ_AT_ONCE):
+                known = [name for name in file.schema_arrow.names if name in kind.model_fields]  # older runs have more
+                for batch in file.iter_batches(_READ_AT_ONCE, columns=known):
                     yield from map(kind.model_validate, batch.to_pylist())
         except (OSError, pa.ArrowInvalid, ValidationError) as error:
             raise _unreadable(part, f"{kind.__name__} rows", error) from None

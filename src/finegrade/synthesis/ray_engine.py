@@ -22,12 +22,12 @@ from finegrade.errors import InputError
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import AHEAD, Ask, in_order, server_client, take_up
+from finegrade.machine import VERSION
 from finegrade.storage.run_folder import RunFolder
 from finegrade.synthesis.drafts import Drafts
 from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts, as_if_here
 from finegrade.synthesis.requests import Order
 from finegrade.synthesis.writer import Writer, Written
-from finegrade.version import __version__
 
 _CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget
 _PATIENCE = 10.0  # seconds
@@ -142,7 +142,7 @@ def _written(parts: list[dict[str, Any]], config: Config, keeper: Any) -> Iterat
     places = int(ray.cluster_resources().get("CPU", 0))
     workers = max(1, min(places, len(parts), config.llm.concurrency))
     llm = config.llm.model_copy(update={"concurrency": config.llm.concurrency // workers})
-    given = (config.model_copy(update={"llm": llm}), keeper, __version__)
+    given = (config.model_copy(update={"llm": llm}), keeper, VERSION)
     ray.data.DataContext.get_current().enable_progress_bars = False  # this process has its own
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pool = ray.data.ActorPoolStrategy(size=workers)
@@ -183,9 +183,9 @@ class PartWriter:
         return {"part": row["part"], "came": pickle.dumps(came)}
 
     async def _write(self, part: int, orders: list[Order]) -> list[Written]:
-        if __version__ != self._version:
+        if self._version != VERSION:
             remedy = "Install the same finegrade on every machine of the cluster."
-            raise InputError("a Ray worker", got=f"finegrade {__version__}", wanted=self._version, remedy=remedy)
+            raise InputError("a Ray worker", got=f"finegrade {VERSION}", wanted=self._version, remedy=remedy)
         client = self._client = self._client or server_client(self._config.llm, self._accounts)
         writer, most = Writer(self._config), AHEAD * self._config.llm.concurrency
 

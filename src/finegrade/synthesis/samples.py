@@ -95,7 +95,7 @@ def _samples_of_each_other(
     sources = [sources_of(draft.id, config) for draft in drafts]
     wanted = (Wanted(seed, _from_corpus(own)) for seed, own in zip(seeds, sources, strict=True))
     for draft, own, mined in zip(drafts, sources, miner.negatives_of(wanted), strict=True):
-        yield _sample(draft, [one for one in mined if own[one.level] != "llm"], mined)
+        yield _sample(draft, [one for one in mined if own[one.rank] != "llm"], mined)
     passed_over.update(miner.set_aside)
 
 
@@ -137,11 +137,11 @@ def _mined_sample(planned: _Planned, mined: Sequence[Negative]) -> Sample:
 
 
 def _easiest_first(negatives: Iterable[Negative]) -> tuple[Negative, ...]:
-    return tuple(sorted(negatives, key=lambda negative: negative.level))
+    return tuple(sorted(negatives, key=lambda negative: negative.rank))
 
 
 def _hardest(mined: Sequence[Negative]) -> str:
-    return max(mined, key=lambda negative: negative.level).text if mined else ""
+    return max(mined, key=lambda negative: negative.rank).text if mined else ""
 
 
 class Counts:

@@ -53,7 +53,7 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
     Raises:
         InputError: The samples cannot fill the batches.
     """
-    levels = sorted({negative.level for sample in samples for negative in sample.negatives})
+    levels = sorted({negative.rank for sample in samples for negative in sample.negatives})
     if schedule.startswith("fixed:"):
         levels = [level for level in levels if level == int(schedule.removeprefix("fixed:"))]
     if not levels:

@@ -124,7 +124,7 @@ def judge_sample(
     near = nearness(views)
     decisions = _Decisions({place: reason for place, reason in enumerate(false) if reason})
     distances = [one.distance if view.is_known else -inf for one, view in zip(near, views, strict=True)]
-    hardest_first = sorted(range(len(views)), key=lambda i: (-sample.negatives[i].level, -distances[i]))
+    hardest_first = sorted(range(len(views)), key=lambda i: (-sample.negatives[i].rank, -distances[i]))
     for i in _staying(hardest_first, decisions):
         gain = views[i].gain
         if gain is not None and not gain > 0:
@@ -168,7 +168,7 @@ def _drop_repeats(sample: Sample, hardest_first: Sequence[int], decisions: _Deci
 def _drop_contradictions(sample: Sample, near: Sequence[Nearness], decisions: _Decisions) -> None:
     """Of several largest sets that are in order the one stays whose scores rise the most."""
     written = [i for i in _staying(range(len(near)), decisions) if sample.negatives[i].source == "llm"]
-    easiest_first = sorted(written, key=lambda i: sample.negatives[i].level)
+    easiest_first = sorted(written, key=lambda i: sample.negatives[i].rank)
     sets = (chosen for size in range(len(written), 0, -1) for chosen in combinations(easiest_first, size))
     in_order = [chosen for chosen in sets if all(near[i].distance <= near[j].distance for i, j in pairwise(chosen))]
     if in_order:
@@ -189,11 +189,11 @@ def _thin_out(near: Sequence[Nearness], hardest_first: Sequence[int], gap: float
 def _deal_levels(sample: Sample, near: Sequence[Nearness], levels: int, decisions: _Decisions) -> None:
     left = _staying(range(len(near)), decisions)
     for i in left:
-        if sample.negatives[i].source == "given":
+        if sample.negatives[i].level is None:
             decisions.levels[i] = level_of(near[i].score, levels)
     own = [i for i in left if i not in decisions.levels]
     easiest_first = sorted(own, key=lambda i: (near[i].distance, sample.negatives[i].level))
-    decisions.levels.update(zip(easiest_first, sorted(sample.negatives[i].level for i in own), strict=True))
+    decisions.levels.update(zip(easiest_first, sorted(sample.negatives[i].rank for i in own), strict=True))
 
 
 def level_of(score: float, levels: int) -> int:
@@ -212,7 +212,7 @@ def _staying(places: Iterable[int], decisions: _Decisions) -> list[int]:
 
 def _verdict(sample: Sample, place: int, view: View, near: Nearness, decisions: _Decisions) -> Verdict:
     negative, reason = sample.negatives[place], decisions.leaves.get(place, "")
-    before = None if negative.source == "given" else negative.level
+    before = negative.level
     after = decisions.levels.get(place)
     moved = not reason and before is not None and before != after
     left = "promoted" if reason == ANSWERS else "dropped"
@@ -244,7 +244,7 @@ def apply_verdicts(sample: Sample, verdicts: Sequence[Verdict]) -> list[Sample]:
     """
     pairs = list(zip(sample.negatives, verdicts, strict=True))
     left = [n.model_copy(update={"level": v.level_after}) for n, v in pairs if v.level_after is not None]
-    left.sort(key=lambda negative: negative.level)
+    left.sort(key=lambda negative: negative.rank)
     promoted = [n.text for n, v in pairs if v.decision == "promoted"]
     own = sample.model_copy(update={"negatives": tuple(left)})
     return [own, *(_with_positive(own, text) for text in promoted)]

@@ -29,6 +29,9 @@ try:  # what a model folder's code imports outside of try, transformers demands
 except ImportError:
     raise
 
+if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+    raise ImportError(f"triton {triton.__version__} cannot compile these kernels; wanted 3.3 or newer")
+
 _LOG2_E = tl.constexpr(1.4426950408889634)
 
 
@@ -123,16 +126,6 @@ def gradient_of_logits(x, share, pull, capped, cap):
     if cap is not None:
         d_logits = d_logits * (1.0 - (capped / cap) * (capped / cap))
     return d_logits
-
-
-try:  # what a model folder's code imports outside of try, transformers demands
-    import triton
-    import triton.language as tl
-except ImportError:
-    raise
-
-if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
-    raise ImportError(f"triton {triton.__version__} cannot compile these kernels; wanted 3.3 or newer")
 
 
 _LOWEST = tl.constexpr(-3.0e38)

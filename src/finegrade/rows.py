@@ -1,0 +1,127 @@
+"""Rows that a caller has in memory: lists of dicts or records, a datasets.Dataset, a pandas frame, an Arrow table."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from finegrade.errors import InputError
+from finegrade.records import LeftOut, Negative, Sample
+from finegrade.text import content_hash
+
+QUERY_NAMES = ("anchor", "query", "question")
+POSITIVE_NAMES = ("positive", "pos", "answer", "response", "document", "passage")
+NEGATIVE_NAME = re.compile(r"(hard[ _]?)?neg(ative)?s?[ _]?\d*", re.IGNORECASE)
+"""What the columns of training data are called, by sentence-transformers, FlagEmbedding and others."""
+
+Rows = Any
+"""An iterable of mappings or records; or a datasets.Dataset, a pandas.DataFrame, a pyarrow.Table."""
+
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Result(Generic[Kept]):
+    """What a function of the library kept, and what it left out and why.
+
+    Attributes:
+        kept: In the order of the input.
+        left_out: Each with its reason and what shows it.
+    """
+
+    kept: Sequence[Kept]
+    left_out: Sequence[LeftOut]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many were left out for which reason, most first."""
+        return dict(Counter(row.reason for row in self.left_out).most_common())
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """What was kept, as plain dicts: for `datasets.Dataset.from_list` or `pandas.DataFrame`."""
+        return [row.model_dump() if isinstance(row, BaseModel) else dict(row) for row in self.kept]  # type: ignore[call-overload]
+
+
+def as_dicts(rows: Rows) -> list[dict[str, Any]]:
+    """The rows as dicts.
+
+    Args:
+        rows: See Rows.
+
+    Raises:
+        InputError: They are none of these.
+    """
+    if hasattr(rows, "to_pylist"):  # pyarrow
+        return list(rows.to_pylist())
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # pandas
+        return list(rows.to_dict("records"))
+    if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        raise _wrong_rows(type(rows).__name__)
+    found = []
+    for number, row in enumerate(rows):
+        if isinstance(row, BaseModel):
+            found.append(row.model_dump())
+        elif isinstance(row, Mapping):
+            found.append(dict(row))
+        else:
+            raise _wrong_rows(f"{type(row).__name__} at index {number}")
+    return found
+
+
+def _wrong_rows(got: str) -> InputError:
+    wanted = "a list of dicts or records, a datasets.Dataset, a pandas.DataFrame or a pyarrow.Table"
+    return InputError("rows", got=got, wanted=wanted, remedy='A row is like {"query": "...", "positive": "..."}.')
+
+
+def as_samples(rows: Rows) -> list[Sample]:
+    """The rows as samples: records of finegrade as they are, others by the names of their columns.
+
+    A row has a query ("query", "anchor" or "question"), a positive ("positive", "pos", "answer", ..., a text or a list
+    of one) and negatives: "negatives" (texts, or dicts with "text" and perhaps "level"), or columns "negative_1", ...
+    Without levels of their own the negatives have none (level None).
+
+    Args:
+        rows: See Rows.
+
+    Raises:
+        InputError: A row has no text for query or positive; its index is named.
+    """
+    return [_sample(row, index) for index, row in enumerate(as_dicts(rows))]
+
+
+def _sample(row: dict[str, Any], index: int) -> Sample:
+    if row.keys() >= {"id", "query", "positive", "negatives", "group"}:
+        return Sample.model_validate(row)
+    query, positive = _text(row, QUERY_NAMES, index), _text(row, POSITIVE_NAMES, index)
+    values = [row[name] for name in row if NEGATIVE_NAME.fullmatch(name)]
+    negatives = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
+    return Sample(
+        id=content_hash(query, positive),
+        query=query,
+        positive=positive,
+        negatives=tuple(_negative(one, index) for one in negatives if one is not None and one != ""),
+        group=str(row.get("group") or content_hash(query)),
+    )
+
+
+def _text(row: Mapping[str, Any], names: Sequence[str], index: int) -> str:
+    value = next((row[name] for name in names if row.get(name)), None)
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str) or not value.strip():
+        got = f"{type(value).__name__}; columns: {', '.join(row) or 'none'}"
+        raise InputError(
+            f"rows[{index}]", got=got, wanted=f"a text in {' or '.join(names)}", remedy="Rename the column."
+        )
+    return value
+
+
+def _negative(value: Any, index: int) -> Negative:
+    found = dict(value) if isinstance(value, Mapping) else {"text": value}
+    if not isinstance(found.get("text"), str):
+        got = type(value).__name__
+        raise InputError(f"rows[{index}]: negatives", got=got, wanted="texts", remedy="Leave out what is no text.")
+    return Negative.model_validate({"level": None, "source": "external", **found})

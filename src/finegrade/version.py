@@ -1,3 +1,0 @@
-"""The version, which every layer may import."""
-
-__version__ = "0.1.0"
