@@ -8,7 +8,6 @@ import pytest
 
 from finegrade.cli import main
 from finegrade.errors import CheckFailedError
-from finegrade.stages import pipeline
 from finegrade.storage.run_folder import RunFolder
 
 DOCS = '[source]\nkind = "python-docs"\n'
@@ -166,7 +165,7 @@ def test_ctrl_c_says_that_what_is_done_is_kept(finegrade, tmp_path, monkeypatch)
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(pipeline.STAGES, "seeds", interrupt)
+    monkeypatch.setattr("finegrade.stages.pipeline.call_stage", interrupt)
     code, lines = finegrade("seeds")
     assert code == 130
     assert lines == ["finegrade: stopped; what is done is kept, the same command continues"]

@@ -18,8 +18,9 @@ COMMAND = [sys.executable, "-c", "from finegrade.cli.main import main; main()"]
 TRAINING_ALONE = [
     sys.executable,
     "-c",
-    "from finegrade import cli, pipeline\n"
-    "cli.run_stage = lambda name, *given: pipeline.STAGES[name](*given)\n"
+    "from finegrade.cli import main as cli\n"
+    "from finegrade.stages.pipeline import call_stage\n"
+    "cli.run_stage = call_stage\n"
     "cli.main()",
 ]
 """The command without a look at the stages before it, for a run folder that holds samples only."""

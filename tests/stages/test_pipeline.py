@@ -1,14 +1,17 @@
-"""Which stages a source takes, and that others are refused."""
+"""Which stages a source needs, that others are refused, and that declarations agree with the functions."""
+
+import importlib
+import inspect
 
 import pytest
 
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
-from finegrade.stages.pipeline import STAGES, road, run_all, run_stage
+from finegrade.stages.pipeline import STAGES, run_all, run_stage, stage_order
 from finegrade.storage.run_folder import RunFolder
 
 ENDS = ("verify", "train", "evaluate", "report")
-ROADS = {
+ORDERS = {
     "pairs": ("seeds", "synthesize", *ENDS),
     "python-docs": ("seeds", "synthesize", *ENDS),
     "documents": ("documents", "queries", "seeds", "synthesize", *ENDS),
@@ -22,14 +25,14 @@ def config(kind):
     return parse_config({"source": {"kind": kind} | path}, "test")
 
 
-@pytest.mark.parametrize("kind", ROADS)
-def test_each_source_takes_its_road(kind):
-    assert road(config(kind)) == ROADS[kind]
+@pytest.mark.parametrize("kind", ORDERS)
+def test_each_source_needs_its_stages(kind):
+    assert stage_order(config(kind)) == ORDERS[kind]
 
 
-@pytest.mark.parametrize("kind", ROADS)
-def test_stages_of_other_roads_are_refused_and_touch_nothing(kind, tmp_path):
-    refused = set(STAGES) - set(ROADS[kind])
+@pytest.mark.parametrize("kind", ORDERS)
+def test_other_stages_are_refused_and_touch_nothing(kind, tmp_path):
+    refused = set(STAGES) - set(ORDERS[kind])
     assert refused
     for stage in refused:
         with pytest.raises(InputError, match=f'a source of kind "{kind}": got finegrade {stage}; wanted one of'):
@@ -37,22 +40,19 @@ def test_stages_of_other_roads_are_refused_and_touch_nothing(kind, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("kind", ROADS)
-def test_a_stage_looks_at_those_before_it_on_its_road(kind, tmp_path, monkeypatch):
-    looked = []
-    for name in STAGES:
-        monkeypatch.setitem(STAGES, name, lambda *given, name=name: looked.append(name))
+@pytest.mark.parametrize("kind", ORDERS)
+def test_a_stage_runs_those_before_it_in_order(kind, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr("finegrade.stages.pipeline.call_stage", lambda name, *_: called.append(name))
     run_stage("train", config(kind), RunFolder(tmp_path / "run"))
-    assert looked == list(ROADS[kind][: ROADS[kind].index("train") + 1])
+    assert called == list(ORDERS[kind][: ORDERS[kind].index("train") + 1])
 
 
 @pytest.mark.parametrize(("schedule", "is_refused"), [("coarse-to-fine", True), ("shuffled", True), ("fixed:4", False)])
 def test_too_few_steps_show_before_anything_is_done(schedule, is_refused, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr("finegrade.stages.pipeline.fetch_models", done.append)
-    monkeypatch.setattr(
-        "finegrade.stages.pipeline.STAGES", dict.fromkeys(STAGES, lambda config, run: done.append(config))
-    )
+    monkeypatch.setattr("finegrade.stages.pipeline.call_stage", lambda name, *_: done.append(name))
     monkeypatch.setattr("finegrade.stages.pipeline._need_a_batch", lambda config, run: None)
     few = config("pairs").model_copy(
         update={"training": config("pairs").training.model_copy(update={"steps": 3, "schedule": schedule})}
@@ -63,3 +63,18 @@ def test_too_few_steps_show_before_anything_is_done(schedule, is_refused, tmp_pa
     else:
         run_all(few, RunFolder(tmp_path / "run"))
     assert bool(done) is not is_refused
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+def test_a_stage_reads_what_an_earlier_stage_wrote(kind):
+    order = ORDERS[kind]
+    for index, name in enumerate(order):
+        assert bool(set(STAGES[name].reads) & set(order[:index])) is (index > 0)
+
+
+@pytest.mark.parametrize("declaration", STAGES.values(), ids=lambda declaration: declaration.name)
+def test_a_declaration_fits_its_function(declaration):
+    module, _, name = declaration.function.partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    if declaration.takes is not None:
+        assert ["run", *(path.rpartition(".")[2] for path in declaration.takes)] == list(parameters)

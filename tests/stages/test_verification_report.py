@@ -73,8 +73,8 @@ def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(
 def test_finegrade_verify_says_where_the_page_is(tmp_path, scorers, monkeypatch, capsys):
     run = RunFolder(tmp_path / "run")
     made = made_run(run.root, [verdict()], [sample(1)])
-    monkeypatch.setattr("finegrade.stages.pipeline.road", lambda config: ("verify",))
-    monkeypatch.setattr("finegrade.stages.pipeline.STAGES", {"verify": lambda config, run: None})
+    monkeypatch.setattr("finegrade.stages.pipeline.stage_order", lambda config: ("verify",))
+    monkeypatch.setattr("finegrade.stages.pipeline.call_stage", lambda name, config, run: None)
     run_stage("verify", CONFIG, made)
     assert f"verify: what it found: {run.path(VERIFICATION_REPORT)}" in capsys.readouterr().err.replace("\n", "")
     assert "</html>" in run.path(VERIFICATION_REPORT).read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import ask_each
 from finegrade.records import Chunk, Seed, Task
 from finegrade.retrieval.mining import Miner
-from finegrade.stages.pipeline import fetch_models, road, run_stage
+from finegrade.stages.pipeline import fetch_models, run_stage, stage_order
 from finegrade.stages.queries import ask_for_queries, choose_asked, own_queries_test
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, TASKS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
@@ -30,7 +30,7 @@ def show_preview(config: Config, run: RunFolder, number: int) -> None:
     fetch_models(config)
     config = config.model_copy(update={"llm": config.llm.model_copy(update={"batch": False})})  # nobody waits a day
     documents = config.source.has_documents
-    run_stage(road(config)[0], config, run)
+    run_stage(stage_order(config)[0], config, run)
     with run.locked(), Ledger(run.path(LEDGER), "queries" if documents else "synthesize") as ledger:
         (_show_queries if documents else _show_samples)(config, run, number, ledger)
     say("The same command without --preview goes on from here; what you have seen is not asked again.")

@@ -1,93 +1,162 @@
 """The stages in order: ``run`` for the user's configuration, ``demo`` for the one that comes along."""
 
-from collections.abc import Callable, Sequence
-from importlib import resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module, resources
+from operator import attrgetter
 from pathlib import Path
 
 from finegrade.config import Config
 from finegrade.config.toml import load_config
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.storage.run_folder import REPORT, RunFolder
+from finegrade.storage.run_folder import (
+    CHUNKS,
+    CONTROLS,
+    LEFT_OUT,
+    MODEL,
+    QUERIES,
+    REPORT,
+    SAMPLES,
+    SCORES,
+    TASKS,
+    TEST_SAMPLES,
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+    VERDICTS,
+    VERIFIED,
+    RunFolder,
+)
 
 
-def _tasks(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.tasks import write_tasks
+@dataclass(frozen=True)
+class StageDeclaration:
+    """One stage: what it is called with, what it reads and what it writes.
 
-    write_tasks(config, run)
+    Attributes:
+        name: The stage's command.
+        summary: One sentence, for the command's help.
+        function: "module:function"; it is imported when it is called, so that the data half works without torch.
+        takes: Paths of the settings that the function is given, each as a keyword: the last part of the path.
+            "config" is the whole configuration. None: the function is called as ``function(config, run)``.
+        reads: The stages whose results it reads, where they come before it in the order.
+        writes: Paths in the run folder.
+    """
 
-
-def _documents(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.documents import import_documents
-
-    import_documents(config, run)
-
-
-def _queries(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.queries import write_queries
-
-    write_queries(config, run)
-
-
-def _seeds(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.seeds import make_seeds
-
-    make_seeds(config, run)
+    name: str
+    summary: str
+    function: str
+    takes: tuple[str, ...] | None
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
 
 
-def _synthesize(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.synthesize import synthesize
+_DECLARATIONS = (
+    StageDeclaration(
+        name="tasks",
+        summary="Thinks up embedding tasks of all kinds, for a domain or for the open one.",
+        function="finegrade.stages.tasks:write_tasks",
+        takes=None,
+        reads=(),
+        writes=(TASKS,),
+    ),
+    StageDeclaration(
+        name="documents",
+        summary="Reads documents, cuts them into chunks and splits them into train and test.",
+        function="finegrade.stages.documents:import_documents",
+        takes=None,
+        reads=(),
+        writes=(CHUNKS,),
+    ),
+    StageDeclaration(
+        name="queries",
+        summary="Writes queries for chunks and keeps those that find their chunk again.",
+        function="finegrade.stages.queries:write_queries",
+        takes=None,
+        reads=("documents",),
+        writes=(QUERIES,),
+    ),
+    StageDeclaration(
+        name="seeds",
+        summary="Splits queries and the texts that answer them into train and test.",
+        function="finegrade.stages.seeds:make_seeds",
+        takes=None,
+        reads=("documents", "queries", "synthesize"),
+        writes=(TRAIN_SEEDS, TEST_SEEDS),
+    ),
+    StageDeclaration(
+        name="synthesize",
+        summary="Writes and mines negatives at graded levels.",
+        function="finegrade.stages.synthesize:synthesize",
+        takes=None,
+        reads=("seeds", "tasks"),
+        writes=(SAMPLES, TEST_SAMPLES),
+    ),
+    StageDeclaration(
+        name="verify",
+        summary="Checks that negatives are negative and that levels are in order.",
+        function="finegrade.stages.verify:verify",
+        takes=None,
+        reads=("synthesize",),
+        writes=(VERIFIED, VERDICTS, LEFT_OUT),
+    ),
+    StageDeclaration(
+        name="train",
+        summary="Trains the model, coarse to fine, and its controls.",
+        function="finegrade.stages.train:train",
+        takes=None,
+        reads=("verify",),
+        writes=(MODEL, CONTROLS),
+    ),
+    StageDeclaration(
+        name="evaluate",
+        summary="Scores the model and its controls on held-out queries.",
+        function="finegrade.stages.evaluate:evaluate",
+        takes=None,
+        reads=("seeds", "train"),
+        writes=(SCORES,),
+    ),
+    StageDeclaration(
+        name="report",
+        summary="Writes the report and the model's card.",
+        function="finegrade.stages.report:write_report",
+        takes=None,
+        reads=("synthesize", "verify", "evaluate"),
+        writes=(REPORT,),
+    ),
+)
+STAGES = {declaration.name: declaration for declaration in _DECLARATIONS}
 
-    synthesize(config, run)
 
-
-def _verify(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.verify import verify
-
-    verify(config, run)
-
-
-def _train(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.train import train
-
-    train(config, run)
-
-
-def _evaluate(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.evaluate import evaluate
-
-    evaluate(config, run)
-
-
-def _report(config: Config, run: RunFolder) -> None:
-    from finegrade.stages.report import write_report
-
-    write_report(config, run)
-
-
-STAGES: dict[str, Callable[[Config, RunFolder], None]] = {
-    "tasks": _tasks,
-    "documents": _documents,
-    "queries": _queries,
-    "seeds": _seeds,
-    "synthesize": _synthesize,
-    "verify": _verify,
-    "train": _train,
-    "evaluate": _evaluate,
-    "report": _report,
-}
-"""Each imports what it needs when it runs: the data half works without torch."""
-
-_ENDS = ("verify", "train", "evaluate", "report")
-
-
-def road(config: Config) -> tuple[str, ...]:
-    """The stages that a source takes, in order: where the LLM writes queries and answers, seeds come out of samples."""
+def stage_order(config: Config) -> tuple[str, ...]:
+    """The stages that a kind of source needs, in order. Of tasks, the LLM writes samples, and seeds come from them."""
+    last = ("verify", "train", "evaluate", "report")
     if config.source.is_tasks:
-        return ("tasks", "synthesize", "seeds", *_ENDS)
+        return ("tasks", "synthesize", "seeds", *last)
     if config.source.has_documents:
-        return ("documents", "queries", "seeds", "synthesize", *_ENDS)
-    return ("seeds", "synthesize", *_ENDS)
+        return ("documents", "queries", "seeds", "synthesize", *last)
+    return ("seeds", "synthesize", *last)
+
+
+def call_stage(name: str, config: Config, run: RunFolder) -> None:
+    """Calls the function of one stage with the settings that it takes.
+
+    Args:
+        name: The stage's command.
+        config: The whole configuration.
+        run: The run folder; the stage finds its result there done, or makes it.
+    """
+    declaration = STAGES[name]
+    module, _, function = declaration.function.partition(":")
+    stage = getattr(import_module(module), function)
+    if declaration.takes is None:
+        stage(config, run)
+    else:
+        stage(run, **{path.rpartition(".")[2]: _setting(config, path) for path in declaration.takes})
+
+
+def _setting(config: Config, path: str) -> object:
+    return config if path == "config" else attrgetter(path)(config)
 
 
 def run_all(config: Config, run: RunFolder) -> Path:
@@ -99,25 +168,25 @@ def run_all(config: Config, run: RunFolder) -> Path:
     _need_steps(config)
     with run.locked():
         fetch_models(config)
-        for name in road(config):
-            STAGES[name](config, run)
+        for name in stage_order(config):
+            call_stage(name, config, run)
             if name == "seeds":
                 _need_a_batch(config, run)
         return run.path(REPORT)
 
 
 def run_stage(name: str, config: Config, run: RunFolder) -> None:
-    """Runs one stage; those before it must hold with this configuration.
+    """Runs one stage; the results of those before it must still be valid with this configuration.
 
     Args:
         name: The stage's command.
-        config: Of the whole run.
-        run: Where ``only`` is the same name.
+        config: The whole configuration.
+        run: A run folder with the same name as ``only``.
 
     Raises:
-        InputError: The source takes another road.
+        InputError: The source needs no such stage.
     """
-    stages = road(config)
+    stages = stage_order(config)
     if name not in stages:
         wanted = f"one of {', '.join(stages)}"
         remedy = "Change source.kind, or leave this stage out."
@@ -126,16 +195,11 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
         )
     with run.locked():
         for other in stages[: stages.index(name) + 1]:
-            STAGES[other](config, run)
+            call_stage(other, config, run)
         if name == "verify":
-            _say_what_was_found(config, run)
+            from finegrade.stages.report import write_verification_report
 
-
-def _say_what_was_found(config: Config, run: RunFolder) -> None:
-    """Where there is no report yet, a page of its own says it."""
-    from finegrade.stages.report import write_verification_report
-
-    say(f"verify: what it found: {write_verification_report(config, run)}")
+            say(f"verify: what it found: {write_verification_report(config, run)}")
 
 
 def _need_a_batch(config: Config, run: RunFolder) -> None:

@@ -32,7 +32,8 @@ VERIFIED, VERDICTS, LEFT_OUT = "verified", "verdicts", "left_out"
 SCORE_BOOK = "relevance.sqlite"
 GIVEN = "given"
 """The stage that takes in others' training data: what ``synthesize`` is for samples that finegrade makes."""
-MODEL, SCORES, REPORT, VERIFICATION_REPORT = "model", "scores.json", "report.html", "verification.html"
+MODEL, CONTROLS, SCORES, REPORT = "model", "controls", "scores.json", "report.html"
+VERIFICATION_REPORT = "verification.html"
 
 FORMAT = 2
 """Part of every fingerprint: raised when the meaning of a stage's files changes."""

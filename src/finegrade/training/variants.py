@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from finegrade.storage.run_folder import MODEL
+from finegrade.storage.run_folder import CONTROLS, MODEL
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainedRow:
     @property
     def folder(self) -> str:
         """Where its model lies in the run folder."""
-        return f"controls/{self.name}" if self.is_control else MODEL
+        return f"{CONTROLS}/{self.name}" if self.is_control else MODEL
 
 
 FINEGRADE = TrainedRow("finegrade", "finegrade (graded, verified, {pooling})", "graded", None, is_control=False)
