@@ -40,8 +40,7 @@ class Pip:
         self.asked = []
         self.before = lambda package, target: None
 
-    def __call__(self, command, staging, target, share):
-        requirement = command[-1]
+    def __call__(self, requirement, target):
         self.asked.append(requirement)
         package = requirement.partition("==")[0]
         self.before(package, target)
@@ -62,7 +61,7 @@ def cache(tmp_path, monkeypatch):
 def pip(cache, monkeypatch):
     """The pip that stands for the real one."""
     pip = Pip()
-    monkeypatch.setattr(wheels, "_run_watched", pip)
+    monkeypatch.setattr(wheels, "download_wheel", pip)
     WHEELS.clear()
     return pip
 

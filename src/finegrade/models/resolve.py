@@ -1,4 +1,4 @@
-"""Finds what a model name stands for, and brings catalogue entries onto this machine: hub or packages, checked."""
+"""What a model name stands for: a catalogue entry, a local path or a model of the hub, as a path on this machine."""
 
 import errno
 import hashlib
@@ -6,7 +6,6 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,79 +14,14 @@ from filelock import FileLock
 from finegrade.config import user_path
 from finegrade.console import say
 from finegrade.errors import InputError, no_space
-from finegrade.models.catalogue import CATALOGUE, Entry, find, is_complete
+from finegrade.models.catalogue import CATALOGUE, Entry, find_entry
 from finegrade.models.wheels import download_wheels
 from finegrade.storage.atomic import file_hash, path_identity
 
 _PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _IGNORED = ["onnx/*", "openvino/*"]  # other forms of the same weights
-_LOOK_SECONDS = 3.0
-
-
-@cache
-def is_reachable() -> bool:
-    """Whether the user has not switched the hub off and it answers within seconds; asked once a process."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_LOOK_SECONDS):
-            return True
-    except urllib.error.HTTPError:
-        return True  # it said something
-    except (OSError, ValueError):
-        return False
-
-
-def download_model(name: str, others: str) -> Path:
-    """A model of the hub: the folder of "owner/name", or the file of "owner/name/file.gguf".
-
-    Args:
-        name: Its id.
-        others: What else could be named, for the error line.
-
-    Raises:
-        InputError: It cannot be had.
-    """
-    from huggingface_hub import hf_hub_download, snapshot_download
-
-    owner, repository, *file = name.split("/")
-    try:
-        if file:
-            return Path(hf_hub_download(f"{owner}/{repository}", file[0]))
-        return Path(snapshot_download(f"{owner}/{repository}", allow_patterns=_PATTERNS, ignore_patterns=_IGNORED))
-    except Exception as error:  # its HTTP library's own errors come through, too
-        got = f"{type(error).__name__} from the hub"
-        remedy = f"Use a local path, or one of {others}."
-        raise InputError(f"model {name}", got=got, wanted="a model that can be reached", remedy=remedy) from None
-
-
-def download_file(repository: str, name: str, folder: Path) -> bool:
-    """Puts one file of the hub into a folder; False where the hub cannot be reached or has no such file."""
-    from huggingface_hub import hf_hub_download
-
-    with suppress(Exception):  # whatever network and hub can raise: there is another source
-        hf_hub_download(repository, name, local_dir=folder)
-        return True
-    return False
-
-
+_ANSWER_SECONDS = 3.0
 _SPARE = 1 << 20  # bytes
-
-
-def cache_folder() -> Path:
-    """Where entries are kept: FINEGRADE_CACHE, or finegrade in the user's cache folder."""
-    own = os.environ.get("FINEGRADE_CACHE")
-    if own:
-        return user_path(own)
-    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "finegrade"
-
-
-def entry_folder(entry: Entry) -> Path:
-    """The entry's folder in the cache; the content's hash is part of its name."""
-    digest = hashlib.sha256("".join(file.sha256 for file in entry.files).encode()).hexdigest()
-    return cache_folder() / f"{entry.name}-{digest[:12]}"
 
 
 def model_path(name: str) -> Path:
@@ -108,7 +42,7 @@ def model_path(name: str) -> Path:
     if name.strip() and local.exists():
         return local
     if name.count("/") in (1, 2) and not name.startswith((".", "/", "~")):
-        return download_model(name, ", ".join(CATALOGUE))
+        return _download_model(name)
     wanted = f"one of {', '.join(CATALOGUE)}, a path that exists, or a Hugging Face id (owner/name)"
     raise InputError("a model", got=name, wanted=wanted, remedy="See `finegrade models list`.")
 
@@ -118,9 +52,21 @@ def model_identity(name: str) -> str:
     if name in CATALOGUE:
         return entry_folder(CATALOGUE[name]).name
     path = user_path(name)
-    if not path.exists():
-        return name
-    return path_identity(path)
+    return path_identity(path) if path.exists() else name
+
+
+def cache_folder() -> Path:
+    """Where entries are kept: FINEGRADE_CACHE, or finegrade in the user's cache folder."""
+    own = os.environ.get("FINEGRADE_CACHE")
+    if own:
+        return user_path(own)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "finegrade"
+
+
+def entry_folder(entry: Entry) -> Path:
+    """The entry's folder in the cache; the content's hash is part of its name."""
+    digest = hashlib.sha256("".join(file.sha256 for file in entry.files).encode()).hexdigest()
+    return cache_folder() / f"{entry.name}-{digest[:12]}"
 
 
 def fetch(name: str, check: bool = False) -> Path:
@@ -136,12 +82,12 @@ def fetch(name: str, check: bool = False) -> Path:
     Raises:
         InputError: A download fails, a hash does not match, or the disk is full.
     """
-    entry = find(name)
+    entry = find_entry(name)
     folder = entry_folder(entry)
-    if is_complete(entry, folder) and check and not _hashes_match(entry, folder):
+    if check and entry.is_complete(folder) and not _hashes_match(entry, folder):
         say(f"{name}: a file in {folder} does not match its hash, fetching it again")
         shutil.rmtree(folder)
-    if not is_complete(entry, folder):
+    if not entry.is_complete(folder):
         _need_space(entry, cache_folder())
         _download(entry, folder)
     return folder / entry.main if entry.main else folder
@@ -151,27 +97,27 @@ def _hashes_match(entry: Entry, folder: Path) -> bool:
     return all(file_hash(folder / file.name) == file.sha256 for file in entry.files)
 
 
-def _need_space(entry: Entry, cache: Path) -> None:
+def _need_space(entry: Entry, folder: Path) -> None:
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         got, remedy = error.strerror or error, "Set FINEGRADE_CACHE to a folder that can be written to."
-        raise InputError(str(cache), got=got, wanted="a folder for models", remedy=remedy) from None
-    free, needed = shutil.disk_usage(cache).free, entry.size + max(file.size for file in entry.files) // 10 + _SPARE
+        raise InputError(str(folder), got=got, wanted="a folder for models", remedy=remedy) from None
+    at_work = entry.archive.size if entry.archive else max(file.size for file in entry.files) // 10
+    free, needed = shutil.disk_usage(folder).free, entry.size + at_work + _SPARE
     if free < needed:
-        raise no_space(cache, f"{needed / 1e6:,.0f} MB for {entry.name}", f"{free / 1e6:,.0f} MB free")
+        raise no_space(folder, f"{needed / 1e6:,.0f} MB for {entry.name}", f"{free / 1e6:,.0f} MB free")
 
 
 def _download(entry: Entry, folder: Path) -> None:
-    """Builds the entry beside its place; the last step is one rename. What an interrupted try has, the next uses."""
+    """Builds the entry beside its folder; the last step is one rename. An interrupted try is continued."""
     work = folder.with_name(f".{folder.name}.partial")
     with FileLock(work.with_suffix(".lock")):
-        if is_complete(entry, folder):  # another process was quicker
+        if entry.is_complete(folder):  # another process was quicker
             return
         work.mkdir(parents=True, exist_ok=True)
         try:
             files = _files_of_hub(entry, work) or download_wheels(entry, work)
-            _check_all(entry, files, work)
             if folder.exists():
                 shutil.rmtree(folder)
             files.replace(folder)
@@ -184,26 +130,50 @@ def _download(entry: Entry, folder: Path) -> None:
 
 def _files_of_hub(entry: Entry, work: Path) -> Path | None:
     """The entry's files from the hub, where that has the very same ones and can be reached."""
+    from huggingface_hub import hf_hub_download
+
     if not entry.on_hub or not is_reachable():
         return None
     folder = work / "hub"
     for file in entry.files:
-        if not download_file(entry.upstream, file.name, folder):
+        try:
+            hf_hub_download(entry.upstream, file.name, local_dir=folder)
+        except Exception:  # whatever network and hub can raise: there is another source
             return None
         if file_hash(folder / file.name) != file.sha256:
-            say(f"{entry.name}: {file.name} on the hub is another one than the catalogue's; taking the package's")
+            say(f"{entry.name}: {file.name} on the hub is not the catalogue's file; taking the package's")
             return None
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub library's own notes
     return folder
 
 
-def _check_all(entry: Entry, files: Path, work: Path) -> None:
-    for file in entry.files:
-        found = file_hash(files / file.name)
-        if found != file.sha256:
-            shutil.rmtree(work)  # else the next try would go on with it
-            remedy = (
-                "The package has changed upstream: do not use it; name a local path or Hugging Face id in its place."
-            )
-            what = f"{entry.name}: {file.name}"
-            raise InputError(what, got=f"sha256 {found}", wanted=f"sha256 {file.sha256}", remedy=remedy)
+@cache
+def is_reachable() -> bool:
+    """Whether the user has not switched the hub off and it answers within seconds; asked once a process."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except (OSError, ValueError):
+        return False
+
+
+def _download_model(name: str) -> Path:
+    """A model of the hub: the folder of "owner/name", or the file of "owner/name/file.gguf"."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    owner, repository, *file = name.split("/")
+    try:
+        if file:
+            return Path(hf_hub_download(f"{owner}/{repository}", file[0]))
+        return Path(snapshot_download(f"{owner}/{repository}", allow_patterns=_PATTERNS, ignore_patterns=_IGNORED))
+    except Exception as error:  # its HTTP library's own errors come through, too
+        got = f"{type(error).__name__} from the hub"
+        remedy = f"Use a local path, or one of {', '.join(CATALOGUE)}."
+        raise InputError(f"model {name}", got=got, wanted="a model that can be reached", remedy=remedy) from None
