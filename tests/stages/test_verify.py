@@ -15,7 +15,6 @@ from finegrade.report.summary import accepted
 from finegrade.stages.verify import count_verdicts, verify
 from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.storage.tables import part_paths, read_rows, write_parts, write_rows
-from finegrade.verification.decontamination.leaks import Benchmarks
 from finegrade.verification.parts import in_parts
 from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
 from helpers.verification import Words, made, sample  # noqa: F401  (fixtures)
@@ -354,17 +353,6 @@ def test_a_bad_benchmark_shows_before_a_scorer_is_loaded(tmp_path, scorers):
     with pytest.raises(InputError, match="the benchmark gone"):
         verify(config(benchmarks=["gone"]), make_run(tmp_path))
     assert not scorers
-
-
-def test_temporary_files_of_benchmarks_are_on_the_disk_of_the_run(tmp_path, scorers, monkeypatch):
-    (tmp_path / "benchmark.jsonl").write_text(json.dumps({"query": "what is there to ask"}) + "\n")
-    given, made = [], Benchmarks
-    monkeypatch.setattr(
-        "finegrade.stages.verify.Benchmarks", lambda texts, folder: (given.append(folder), made(texts, folder))[1]
-    )
-    run = make_run(tmp_path / "run")
-    verify(config(benchmarks=[str(tmp_path / "benchmark.jsonl")]), run)
-    assert given == [run.root]
 
 
 def test_parts_of_an_earlier_longer_run_go(tmp_path, scorers, small_parts):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from itertools import chain
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from finegrade.config import Config, user_path
@@ -67,7 +66,7 @@ def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
 def _begin(config: Config, run: RunFolder, book: ScoreBook, judge: LlmJudge) -> tuple[Verifier, Callable[[], Found]]:
     """Who decides, and what was found out by now; benchmarks first, because a bad one shows at once."""
     rules = config.verification
-    benchmarks = _benchmarks(rules.benchmarks, run.root)
+    benchmarks = _benchmarks(rules.benchmarks)
     if len(book):
         say(f"verify: {len(book):,} scores are there and are not computed again")
     drawn = draw(iterate_rows(run.path(SAMPLES), Sample), config.seed)
@@ -95,8 +94,8 @@ def _judge(samples: Sequence[Sample], verifier: Verifier, meter: Meter) -> Judge
     return verifier.judge(samples, lambda share: meter.advance(share * len(samples)))
 
 
-def _benchmarks(names: Sequence[str], folder: Path) -> Benchmarks | None:
-    return Benchmarks(chain.from_iterable(map(benchmark_texts, names)), folder) if names else None
+def _benchmarks(names: Sequence[str]) -> Benchmarks | None:
+    return Benchmarks(chain.from_iterable(map(benchmark_texts, names))) if names else None
 
 
 def _benchmark_identity(name: str) -> str:
