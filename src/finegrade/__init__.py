@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from finegrade.stages.evaluate import evaluate
     from finegrade.stages.report import write_report
     from finegrade.stages.synthesize import synthesize
-    from finegrade.stages.train import train
     from finegrade.stages.verify import verify
+    from finegrade.training.fit import train
 
 _HOMES = {
     "AnchorPooling": "finegrade.models.portable.anchor_pooling",
@@ -28,7 +28,7 @@ _HOMES = {
     "load_encoder": "finegrade.models.encoder",
     "received_attention": "finegrade.models.portable.received_attention",
     "synthesize": "finegrade.stages.synthesize",
-    "train": "finegrade.stages.train",
+    "train": "finegrade.training.fit",
     "verify": "finegrade.stages.verify",
     "write_report": "finegrade.stages.report",
 }

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,21 @@ from safetensors.torch import load_file
 from sentence_transformers.base.data_collator import BaseDataCollator
 
 import finegrade.stages.train
+import finegrade.training.fit
 import finegrade.training.trainer
 from finegrade.config import Config
 from finegrade.errors import InputError
 from finegrade.models.encoder import build_encoder, load_encoder
 from finegrade.records import Negative, Sample
-from finegrade.stages.train import train
+from finegrade.stages.pipeline import call_stage
 from finegrade.storage.run_folder import RunFolder
-from finegrade.training.curriculum import Plan, compile_plan
+from finegrade.training.curriculum import Plan, PlanRow, compile_plan
+from finegrade.training.fit import mined_columns
 from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
 from helpers.runs import make_run, make_samples
 
 STEPS, BATCH = 8, 4
+train = partial(call_stage, "train")
 
 
 @pytest.fixture
@@ -156,23 +160,23 @@ def interrupt(config: Config, run: RunFolder, step: int) -> None:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the stage says."""
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is printed for the user."""
     lines: list[str] = []
-    monkeypatch.setattr(finegrade.stages.train, "say", lines.append)
+    monkeypatch.setattr(finegrade.training.fit, "say", lines.append)
     return lines
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW), 5])
 def test_an_interrupted_run_continues_and_ends_with_identical_weights(
-    step: int, uninterrupted: RunFolder, config: Config, tmp_path: Path, said: list[str]
+    step: int, uninterrupted: RunFolder, config: Config, tmp_path: Path, messages: list[str]
 ) -> None:
     run = make_run(tmp_path / "run")
     interrupt(config, run, step)
     train(config, run)
     assert_identical(run, uninterrupted)
     done = step // 2 * 2
-    assert [f"continues after step {done} of {STEPS}" in line for line in said] == ([True] if done else [])
+    assert [f"continues after step {done} of {STEPS}" in line for line in messages] == ([True] if done else [])
     assert run.record(FINEGRADE.stage)["details"] == uninterrupted.record(FINEGRADE.stage)["details"]
     assert not run.path("checkpoints", FINEGRADE.name).exists()
 
@@ -195,7 +199,7 @@ def test_a_kill_after_the_last_checkpoint_costs_no_step(
 @SLOW
 @pytest.mark.parametrize("state", [None, '{"global_st'], ids=["no state", "half a state"])
 def test_a_checkpoint_that_a_kill_cut_short_is_not_continued_from(
-    state: str | None, uninterrupted: RunFolder, config: Config, tmp_path: Path, said: list[str]
+    state: str | None, uninterrupted: RunFolder, config: Config, tmp_path: Path, messages: list[str]
 ) -> None:
     """The Trainer writes trainer_state.json last, and deletes the checkpoint before only after that."""
     run = make_run(tmp_path / "run")
@@ -211,18 +215,20 @@ def test_a_checkpoint_that_a_kill_cut_short_is_not_continued_from(
     if state is not None:
         (torn / "trainer_state.json").write_text(state, encoding="utf-8")
     train(config, run)
-    assert f"{FINEGRADE.titled('anchor')}: continues after step 2 of {STEPS}" in said
+    assert f"{FINEGRADE.titled('anchor')}: continues after step 2 of {STEPS}" in messages
     assert_identical(run, uninterrupted)
 
 
 @SLOW
-def test_adapters_are_continued_too_and_merged_at_the_end(tiny_encoder: Path, tmp_path: Path, said: list[str]) -> None:
+def test_adapters_are_continued_too_and_merged_at_the_end(
+    tiny_encoder: Path, tmp_path: Path, messages: list[str]
+) -> None:
     config = make_config(tiny_encoder, lora=4, pooling="mean")
     whole, run = make_run(tmp_path / "whole"), make_run(tmp_path / "run")
     train(config, whole)
     interrupt(config, run, 5)
     train(config, run)
-    assert any(f"continues after step 4 of {STEPS}" in line for line in said)
+    assert any(f"continues after step 4 of {STEPS}" in line for line in messages)
     assert_identical(run, whole)
     assert not list(run.path("model").rglob("adapter*"))
     trained, before = load_encoder(run.path("model")), load_encoder(tiny_encoder)
@@ -253,8 +259,8 @@ import os, signal, sys
 from pathlib import Path
 
 import finegrade.training.trainer as trainer
-import finegrade.stages.train as training
 from finegrade.config import Config
+from finegrade.stages.pipeline import call_stage
 from finegrade.storage.run_folder import RunFolder
 
 def kill(self, args, state, control, **kwargs):
@@ -262,13 +268,13 @@ def kill(self, args, state, control, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
 
 trainer.Steps.on_step_begin = kill
-training.train(Config.model_validate_json(sys.argv[2]), RunFolder(Path(sys.argv[1])))
+call_stage("train", Config.model_validate_json(sys.argv[2]), RunFolder(Path(sys.argv[1])))
 """
 
 
 @SLOW
 def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
-    uninterrupted: RunFolder, config: Config, tmp_path: Path, said: list[str]
+    uninterrupted: RunFolder, config: Config, tmp_path: Path, messages: list[str]
 ) -> None:
     run = make_run(tmp_path / "run")
     killed = subprocess.run(
@@ -279,11 +285,11 @@ def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not run.path("model").exists()
     train(config, run)
-    assert f"{FINEGRADE.titled('anchor')}: continues after step 4 of {STEPS}" in said
+    assert f"{FINEGRADE.titled('anchor')}: continues after step 4 of {STEPS}" in messages
     assert_identical(run, uninterrupted)
 
 
-def test_training_that_diverges_is_told_and_leaves_no_model(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_training_that_diverges_gives_an_error_and_leaves_no_model(tiny_encoder: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"got a loss of (nan|inf).*wanted a finite loss"):
         train(make_config(tiny_encoder, learning_rate=1e30), run)
@@ -308,7 +314,7 @@ def test_another_learning_rate_does_not_continue_from_a_checkpoint_of_the_old_on
     assert len(seen) == STEPS
 
 
-def test_batches_that_cannot_be_filled_are_told_and_leave_no_model(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_batches_that_cannot_be_filled_give_an_error_and_leave_no_model(tiny_encoder: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"Lower training\.batch_size"):
         train(make_config(tiny_encoder, batch_size=64), run)
@@ -316,9 +322,6 @@ def test_batches_that_cannot_be_filled_are_told_and_leave_no_model(tiny_encoder:
 
 
 def test_the_mined_control_keeps_its_text_where_an_llm_wrote_the_hardest_level() -> None:
-    from finegrade.stages.train import mined_columns
-    from finegrade.training.curriculum import PlanRow
-
     written = Negative(text="written", level=4, source="llm", sibling="another query")
     sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g", hardest_mined="mined")
     assert mined_columns(PlanRow(sample, written)) == {"anchor": "q", "positive": "p", "negative": "mined"}

@@ -35,7 +35,6 @@ def samples(draw: st.DrawFn) -> list[Sample]:
                 positive=draw(texts),
                 negatives=tuple(negatives),
                 group="g",
-                hardest_mined=draw(st.just("") | texts),
             )
         )
     return made
@@ -105,7 +104,7 @@ def assert_no_clash(rows: list[PlanRow], samples: list[Sample]) -> None:
         assert normalised(row.sample.query) != asked
         assert normalised(row.sample.positive) not in answers
         assert normalised(row.negative.text) not in answers
-        assert normalised(row.sample.hardest_mined) not in answers
+        assert normalised(row.mined) not in answers
         assert normalised(row.negative.sibling or "") != asked
 
 

@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +13,8 @@ from finegrade.config import Config, SourceConfig, user_path
 from finegrade.config.base import Section
 from finegrade.errors import InputError
 from finegrade.text import encodable, without_control_signs
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 _PATHS = (
     ("source", "path"), ("source", "queries"), ("llm", "model"), ("verification", "scorer"),
@@ -72,16 +74,25 @@ def _resolved(value: str, folder: Path, section: str, key: str, values: Mapping[
 
 
 def parse_config(data: Mapping[str, Any], origin: str) -> Config:
-    """Checks a configuration that is already a mapping.
+    """Checks a configuration that is already a mapping of sections."""
+    return parse_section(Config, data, origin)
+
+
+def parse_section(kind: type[AnySection], data: Mapping[str, Any], origin: str) -> AnySection:
+    """Checks a mapping.
 
     Args:
-        data: Sections by name.
-        origin: Where it came from, for the error line.
+        kind: The section, or the whole configuration.
+        data: Its values by name.
+        origin: Where they came from, for the error line.
+
+    Raises:
+        InputError: It holds an unknown key or a wrong value.
     """
     try:
-        return Config.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, origin) from None
+        raise _explain(error, kind, origin) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -131,13 +142,13 @@ _WANTED = {
 }
 
 
-def _explain(error: ValidationError, origin: str) -> InputError:
+def _explain(error: ValidationError, kind: type[Section], origin: str) -> InputError:
     errors = error.errors(include_url=False, include_input=True)
     first = min(errors, key=lambda e: e["type"] != "extra_forbidden")  # a misspelt section shows as a missing one too
     location = [str(part) for part in first["loc"]]
     name = ".".join(location) or "the file"
     if first["type"] == "extra_forbidden":
-        return _unknown_key(location, origin)
+        return _unknown_key(location, kind, origin)
     if first["type"] == "missing":
         return InputError(f"{origin}: {name}", got="nothing", wanted="a value", remedy=f"Add {name}.")
     secret = location[-1:] in (["api_key_env"], ["base_url"])
@@ -148,8 +159,8 @@ def _explain(error: ValidationError, origin: str) -> InputError:
     return InputError(f"{origin}: {name}", got=got, wanted=wanted, remedy=f"Correct {name}.")
 
 
-def _unknown_key(location: list[str], origin: str) -> InputError:
-    model: type[BaseModel] = Config
+def _unknown_key(location: list[str], kind: type[Section], origin: str) -> InputError:
+    model: type[BaseModel] = kind
     for part in location[:-1]:
         model = model.model_fields[part].annotation  # type: ignore[assignment]
     known = sorted(model.model_fields)

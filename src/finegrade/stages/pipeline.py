@@ -27,6 +27,7 @@ from finegrade.storage.run_folder import (
     VERIFIED,
     RunFolder,
 )
+from finegrade.training.curriculum import check_steps
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ _DECLARATIONS = (
     StageDeclaration(
         name="train",
         summary="Trains the model, coarse to fine, and its controls.",
-        function="finegrade.stages.train:train",
-        takes=None,
+        function="finegrade.stages.train:train_rows",
+        takes=("training", "seed"),
         reads=("verify",),
         writes=(MODEL, CONTROLS),
     ),
@@ -165,7 +166,8 @@ def run_all(config: Config, run: RunFolder) -> Path:
     Returns:
         The path of the report.
     """
-    _need_steps(config)
+    if not config.training.schedule.startswith("fixed:"):
+        check_steps(config.training.steps, config.synthesis.levels)
     with run.locked():
         fetch_models(config)
         for name in stage_order(config):
@@ -208,14 +210,6 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
     if seeds < batch:
         remedy = "Lower training.batch_size, or give more pairs."
         raise InputError("training.batch_size", got=batch, wanted=f"at most the {seeds} train seeds", remedy=remedy)
-
-
-def _need_steps(config: Config) -> None:
-    """Likewise too few steps."""
-    steps, levels = config.training.steps, config.synthesis.levels
-    if steps < levels and not config.training.schedule.startswith("fixed:"):
-        wanted = f"at least one step for each of {levels} levels"
-        raise InputError("training.steps", got=steps, wanted=wanted, remedy="Raise it, or lower synthesis.levels.")
 
 
 def fetch_models(config: Config) -> None:

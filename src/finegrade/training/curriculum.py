@@ -18,10 +18,11 @@ from finegrade.text import normalised
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One training row: a sample, and the one of its negatives that it is trained with."""
+    """One training row: a sample, the one of its negatives that it is trained with, and the control row's text."""
 
     sample: Sample
     negative: Negative
+    mined: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Plan:
     batch_size: int
 
 
-def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_size: int, seed: int) -> Plan:
+def compile_plan(
+    samples: Sequence[Sample], schedule: str, steps: int, batch_size: int, seed: int, mined: Sequence[str] = ()
+) -> Plan:
     """Compiles a schedule to a plan.
 
     Args:
@@ -49,6 +52,7 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
         steps: Optimizer steps, dealt out equally over the levels.
         batch_size: Rows a step.
         seed: Of the draws.
+        mined: For each sample the hardest mined text, which the control row is trained with; empty: it has none.
 
     Raises:
         InputError: The samples cannot fill the batches.
@@ -59,12 +63,11 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
     if not levels:
         wanted, remedy = f"samples with negatives for {schedule}", "Lower verification.margin, or give more pairs."
         raise InputError("training", got="none", wanted=wanted, remedy=remedy)
-    if steps < len(levels):
-        wanted, remedy = f"at least one step for each of levels {levels}", "Raise training.steps."
-        raise InputError("training.steps", got=steps, wanted=wanted, remedy=remedy)
+    check_steps(steps, len(levels))
     share = [steps * (i + 1) // len(levels) - steps * i // len(levels) for i in range(len(levels))]
     answers = _answers(samples)
-    rows_by_level = _deal(samples, answers, dict(zip(levels, share, strict=True)), batch_size, seed)
+    beside = list(zip(samples, mined or [""] * len(samples), strict=True))
+    rows_by_level = _deal(beside, answers, dict(zip(levels, share, strict=True)), batch_size, seed)
     if schedule == "shuffled":
         return _shuffled(rows_by_level, answers, steps, batch_size, seed)
     order = list(reversed(levels)) if schedule == "reverse" else levels
@@ -74,6 +77,17 @@ def compile_plan(samples: Sequence[Sample], schedule: str, steps: int, batch_siz
         levels=tuple(level for level in order for _ in range(steps_of[level])),
         batch_size=batch_size,
     )
+
+
+def check_steps(steps: int, levels: int) -> None:
+    """Each level needs a step.
+
+    Raises:
+        InputError: There are fewer steps than levels.
+    """
+    if steps < levels:
+        wanted = f"at least one step for each of {levels} levels"
+        raise InputError("training.steps", got=steps, wanted=wanted, remedy="Raise it, or lower synthesis.levels.")
 
 
 Answers = Mapping[str, frozenset[str]]
@@ -88,7 +102,7 @@ def _answers(samples: Sequence[Sample]) -> Answers:
 
 
 def _deal(
-    samples: Sequence[Sample], answers: Answers, steps: dict[int, int], batch_size: int, seed: int
+    samples: Sequence[tuple[Sample, str]], answers: Answers, steps: dict[int, int], batch_size: int, seed: int
 ) -> dict[int, list[PlanRow]]:
     """Rows for every level: each sample is used once before any is used again, what an LLM wrote before what was mined.
 
@@ -106,8 +120,8 @@ def _deal(
     return rows
 
 
-def _offers(samples: Sequence[Sample], level: int, generator: random.Random) -> list[PlanRow]:
-    rows = [PlanRow(sample, n) for sample in samples for n in sample.negatives if n.level == level]
+def _offers(samples: Sequence[tuple[Sample, str]], level: int, generator: random.Random) -> list[PlanRow]:
+    rows = [PlanRow(sample, n, mined) for sample, mined in samples for n in sample.negatives if n.rank == level]
     generator.shuffle(rows)
     return rows
 
@@ -158,7 +172,7 @@ class _Batch:
         """Adds a row, unless the batch is full or the row clashes with one in it."""
         query, sibling = normalised(row.sample.query), normalised(row.negative.sibling or "")
         answers = self._all_answers[query]
-        given = (row.sample.positive, row.negative.text, row.sample.hardest_mined)
+        given = (row.sample.positive, row.negative.text, row.mined)
         texts = {normalised(text) for text in given if text}
         clash = (
             query in self._queries

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from finegrade.records import Sample
 from finegrade.storage.run_folder import CONTROLS, MODEL
+
+Negatives = Literal["graded", "mined", "none"]
+"""Of a training row: the plan's own, verified; the corpus' hardest, unverified; or only those that the batch gives."""
+
+
+def hardest_mined(sample: Sample) -> str:
+    """The hardest of a sample's negatives that is from the corpus; empty where there is none."""
+    mined = [negative for negative in sample.negatives if negative.source != "llm"]
+    return max(mined, key=lambda negative: negative.rank).text if mined else ""
 
 
 @dataclass(frozen=True)
@@ -13,23 +23,19 @@ class TrainedRow:
     Attributes:
         name: In file names.
         title: In tables.
-        negatives: "graded" (the plan's, verified), "mined" (the corpus' hardest, unverified) or "none" (in-batch).
+        negatives: What it is trained with.
         pooling: None: as the configuration says.
         is_control: Whether it is there for comparison only.
     """
 
     name: str
     title: str
-    negatives: Literal["graded", "mined", "none"]
+    negatives: Negatives
     pooling: Literal["anchor", "mean"] | None
     is_control: bool = True
 
     def titled(self, configured: str) -> str:
-        """The title, with the pooling that the row really has.
-
-        Args:
-            configured: The configuration's pooling.
-        """
+        """The title, with the pooling of the row; it is the configured one where the row sets none."""
         return self.title.format(pooling=self.pooling or configured)
 
     @property
@@ -39,7 +45,7 @@ class TrainedRow:
 
     @property
     def folder(self) -> str:
-        """Where its model lies in the run folder."""
+        """The path of its model in the run folder."""
         return f"{CONTROLS}/{self.name}" if self.is_control else MODEL
 
 
@@ -50,3 +56,8 @@ TRAINED_ROWS = (
     TrainedRow("in-batch-anchor", "in-batch + anchor pooling", "none", "anchor"),
     TrainedRow("mined-mean", "mined negatives + mean pooling", "mined", "mean"),
 )
+
+
+def trained_rows(controls: bool) -> tuple[TrainedRow, ...]:
+    """The rows that are trained: all, or finegrade's alone."""
+    return TRAINED_ROWS if controls else (FINEGRADE,)
