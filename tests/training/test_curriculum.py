@@ -73,16 +73,18 @@ def step_rows(plan: Plan) -> list[list[PlanRow]]:
 @settings(max_examples=120, deadline=None)
 @given(
     samples=samples(),
+    mined=st.lists(st.just("") | texts, min_size=24, max_size=24),
     schedule=st.sampled_from(SCHEDULES),
     steps=st.integers(1, 7),
     size=st.integers(2, 6),
     seed=st.integers(0, 9),
 )
 def test_every_plan_keeps_its_promises_or_says_that_it_cannot(
-    samples: list[Sample], schedule: str, steps: int, size: int, seed: int
+    samples: list[Sample], mined: list[str], schedule: str, steps: int, size: int, seed: int
 ) -> None:
+    mined = mined[: len(samples)]
     try:
-        plan = compile_plan(samples, schedule, steps, size, seed)
+        plan = compile_plan(samples, schedule, steps, size, seed, mined)
     except InputError as error:
         assert error.remedy
         return
@@ -93,7 +95,8 @@ def test_every_plan_keeps_its_promises_or_says_that_it_cannot(
         assert {row.negative.level for row in rows} == {level} or schedule == "shuffled"
         assert_no_clash(rows, samples)
     assert_order(plan, schedule)
-    assert compile_plan(samples, schedule, steps, size, seed) == plan
+    assert {(row.sample.id, row.mined) for row in plan.rows} <= {(s.id, m) for s, m in zip(samples, mined, strict=True)}
+    assert compile_plan(samples, schedule, steps, size, seed, mined) == plan
 
 
 def assert_no_clash(rows: list[PlanRow], samples: list[Sample]) -> None:

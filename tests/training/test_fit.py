@@ -38,10 +38,7 @@ def test_it_trains_on_samples_and_says_which_were_left_out(tiny_encoder, tmp_pat
     assert [step.level for step in result.steps] == [1, 2, 3, 4] == list(result.plan.levels)
     assert {sample.id for sample in result.kept} == {row.sample.id for row in result.plan.rows}
     assert result.reasons == {"not needed for so few steps": len(samples) - len(result.kept), "no negative": 1}
-    saved = load_encoder(tmp_path / "model")
-    assert torch.equal(
-        saved.encode("open", convert_to_tensor=True), result.model.encode("open", convert_to_tensor=True)
-    )
+    assert np.array_equal(load_encoder(tmp_path / "model").encode("open"), result.model.encode("open"))
 
 
 def test_rows_without_levels_train_in_a_running_event_loop(tiny_encoder):
