@@ -9,8 +9,8 @@ scores lower. Beside it the same samples, from which as many negatives were take
 as many as verification took there (means of 200 draws). Intervals: 95 %, bootstrap over the samples.
 
 The rule for levels that contradict the scores was looked for by hand on all samples, with these witnesses: three of
-four candidates did alike on both halves (LOG.md). The rows "second half" are of every second sample. With --llm the LLM
-says what is false, as it does by default; without, the scorers do.
+four candidates did alike on both halves (docs/lab/verification.md). The rows "second half" are of every second sample.
+With --llm the LLM says what is false, as it does by default; without, the scorers do.
 """
 
 import argparse

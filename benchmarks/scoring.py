@@ -37,7 +37,7 @@ from finegrade.verification.verifier import Verifier
 
 REPEATS, MAX_LENGTH, THREADS, LEVELS = 3, 192, 2, 4
 DOUBT = 0.15
-"""Chosen on half of other samples (LOG.md)."""
+"""Chosen on half of other samples (docs/lab/verification.md)."""
 
 FOLDER = fetch("reranker-en")
 Pair = tuple[str, str]

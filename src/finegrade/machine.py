@@ -22,7 +22,7 @@ def keep_freed_memory() -> None:
     """Lets the process keep freed memory for the next step instead of returning it to the system.
 
     A training step frees and asks for gigabytes; by default glibc maps and unmaps them each time, and the page faults
-    cost a good part of the step (LOG.md, 2026-11-23). Elsewhere than on Linux with glibc this does nothing.
+    cost a good part of the step (docs/lab/engineering.md). Elsewhere than on Linux with glibc this does nothing.
     """
     if sys.platform != "linux":
         return

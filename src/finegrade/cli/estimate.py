@@ -13,7 +13,7 @@ from finegrade.storage.atomic import read_json, write_json
 from finegrade.storage.run_folder import CONSENT, RunFolder
 from finegrade.training.variants import TRAINED_ROWS
 
-# On two cores of a server (LOG.md); other machines differ, so minutes are an estimate and called one.
+# On two cores of a server (docs/lab/synthesis.md); other machines differ, so minutes are an estimate and called one.
 READ_PER_SECOND, WRITTEN_PER_SECOND = 45.0, 24.0  # tokens, by the embedded LLM
 REQUEST_SECONDS, START_SECONDS = 0.7, 15.0  # of the embedded LLM, besides reading and writing
 TRAINED_PER_SECOND, EMBEDDED_PER_SECOND = 34.0, 86.0  # texts of 80 tokens

@@ -22,7 +22,7 @@ class OnnxModel:
     """Runs one text, or one pair of texts, at a time, several at once.
 
     int8 models quantise their activations over the whole batch, so that batching changes what comes out (by up to 0.9
-    logits for the default cross-encoder) and brings no speed on a CPU (LOG.md).
+    logits for the default cross-encoder) and brings no speed on a CPU (docs/lab/verification.md).
 
     Args:
         folder: Holds ``model.onnx`` and ``tokenizer.json``.

@@ -19,7 +19,7 @@ from finegrade.text import content_hash, folded
 
 GRADES = {"unrelated": 0, "different": 1, "same": 3}
 """What the LLM says, as graded relevance. Grade 2, "a part of the answer", is left out: a small model puts near misses
-there (LOG.md). It says words, which it weighs better than numbers."""
+there (docs/lab/verification.md). It says words, which it weighs better than numbers."""
 
 HIGHEST = GRADES["same"]
 

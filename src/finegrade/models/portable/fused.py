@@ -13,7 +13,7 @@ BYTES = 1 << 15
 """Of the block of queries or keys that a program holds; with two blocks of the other on their way, 97 KB on the chip.
 
 The launches name what a program owns, and meets at once, where numbers have 16 bits (where they have 32, 64 at most):
-of what was tried on an H200 at head_dim 64, 128 and 256 the best, or near it (LOG.md, 2026-11-26).
+of what was tried on an H200 at head_dim 64, 128 and 256 the best, or near it (docs/lab/pooling.md).
 """
 
 _LOG2_E = math.log2(math.e)
