@@ -21,7 +21,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -37,13 +37,14 @@ class FakeBatches:
         reply: Gives the completion for a request.
         name: Names what a request asks.
         note: Writes a name and a moment into the log.
+        pass_gate: Returns when an answer of a moment may go.
     """
 
     def __init__(
         self, options: dict[str, Any], reply: Callable[[Body], Body], name: Callable[[Body], str],
-        note: Callable[[str, str], None],
+        note: Callable[[str, str], None], pass_gate: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
-        self._options, self._reply, self._name, self._note = options, reply, name, note
+        self._options, self._reply, self._name, self._note, self._pass_gate = options, reply, name, note, pass_gate
         self._files: dict[str, str] = {}
         self._batches: dict[str, Body] = {}
         self._faults: Counter[tuple[int, str]] = Counter()
@@ -73,6 +74,7 @@ class FakeBatches:
     async def _tell(self, moment: str) -> None:
         self._note("", moment)
         await asyncio.sleep(self._options.get("hold", {}).get(moment, 0.0))
+        await self._pass_gate(moment)
 
     async def _content(self, name: str) -> tuple[int, str]:
         await self._tell("content")

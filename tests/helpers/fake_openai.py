@@ -10,8 +10,10 @@ ask the same get the same. Options, all of them optional:
     errors: {status: share of requests}       drop: share of connections that are closed without an answer
     garbage: share of answers that are no completion
     broken: share of replies whose JSON is broken
+    gate: a file that a test writes while it wants answers to wait, as "number moment after": beyond the first so many,
+        answers of this moment ("replied", or a moment of fake_batches.py) stay back until the file is gone
     log: a file that gets a line for each request: the hash of its messages and seed, and "asked", "replied", or the
-        status
+        status; and for each answer that begins to wait at the gate, the gate's number and "held"
     times: whether the log's lines end with the time, in seconds since anything
     batches: options of fake_batches.py
 """
@@ -23,6 +25,7 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from helpers.fake_batches import FakeBatches
@@ -45,7 +48,8 @@ class FakeOpenAI:
         self._under_way = 0
         log = options.get("log")
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if log else None
-        self._batches = FakeBatches(options.get("batches", {}), right_reply, request_hash, self._note)
+        self._gate, self._may_pass = "", 0
+        self._batches = FakeBatches(options.get("batches", {}), right_reply, request_hash, self._note, self.pass_gate)
 
     async def serve(self) -> None:
         """Until it is killed."""
@@ -91,9 +95,31 @@ class FakeOpenAI:
             status, answer = self._decided(body)
             data = self._response(status, answer)  # made while there is time, so that many at once are not late
             await asyncio.sleep(due - asyncio.get_running_loop().time())
+            await self.pass_gate("replied")
         finally:
             self._under_way -= 1
         return status, data
+
+    async def pass_gate(self, moment: str) -> None:
+        """Returns when the test lets an answer of this moment go."""
+        waits = False
+        while self._is_held(moment):
+            if not waits:
+                self._note(self._gate.split()[0], "held")
+            waits = True
+            await asyncio.sleep(0.005)
+
+    def _is_held(self, moment: str) -> bool:
+        try:
+            gate = Path(self._options["gate"]).read_text()
+        except (KeyError, FileNotFoundError):
+            gate = ""
+        if gate != self._gate:
+            self._gate, self._may_pass = gate, int(gate.split()[2]) if gate else 0
+        if not gate or gate.split()[1] != moment:
+            return False
+        self._may_pass -= 1
+        return self._may_pass < 0
 
     def _decided(self, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and body."""

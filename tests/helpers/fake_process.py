@@ -1,6 +1,7 @@
 """The fake OpenAI server in a process of its own, and what it was asked."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +19,8 @@ class FakeProcess:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.log = folder / f"asked{len(list(folder.glob('asked*')))}.jsonl"
-        settings = json.dumps({"log": str(self.log)} | options)
+        self._gate, self._gates = self.log.with_suffix(".gate"), 0
+        settings = json.dumps({"log": str(self.log), "gate": str(self._gate)} | options)
         command = [sys.executable, "-m", "helpers.fake_openai", settings]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
@@ -38,6 +40,21 @@ class FakeProcess:
         lines = self._lines()
         fresh, self._read = lines[self._read :], len(lines)
         return [name for name, moment in fresh if moment == "asked"]
+
+    def hold(self, moment: str, after: int = 0) -> None:
+        """Lets so many answers of this moment go, and keeps all further ones back until ``release``."""
+        self._gates += 1
+        draft = self._gate.with_suffix(".draft")
+        draft.write_text(f"{self._gates} {moment} {after}")
+        os.replace(draft, self._gate)
+
+    def release(self) -> None:
+        """Lets every answer go."""
+        self._gate.unlink(missing_ok=True)
+
+    def held(self) -> int:
+        """How many answers wait for ``release``."""
+        return self._lines().count((str(self._gates), "held"))
 
     def _lines(self) -> list[tuple[str, str]]:
         return [tuple(json.loads(line)) for line in self.log.read_text().splitlines()]

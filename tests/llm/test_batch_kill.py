@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,11 @@ import pytest
 from finegrade.config import LLMConfig
 from finegrade.llm.accounts import Budget
 from finegrade.llm.ledger import Ledger
+from helpers import processes
 from helpers.batch_child import request
 from helpers.batches import fake
 from helpers.fake_process import FakeProcess
+from helpers.processes import LONGEST, wait_until
 
 __all__ = ["fake"]  # the fixture
 
@@ -29,22 +30,15 @@ KILLS = 10
 def start(path: Path, server: FakeProcess, dies: str = "", items=(0, ITEMS), **llm) -> subprocess.Popen[str]:
     options = {"path": str(path), "items": items, "llm": {"base_url": server.base_url} | llm, "dies": dies}
     command = [sys.executable, "-m", "helpers.batch_child", json.dumps(options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = processes.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
     assert process.stdout.readline() == "begins\n"
     return process
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LONGEST)
     return process.returncode, out, " ".join(err.split())
-
-
-def until(server: FakeProcess, moment: str) -> None:
-    deadline = time.monotonic() + 30
-    while not server.moments()[moment]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -77,11 +71,13 @@ def check(path: Path, server: FakeProcess, undisturbed: list[str], **llm) -> str
 
 @pytest.mark.parametrize("moment", ["uploaded", "created", "polled", "content"])
 def test_killed_while_the_server_answers(path, fake, undisturbed, moment):
-    server = fake(seconds=0.5, hold={moment: 1.0}, page=2)
+    server = fake(seconds=0.5, page=2)
+    server.hold(moment)
     process = start(path, server, max_tokens=ITEMS * MOST)
-    until(server, moment)
+    wait_until(server.held, process)
     process.kill()
     assert finish(process)[0] == -signal.SIGKILL
+    server.release()
     told = check(path, server, undisturbed, max_tokens=ITEMS * MOST)  # the cap has room for one such batch only
     assert server.moments()["created"] == 1
     assert "goes on with a batch of 40 requests of an earlier session" in told
@@ -104,7 +100,7 @@ def test_killed_again_and_again_at_random(path, fake, undisturbed):
         while True:
             process = start(path, server)
             try:
-                process.wait(generator.uniform(0, 1))
+                process.wait(generator.uniform(0, 1) if kills < KILLS else LONGEST)
                 break
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -116,9 +112,9 @@ def test_killed_again_and_again_at_random(path, fake, undisturbed):
 
 
 def test_a_batch_under_way_counts_against_the_cap_of_who_asks_something_else(path, fake):
-    server = fake(seconds=60)
+    server = fake(seconds=3600)
     process = start(path, server)
-    until(server, "polled")
+    wait_until(lambda: server.moments()["polled"], process)
     process.kill()
     finish(process)
     other = fake()
@@ -134,11 +130,13 @@ def test_a_batch_under_way_counts_against_the_cap_of_who_asks_something_else(pat
 
 
 def test_ctrl_c_says_that_the_batch_goes_on(path, fake, undisturbed):
-    server = fake(seconds=1.5)
+    server = fake()
+    server.hold("polled")
     process = start(path, server)
-    until(server, "polled")
+    wait_until(server.held, process)
     process.send_signal(signal.SIGINT)
     code, _, err = finish(process)
+    server.release()
     assert code == 130
     assert "the batch goes on at 127.0.0.1; the same command waits for it" in err
     check(path, server, undisturbed)
