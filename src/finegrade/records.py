@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 Source = Literal["llm", "mined", "random", "external"]
 """Where a negative's text came from; external: data that others made, which has no levels."""
@@ -140,8 +140,6 @@ class Sample(Record):
         positive: One text that answers it.
         negatives: Easiest first; at most one a level, but for those that were given.
         group: Of its seed.
-        hardest_mined: The hardest negative that the corpus gave, also where an LLM's text took its level: what the
-            control row with mined negatives is trained on. Empty where the corpus gave none.
         kind: Of the task that it was written for; empty where it is from pairs or documents.
         instruction: Of the task.
     """
@@ -151,9 +149,20 @@ class Sample(Record):
     positive: str
     negatives: tuple[Negative, ...]
     group: str
-    hardest_mined: str = ""
     kind: str = ""
     instruction: str = ""
+
+
+class Displaced(Record):
+    """The hardest negative that the corpus gave for a sample, where a text by the LLM took its place.
+
+    Args:
+        sample: The sample's id.
+        text: The corpus' text.
+    """
+
+    sample: str
+    text: str
 
 
 class SetAside(Record):
@@ -175,8 +184,8 @@ class SetAside(Record):
     text: Annotated[str, AfterValidator(lambda text: text[:MAX_SET_ASIDE])]
 
 
-class Opinion(Record):
-    """What one scorer says of one negative, on the common scale: 0 a random text, 1 a query's own positive.
+class ScorerResult(Record):
+    """One scorer's scores of one negative, on the common scale: 0 is a random text, 1 a query's own positive.
 
     Args:
         scorer: Its name.
@@ -184,7 +193,7 @@ class Opinion(Record):
         score: Its score of (query, negative).
         sibling: Its score of (sibling query, negative); None without a sibling.
         raw: Its score of (query, negative) before calibration.
-        reason: In its own words; empty where it has none.
+        reason: An LLM's, in its own words; empty for other scorers.
     """
 
     scorer: str
@@ -206,11 +215,11 @@ class Verdict(Record):
         level_after: The level it has now; None when it left its sample.
         decision: kept, regraded, promoted or dropped.
         reason: Empty for kept; else why, in a few words that can be counted.
-        positive_score: Of (query, positive), on the common scale: the mean of the last scorers who were asked about all
-            negatives of the sample. An LLM's grade is no measure of nearness, and counts only where it alone was asked.
+        positive_score: Of (query, positive), on the common scale: the mean of the last scorers that were asked about all
+            negatives of the sample. An LLM's grade is no measure of similarity and counts only where it alone was asked.
         score: Of (query, negative), likewise.
         sibling_score: Of (sibling query, negative), likewise; None without a sibling.
-        opinions: Of each scorer that was asked.
+        results: Of each scorer that was asked; earlier versions wrote the column as "opinions".
     """
 
     sample: str
@@ -223,7 +232,7 @@ class Verdict(Record):
     positive_score: float
     score: float
     sibling_score: float | None
-    opinions: tuple[Opinion, ...]
+    results: tuple[ScorerResult, ...] = Field(validation_alias=AliasChoices("results", "opinions"))
 
 
 IN_BENCHMARK = "in benchmark"

@@ -26,7 +26,6 @@ def make_samples() -> list[Sample]:
                 for level in range(1, 5)
             ),
             group="g",
-            hardest_mined=text(i + 20, "level", f"{i} 4"),
         )
         for i in range(48)
     ]

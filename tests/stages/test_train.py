@@ -20,9 +20,11 @@ import finegrade.training.trainer
 from finegrade.config import Config
 from finegrade.errors import InputError
 from finegrade.models.encoder import build_encoder, load_encoder
-from finegrade.records import Negative, Sample
+from finegrade.records import Displaced, Negative, Sample
 from finegrade.stages.pipeline import call_stage
-from finegrade.storage.run_folder import RunFolder
+from finegrade.stages.train import mined_texts
+from finegrade.storage.run_folder import DISPLACED, SAMPLES, RunFolder
+from finegrade.storage.tables import write_parts
 from finegrade.training.curriculum import Plan, PlanRow, compile_plan
 from finegrade.training.fit import mined_columns
 from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
@@ -323,5 +325,24 @@ def test_batches_that_cannot_be_filled_give_an_error_and_leave_no_model(tiny_enc
 
 def test_the_mined_control_keeps_its_text_where_an_llm_wrote_the_hardest_level() -> None:
     written = Negative(text="written", level=4, source="llm", sibling="another query")
-    sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g", hardest_mined="mined")
-    assert mined_columns(PlanRow(sample, written)) == {"anchor": "q", "positive": "p", "negative": "mined"}
+    sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g")
+    assert mined_columns(PlanRow(sample, written, "mined")) == {"anchor": "q", "positive": "p", "negative": "mined"}
+    assert mined_columns(PlanRow(sample, written))["negative"] == "written"
+
+
+def test_the_control_s_texts_are_those_of_the_unverified_samples(tmp_path: Path) -> None:
+    def made(name: str, *negatives: tuple[str, int, str], positive: str = "") -> Sample:
+        own = tuple(Negative(text=text, level=level, source=source) for text, level, source in negatives)
+        return Sample(id=name, query=f"q {name}", positive=positive or f"p {name}", negatives=own, group="g")
+
+    easy, hard = ("easy", 1, "random"), ("hard", 3, "mined")
+    written = ("written", 4, "llm")
+    run = RunFolder(tmp_path)
+    samples = [made("a", easy, hard), made("b", easy, written), made("c", written), made("gone", hard)]
+    write_parts(run.path(SAMPLES), samples, Sample, 2)
+    write_parts(run.path(DISPLACED), [Displaced(sample="b", text="displaced")], Displaced, 2)
+    verified = [
+        made("a", easy), made("a2", easy, positive="hard"), made("a3", easy, positive="else"), made("b"),
+        made("b2", positive="displaced"), made("c"), made("c2"),
+    ]  # fmt: skip
+    assert mined_texts(run, verified) == ["hard", "", "hard", "displaced", "", "", ""]

@@ -12,6 +12,7 @@ from finegrade.synthesis.requests import sources_of
 from finegrade.synthesis.samples import Counts, Repeats, samples_of_seeds, samples_of_tasks
 from finegrade.synthesis.writer import Draft
 from finegrade.text import content_hash, normalised
+from finegrade.training.variants import hardest_mined
 
 THINGS = ["valve", "pump", "boiler", "flap", "heater", "probe", "fan", "hose", "gauge", "drain", "cock", "tank"]
 LEVELS = (4, 3, 2, 1)
@@ -231,14 +232,16 @@ def test_levels_that_were_refused_are_filled_from_the_corpus():
 
 def test_the_hardest_that_the_corpus_gave_is_kept_beside_the_llm_s():
     seeds = made_seeds(300)
-    samples, _ = of_seeds([of_seed(seeds[0])], seeds)
+    displaced = []
+    drafts = [of_seed(seeds[0]), of_seed(seeds[1], levels=(3,))]
+    samples = list(samples_of_seeds(drafts, seeds, config("pairs"), Counter(), displaced=displaced.append))
     corpus = {text for seed in seeds for text in seed.positives}
-    assert samples[0].hardest_mined in corpus - {seeds[0].positives[0]}
-    assert samples[0].hardest_mined not in {one.text for one in samples[0].negatives}
-    for sample in samples[1:]:
-        assert sample.hardest_mined == sample.negatives[-1].text
-    (alone,), _ = of_seeds([of_seed(seeds[0])], seeds[:1])
-    assert alone.hardest_mined == ""
+    (row,) = displaced  # the second sample has its own, as have those without an LLM's text
+    assert row.sample == samples[0].id
+    assert row.text in corpus - {seeds[0].positives[0]} - {one.text for one in samples[0].negatives}
+    assert all(hardest_mined(sample) == sample.negatives[-1].text for sample in samples[1:])
+    alone = samples_of_seeds([of_seed(seeds[0])], seeds[:1], config("pairs"), Counter(), displaced=displaced.append)
+    assert len(list(alone)) == len(displaced) == 1
 
 
 def test_every_positive_of_a_query_becomes_a_sample():
@@ -295,11 +298,12 @@ def of_tasks(drafts, **synthesis):
 
 def test_samples_of_tasks_keep_kind_and_instruction_and_what_was_refused_stays_empty():
     drafts = [draft(i, levels=(4, 2)) for i in range(30)]
-    samples = of_tasks(drafts)
+    displaced = []
+    samples = list(samples_of_tasks(drafts, config(), Counter(), displaced=displaced.append))
     assert [(s.kind, s.instruction, s.group) for s in samples] == [(d.kind, "Find it", d.group) for d in drafts]
     assert [s.id for s in samples] == [content_hash(d.query, d.positive) for d in drafts]
     assert {tuple(levels_of(sample).items()) for sample in samples} == {((2, "llm"), (4, "llm"))}
-    assert all(sample.hardest_mined for sample in samples)
+    assert [row.sample for row in displaced] == [s.id for s in samples]
 
 
 def test_levels_of_tasks_that_are_the_corpus_s_are_mined_from_the_samples_beside():

@@ -14,9 +14,10 @@ from finegrade.console import Meter, progress, say
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
-from finegrade.records import Sample, Seed, SetAside, Task
+from finegrade.records import Displaced, Sample, Seed, SetAside, Task
 from finegrade.retrieval.mining import index_identity, index_of
 from finegrade.storage.run_folder import (
+    DISPLACED,
     DRAFTS,
     LEDGER,
     SAMPLES,
@@ -36,7 +37,7 @@ from finegrade.synthesis.samples import Counts, Repeats, samples_of_seeds, sampl
 from finegrade.synthesis.style_probe import probe
 from finegrade.synthesis.writer import prompts_used
 
-_LATE = "repeats.jsonl"
+_LATE, _DISPLACED = "repeats.jsonl", "displaced.jsonl"
 
 
 def synthesize(config: Config, run: RunFolder) -> None:
@@ -74,18 +75,27 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
     repeats = Repeats(drafts.read, run.path(DRAFTS))
     outputs, counts = [], Counts(config.synthesis.levels)
     total = max(number, sum(len(seed.positives) for seed in seeds if seed.query))
-    with run.path(DRAFTS, _LATE).open("w", encoding="utf-8") as late, progress("samples", total) as meter:
+    with (
+        run.path(DRAFTS, _LATE).open("w", encoding="utf-8") as late,
+        run.path(DRAFTS, _DISPLACED).open("w", encoding="utf-8") as gone,
+        progress("samples", total) as meter,
+    ):
 
         def aside(row: SetAside) -> None:
             print(row.model_dump_json(), file=late)
 
+        def displaced(row: Displaced) -> None:
+            print(row.model_dump_json(), file=gone)
+
         if config.source.is_tasks:
             tested = samples_of_tasks(repeats.without("test", aside), config, passed_over, index)
             outputs += write_parts(run.path(TEST_SAMPLES), _advancing(tested, meter), Sample, rows)
-            samples = samples_of_tasks(repeats.without("train", aside), config, passed_over, index)
+            samples = samples_of_tasks(repeats.without("train", aside), config, passed_over, index, displaced)
         else:
-            samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over, index)
+            samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over, index, displaced)
         outputs += write_parts(run.path(SAMPLES), counts.passing(_advancing(samples, meter)), Sample, rows)
+    rows_displaced = iterate_lines(run.path(DRAFTS, _DISPLACED), Displaced)
+    outputs += write_parts(run.path(DISPLACED), rows_displaced, Displaced, rows)
     set_aside = chain(drafts.set_aside(), iterate_lines(run.path(DRAFTS, _LATE), SetAside))
     write_lines(run.path(SET_ASIDE), counts.set_aside(set_aside))
     reasons = counts.reasons + passed_over

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finegrade.config import Config
-from finegrade.records import Negative, Sample, Seed, SetAside, Side, Source
+from finegrade.records import Displaced, Negative, Sample, Seed, SetAside, Side, Source
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.minhash import NearDuplicates
-from finegrade.retrieval.mining import Index, Miner, Wanted
-from finegrade.retrieval.shingle_index import are_nearly_the_same
+from finegrade.retrieval.mining import Index, Miner, Wanted, fill_levels
 from finegrade.synthesis.requests import sources_of
 from finegrade.synthesis.writer import Draft
 from finegrade.text import content_hash, normalised, word_count
+from finegrade.training.variants import hardest_mined
 
 MINED_TOGETHER = 2_000
 """Samples of tasks that are each other's corpus: enough for all rank bands, and memory stays flat."""
@@ -30,8 +30,9 @@ class _Planned(NamedTuple):
 
 
 def samples_of_seeds(
-    drafts: Iterable[Draft], seeds: Sequence[Seed], config: Config, passed_over: Counter[str], index: Index = BM25
-) -> Iterator[Sample]:
+    drafts: Iterable[Draft], seeds: Sequence[Seed], config: Config, passed_over: Counter[str], index: Index = BM25,
+    displaced: Callable[[Displaced], None] = lambda row: None,
+) -> Iterator[Sample]:  # fmt: skip
     """Samples of pairs and documents: those that the LLM wrote for, then all others.
 
     Args:
@@ -40,12 +41,13 @@ def samples_of_seeds(
         config: Says where negatives come from.
         passed_over: Is told which texts of the corpus were no negatives, counted by reason.
         index: What the corpus is searched with.
+        displaced: Gets the corpus' hardest negative of each sample where the LLM's text took its place.
     """
     miner = Miner(seeds, config.seed, config.synthesis.levels, index)
     planned, asked = tee(_planned(drafts, seeds))
     wanted = (Wanted(one.seed, _from_corpus(sources_of(one.id, config)), one.place) for one in asked)
     for one, mined in zip(planned, miner.negatives_of(wanted), strict=True):
-        yield _sample(one.draft, mined, mined) if one.draft else _mined_sample(one, mined)
+        yield _sample(one.draft, mined, mined, displaced) if one.draft else _mined_sample(one, mined)
     passed_over.update(miner.set_aside)
 
 
@@ -68,8 +70,9 @@ def _without_llm(seed: Seed, places: Iterable[int]) -> Iterator[_Planned]:
 
 
 def samples_of_tasks(
-    drafts: Iterable[Draft], config: Config, passed_over: Counter[str], index: Index = BM25
-) -> Iterator[Sample]:
+    drafts: Iterable[Draft], config: Config, passed_over: Counter[str], index: Index = BM25,
+    displaced: Callable[[Displaced], None] = lambda row: None,
+) -> Iterator[Sample]:  # fmt: skip
     """Samples of tasks: their corpus is what the LLM wrote for the samples beside them.
 
     A level that the LLM did not write stays empty, and one that those of the same language do not give.
@@ -79,41 +82,44 @@ def samples_of_tasks(
         config: Says where negatives come from.
         passed_over: Is told which texts of the corpus were no negatives, counted by reason.
         index: What each corpus is searched with.
+        displaced: See `samples_of_seeds`.
     """
     left = iter(drafts)
     while some := list(islice(left, MINED_TOGETHER)):
         by_language = sorted(some, key=lambda draft: draft.language)  # a negative in another language is told by that
         for _, alike in groupby(by_language, key=lambda draft: draft.language):
-            yield from _samples_of_each_other(list(alike), config, passed_over, index)
+            yield from _samples_of_each_other(list(alike), config, passed_over, index, displaced)
 
 
 def _samples_of_each_other(
-    drafts: Sequence[Draft], config: Config, passed_over: Counter[str], index: Index
-) -> Iterator[Sample]:
+    drafts: Sequence[Draft], config: Config, passed_over: Counter[str], index: Index,
+    displaced: Callable[[Displaced], None],
+) -> Iterator[Sample]:  # fmt: skip
     seeds = [Seed(id=d.id, query=d.query, positives=(d.positive,), group=d.group) for d in drafts]
     miner = Miner(seeds, config.seed, config.synthesis.levels, index)
     sources = [sources_of(draft.id, config) for draft in drafts]
     wanted = (Wanted(seed, _from_corpus(own)) for seed, own in zip(seeds, sources, strict=True))
     for draft, own, mined in zip(drafts, sources, miner.negatives_of(wanted), strict=True):
-        yield _sample(draft, [one for one in mined if own[one.rank] != "llm"], mined)
+        yield _sample(draft, [one for one in mined if own[one.rank] != "llm"], mined, displaced)
     passed_over.update(miner.set_aside)
 
 
-def _sample(draft: Draft, fill: Iterable[Negative], mined: Sequence[Negative]) -> Sample:
+def _sample(
+    draft: Draft, fill: Iterable[Negative], mined: Sequence[Negative], displaced: Callable[[Displaced], None]
+) -> Sample:
     """What the LLM wrote takes its levels; of the others ``fill`` has some, as far as they are other texts."""
-    written = {negative.level for negative in draft.negatives}
-    others = (one for one in fill if one.level not in written)
-    filled = (one for one in others if not any(are_nearly_the_same(one.text, own.text) for own in draft.negatives))
-    return Sample(
+    sample = Sample(
         id=content_hash(draft.query, draft.positive),
         query=draft.query,
         positive=draft.positive,
-        negatives=_easiest_first((*filled, *draft.negatives)),
+        negatives=fill_levels(draft.negatives, fill),
         group=draft.group,
-        hardest_mined=_hardest(mined),
         kind=draft.kind,
         instruction=draft.instruction,
     )
+    if mined and hardest_mined(sample) != (text := max(mined, key=lambda negative: negative.rank).text):
+        displaced(Displaced(sample=sample.id, text=text))
+    return sample
 
 
 def _from_corpus(sources: Mapping[int, Source]) -> dict[int, Source]:
@@ -130,18 +136,9 @@ def _mined_sample(planned: _Planned, mined: Sequence[Negative]) -> Sample:
         id=planned.id,
         query=planned.seed.query,
         positive=planned.seed.positives[planned.place],
-        negatives=_easiest_first(mined),
+        negatives=fill_levels((), mined),
         group=planned.seed.group,
-        hardest_mined=_hardest(mined),
     )
-
-
-def _easiest_first(negatives: Iterable[Negative]) -> tuple[Negative, ...]:
-    return tuple(sorted(negatives, key=lambda negative: negative.rank))
-
-
-def _hardest(mined: Sequence[Negative]) -> str:
-    return max(mined, key=lambda negative: negative.rank).text if mined else ""
 
 
 class Counts:
