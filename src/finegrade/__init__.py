@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finegrade.config import Config
+    from finegrade.evaluation.comparison import evaluate
     from finegrade.models.encoder import build_encoder, load_encoder
     from finegrade.models.portable.anchor_pooling import AnchorPooling
     from finegrade.models.portable.received_attention import received_attention
     from finegrade.records import Negative, Sample
-    from finegrade.stages.evaluate import evaluate
+    from finegrade.retrieval.mining import mine_negatives
     from finegrade.stages.report import write_report
     from finegrade.stages.synthesize import synthesize
     from finegrade.stages.verify import verify
@@ -24,8 +25,9 @@ _HOMES = {
     "Negative": "finegrade.records",
     "Sample": "finegrade.records",
     "build_encoder": "finegrade.models.encoder",
-    "evaluate": "finegrade.stages.evaluate",
+    "evaluate": "finegrade.evaluation.comparison",
     "load_encoder": "finegrade.models.encoder",
+    "mine_negatives": "finegrade.retrieval.mining",
     "received_attention": "finegrade.models.portable.received_attention",
     "synthesize": "finegrade.stages.synthesize",
     "train": "finegrade.training.fit",
@@ -41,6 +43,7 @@ __all__ = [
     "build_encoder",
     "evaluate",
     "load_encoder",
+    "mine_negatives",
     "received_attention",
     "synthesize",
     "train",

@@ -10,7 +10,7 @@ from finegrade.evaluation.judged_queries import judged_ndcg, pool, relevance
 
 def test_the_pool_is_what_any_row_has_among_its_first_ten():
     rankings = {"a": [list(range(20))], "b": [[5, 30, 31]]}
-    assert pool(rankings, ["q"], [""] * 40) == [[*range(10), 30, 31]]
+    assert pool(rankings, 1) == [[*range(10), 30, 31]]
 
 
 def test_the_best_order_of_the_pool_is_one():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from finegrade.evaluation.metrics import DEPTH, METRICS, bootstrap, retrieval_metrics
+from finegrade.evaluation.metrics import DEPTH, METRICS, Bootstrap, bootstrap_interval, retrieval_metrics
 
 
 @pytest.mark.parametrize("documents", [30, 150])
@@ -71,7 +71,8 @@ def test_a_ranking_without_its_positives_is_no_match() -> None:
 
 
 def interval_of(values: np.ndarray, seed: int = 0, confidence: float = 0.95) -> tuple[float, float, float]:
-    found = bootstrap(lambda drawn: float(values[drawn].mean()), len(values), 400, confidence, seed)
+    draws = Bootstrap(400, confidence, seed)
+    found = bootstrap_interval(lambda drawn: float(values[drawn].mean()), len(values), draws)
     return found.value, found.low, found.high
 
 

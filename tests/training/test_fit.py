@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 
+import numpy as np
 import pytest
 
 import finegrade

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def retrieval_metrics(rankings: Sequence[Sequence[int]], relevant: Sequence[froz
     """nDCG@10, Recall@1 and MRR of every query, with binary relevance.
 
     Args:
-        rankings: For each query the document numbers, best first; at most 100 count.
+        rankings: For each query the indices of documents, best first; at most 100 count.
         relevant: For each query the documents that answer it, at least one.
 
     Returns:
@@ -49,38 +50,42 @@ class Interval:
     high: float
 
 
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float], size: int, resamples: int, confidence: float, seed: int
-) -> Interval:
+class Bootstrap(NamedTuple):
+    """How intervals are drawn: the number of draws, the confidence (0.95), the seed."""
+
+    resamples: int
+    confidence: float
+    seed: int
+
+
+def bootstrap_interval(statistic: Callable[[NDArray[np.int64]], float], size: int, bootstrap: Bootstrap) -> Interval:
     """Percentile bootstrap interval of a statistic over resampled items.
 
     Args:
-        statistic: Takes the numbers of the items drawn, [size], and gives the value on them. For a paired difference
-            it reads both sides at the same numbers.
+        statistic: Takes the indices of the drawn items, [size], and gives the value on them. For a paired difference
+            it reads both sides at the same indices.
         size: Number of items.
-        resamples: Number of draws.
-        confidence: e.g. 0.95.
-        seed: Of the draws.
+        bootstrap: How often, how sure, and the seed.
     """
-    generator = np.random.default_rng(seed)
-    drawn = [statistic(generator.integers(0, size, size)) for _ in range(resamples)]
-    tail = (1 - confidence) / 2
+    generator = np.random.default_rng(bootstrap.seed)
+    drawn = [statistic(generator.integers(0, size, size)) for _ in range(bootstrap.resamples)]
+    tail = (1 - bootstrap.confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(statistic(np.arange(size)), float(low), float(high))
 
 
-def mean_interval(values: Scores, resamples: int, confidence: float, seed: int) -> Interval:
-    """Of the mean of one value a query."""
-    return bootstrap(lambda drawn: float(values[drawn].mean()), len(values), resamples, confidence, seed)
+def mean_interval(values: Scores, bootstrap: Bootstrap) -> Interval:
+    """The mean of one value a query, with its interval."""
+    return bootstrap_interval(lambda drawn: float(values[drawn].mean()), len(values), bootstrap)
 
 
 def spearman_interval(
-    sides: list[NDArray[np.float64]], gold: NDArray[np.float64], resamples: int, confidence: float, seed: int
+    sides: Sequence[NDArray[np.float64]], gold: NDArray[np.float64], bootstrap: Bootstrap
 ) -> Interval:
-    """Of one model's correlation, or of the difference of two on the same pairs."""
+    """One model's correlation, or the difference of two on the same pairs, with its interval."""
 
     def statistic(drawn: NDArray[np.int64]) -> float:
         values = [spearman(side[drawn], gold[drawn]) for side in sides]
         return values[0] - values[1] if len(values) == 2 else values[0]
 
-    return bootstrap(statistic, len(gold), resamples, confidence, seed)
+    return bootstrap_interval(statistic, len(gold), bootstrap)

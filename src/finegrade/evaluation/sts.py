@@ -5,11 +5,15 @@ import csv
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
 
 from finegrade.config import user_path
 from finegrade.errors import InputError
 from finegrade.models.catalogue import CATALOGUE
+from finegrade.models.encoder import embed
 from finegrade.models.resolve import model_path
+
+STS = "STS-B"
 
 
 def load_stsb(name: str, split: str = "test") -> tuple[list[str], list[str], NDArray[np.float64]]:
@@ -24,7 +28,7 @@ def load_stsb(name: str, split: str = "test") -> tuple[list[str], list[str], NDA
         Left sentences, right sentences, scores [pairs].
 
     Raises:
-        InputError: There is no such data, or it is of another form.
+        InputError: There is no such data, or it has another form.
     """
     if name not in CATALOGUE and name.count("/") == 1 and not user_path(name).exists():
         return _from_hub(name, split)
@@ -51,6 +55,20 @@ def _from_hub(name: str, split: str) -> tuple[list[str], list[str], NDArray[np.f
 def _no_stsb(what: str, got: object) -> InputError:
     remedy = "Leave evaluation.sts_data out, or set evaluation.sts = false."
     return InputError(what, got=got, wanted="rows of STS-B", remedy=remedy)
+
+
+def sts_similarities(model: SentenceTransformer, name: str, batch_size: int, what: str) -> NDArray[np.float64]:
+    """The model's cosine similarity of each pair of STS-B test, [pairs].
+
+    Args:
+        model: Gives vectors of length 1.
+        name: See ``load_stsb``.
+        batch_size: Sentences that are embedded at once.
+        what: What the progress bar says.
+    """
+    left, right, _ = load_stsb(name)
+    vectors = embed(model, [*left, *right], batch_size, what)
+    return np.asarray((vectors[: len(left)] * vectors[len(left) :]).sum(1), dtype=np.float64)
 
 
 def spearman(similarities: NDArray[np.float64], scores: NDArray[np.float64]) -> float:

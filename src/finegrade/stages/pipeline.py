@@ -112,8 +112,8 @@ _DECLARATIONS = (
     StageDeclaration(
         name="evaluate",
         summary="Scores the model and its controls on held-out queries.",
-        function="finegrade.stages.evaluate:evaluate",
-        takes=None,
+        function="finegrade.stages.evaluate:evaluate_rows",
+        takes=("source", "training", "verification", "evaluation", "seed"),
         reads=("seeds", "train"),
         writes=(SCORES,),
     ),
@@ -166,11 +166,15 @@ def run_all(config: Config, run: RunFolder) -> Path:
     Returns:
         The path of the report.
     """
+    from finegrade.models.scorers import free_scorers
+
     if not config.training.schedule.startswith("fixed:"):
         check_steps(config.training.steps, config.synthesis.levels)
     with run.locked():
         fetch_models(config)
         for name in stage_order(config):
+            if name == "train":
+                free_scorers()  # training needs the memory
             call_stage(name, config, run)
             if name == "seeds":
                 _need_a_batch(config, run)
@@ -215,8 +219,8 @@ def _need_a_batch(config: Config, run: RunFolder) -> None:
 def fetch_models(config: Config) -> None:
     """Fetches whatever the run will need, first: what is missing or wrong shows before hours of work, not after."""
     from finegrade.models.resolve import model_path
-    from finegrade.models.scorers import load_cross_encoder, load_scorer
-    from finegrade.retrieval.mining import load_bi_encoder
+    from finegrade.models.scorers import load_bi_encoder, load_cross_encoder, load_scorer
+    from finegrade.retrieval.mining import MAX_LENGTH
     from finegrade.verification.decontamination.benchmarks import check_benchmarks
 
     if config.synthesis.engine == "ray":
@@ -235,7 +239,7 @@ def fetch_models(config: Config) -> None:
     if config.source.queries:
         load_cross_encoder(rules.models, rules.max_length)
     for name in sorted(miners):
-        load_bi_encoder(name)
+        load_bi_encoder(name, MAX_LENGTH)
     _need_backbone(config.training.backbone)
     if config.evaluation.sts:
         from finegrade.evaluation.sts import load_stsb

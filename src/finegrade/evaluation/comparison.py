@@ -1,0 +1,268 @@
+"""Models compared on the same queries: the scores of each with intervals, and paired differences."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from finegrade.config import EvaluationConfig
+from finegrade.config.toml import parse_section
+from finegrade.errors import InputError
+from finegrade.evaluation.metrics import DEPTH, Bootstrap, Interval, Scores, mean_interval, retrieval_metrics
+from finegrade.models.encoder import load_backbone, rank_with_model
+from finegrade.records import LeftOut, Seed
+from finegrade.retrieval.bm25 import BM25
+from finegrade.rows import Rows, as_dicts, as_samples
+
+BM25_MODEL = "bm25"
+Model = str | SentenceTransformer
+"""Catalogue name, local folder, Hugging Face id, "bm25", or a loaded model."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Queries, the texts that they search, and which of them answer each query.
+
+    Attributes:
+        queries: Texts.
+        documents: Different texts.
+        relevant: For each query the indices of the documents that answer it, at least one.
+    """
+
+    queries: Sequence[str]
+    documents: Sequence[str]
+    relevant: Sequence[frozenset[int]]
+
+    @classmethod
+    def of_seeds(cls, seeds: Sequence[Seed], more: Iterable[str] = ()) -> "TestSet":
+        """The queries of seeds over all their texts and some more; a seed without a query only adds its texts."""
+        documents = list(dict.fromkeys([*(text for seed in seeds for text in seed.positives), *more]))
+        index = {text: i for i, text in enumerate(documents)}
+        asked = [seed for seed in seeds if seed.query]
+        return cls(
+            queries=[seed.query for seed in asked],
+            documents=documents,
+            relevant=[frozenset(index[text] for text in seed.positives) for seed in asked],
+        )
+
+
+def rank(model: Model, queries: Sequence[str], documents: Sequence[str], batch_size: int, what: str) -> list[list[int]]:
+    """For each query the indices of at most 100 documents, best first.
+
+    Args:
+        model: "bm25", or a loaded model.
+        queries: Texts.
+        documents: Texts.
+        batch_size: Texts that the model embeds at once.
+        what: What the progress bar says.
+    """
+    if isinstance(model, str):
+        return BM25(documents).rank(queries, DEPTH, matching=False)
+    return rank_with_model(model, queries, documents, batch_size, what, DEPTH)
+
+
+ModelScores = dict[str, dict[str, Interval]]
+"""Model -> metric -> value with interval."""
+
+
+def compare(
+    per_query: Mapping[str, Mapping[str, Scores]], reference: str, bootstrap: Bootstrap
+) -> tuple[ModelScores, ModelScores]:
+    """The mean of every metric, and the reference's paired difference to every other model.
+
+    Args:
+        per_query: Model -> metric -> [queries].
+        reference: One of the models.
+        bootstrap: How the intervals are drawn.
+
+    Returns:
+        Scores, and differences (reference minus model).
+    """
+    ours = per_query[reference]
+    scores = {
+        name: {metric: mean_interval(values, bootstrap) for metric, values in own.items()}
+        for name, own in per_query.items()
+    }
+    differences = {
+        name: {metric: mean_interval(ours[metric] - values, bootstrap) for metric, values in own.items()}
+        for name, own in per_query.items()
+        if name != reference
+    }
+    return scores, differences
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The scores of several models on the same queries.
+
+    Attributes:
+        scores: Model -> metric (nDCG@10, Recall@1, MRR) -> value with interval.
+        differences: The first model minus each other model, paired on the same queries; an interval that holds 0
+            says that the two cannot be told apart.
+        per_query: Model -> metric -> [queries].
+        test: The queries that were scored, and the texts that they searched.
+        left_out: Queries without a text that answers them, each with its reason.
+    """
+
+    scores: ModelScores
+    differences: ModelScores
+    per_query: Mapping[str, Mapping[str, Scores]]
+    test: TestSet
+    left_out: Sequence[LeftOut]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many queries were left out for which reason, most first."""
+        return dict(Counter(row.reason for row in self.left_out).most_common())
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One row for each model, the metrics as columns: for a pandas frame."""
+        return [
+            {"model": name, **{metric: found.value for metric, found in metrics.items()}}
+            for name, metrics in self.scores.items()
+        ]
+
+
+def evaluate(
+    models: Model | Sequence[Model] | Mapping[str, Model],
+    rows: Rows | None = None,
+    *,
+    queries: Mapping[str, str] | Rows | None = None,
+    corpus: Mapping[str, str] | Rows | None = None,
+    qrels: Mapping[str, Any] | Rows | None = None,
+    max_length: int = 512,
+    batch_size: int = 32,
+    resamples: int = 1_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Scores models on retrieval: each query searches the same texts, exactly, by cosine similarity.
+
+    Give either ``rows``, or ``queries``, ``corpus`` and ``qrels``.
+
+    Args:
+        models: One model, several, or names with models. A model is a catalogue name, a local folder, a Hugging Face
+            id, "bm25", or a SentenceTransformer. The first one is compared with the others.
+        rows: Queries with a text that answers each ("query" and "positive"; a query may have several rows). All these
+            texts are searched. See ``finegrade.rows.as_samples``.
+        queries: Id -> text; or rows with "_id" and "text".
+        corpus: Id -> text; or rows with "_id" and "text" and perhaps "title". With ``rows``: texts that are searched,
+            too.
+        qrels: Query id -> ids of the texts that answer it, or -> {text id: grade}; or rows with "query-id",
+            "corpus-id" and "score". A grade above 0 counts.
+        max_length: Tokens of a text that a model reads, if it reads as many; a SentenceTransformer keeps its own.
+        batch_size: Texts that are embedded at once.
+        resamples: Bootstrap resamples of the queries.
+        confidence: Of the intervals.
+        seed: Of the resamples.
+
+    Returns:
+        Scores and paired differences with intervals, and the queries that were left out.
+
+    Raises:
+        InputError: A row or value is wrong, a model cannot be had, or no query has a text that answers it.
+
+    Examples:
+        >>> import finegrade
+        >>> rows = [
+        ...     {"query": "open a file", "positive": "open() opens a file and returns a file object."},
+        ...     {"query": "copy a list", "positive": "list.copy() returns a shallow copy of the list."},
+        ... ]
+        >>> result = finegrade.evaluate("bm25", rows)
+        >>> result.scores["bm25"]["nDCG@10"].value
+        1.0
+    """
+    checked = {"batch_size": batch_size, "resamples": resamples, "confidence": confidence}
+    parse_section(EvaluationConfig, checked, "evaluate")
+    named = _named(models)
+    test, left_out = _test_set_of_rows(rows, corpus) if rows is not None else _test_set(queries, corpus, qrels)
+    if not test.queries:
+        remedy = "Give rows with query and positive, or queries, corpus and qrels whose ids agree."
+        raise InputError("evaluate", got="none", wanted="a query with a text that answers it", remedy=remedy)
+    per_query = {}
+    for name, model in named.items():
+        loaded = load_backbone(model, max_length) if isinstance(model, str) and model != BM25_MODEL else model
+        rankings = rank(loaded, test.queries, test.documents, batch_size, f"embedding texts: {name}")
+        per_query[name] = retrieval_metrics(rankings, test.relevant)
+    scores, differences = compare(per_query, next(iter(named)), Bootstrap(resamples, confidence, seed))
+    return EvaluationResult(scores, differences, per_query, test, left_out)
+
+
+def _named(models: Model | Sequence[Model] | Mapping[str, Model]) -> dict[str, Model]:
+    if isinstance(models, Mapping):
+        named = dict(models)
+    else:
+        several = [models] if isinstance(models, str | SentenceTransformer) else list(models)
+        named = {model if isinstance(model, str) else f"model {i}": model for i, model in enumerate(several, 1)}
+    wrong = [model for model in named.values() if not isinstance(model, str | SentenceTransformer)]
+    if not named or wrong:
+        wanted = 'names, folders, "bm25" or SentenceTransformer objects'
+        got = type(wrong[0]).__name__ if wrong else "none"
+        raise InputError("models", got=got, wanted=wanted, remedy="Load a model with finegrade.load_encoder.")
+    return named
+
+
+def _test_set_of_rows(rows: Rows, corpus: Mapping[str, str] | Rows | None) -> tuple[TestSet, list[LeftOut]]:
+    answers: dict[str, list[str]] = {}
+    for sample in as_samples(rows):
+        answers.setdefault(sample.query, []).append(sample.positive)
+    seeds = [Seed(id=query, query=query, positives=tuple(texts), group="") for query, texts in answers.items()]
+    return TestSet.of_seeds(seeds, _texts(corpus).values() if corpus is not None else ()), []
+
+
+def _test_set(queries: Any, corpus: Any, qrels: Any) -> tuple[TestSet, list[LeftOut]]:
+    for name, value in (("queries", queries), ("corpus", corpus), ("qrels", qrels)):
+        if value is None:
+            remedy = "Give rows, or queries, corpus and qrels."
+            raise InputError("evaluate", got=f"no {name}", wanted="them", remedy=remedy)
+    texts, judged = _texts(corpus), _judgements(qrels)
+    seeds, left_out = [], []
+    for name, query in _texts(queries).items():
+        found = tuple(texts[document] for document in judged.get(name, ()) if document in texts)
+        if found:
+            seeds.append(Seed(id=name, query=query, positives=found, group=""))
+        else:
+            reason = "its texts are not in the corpus" if judged.get(name) else "no judgement"
+            evidence = ", ".join(judged.get(name, ())[:3])
+            left_out.append(LeftOut(sample=name, query=query, positive="", reason=reason, evidence=evidence))
+    return TestSet.of_seeds(seeds, texts.values()), left_out
+
+
+def _texts(rows: Mapping[str, str] | Rows) -> dict[str, str]:
+    """Id -> text."""
+    if isinstance(rows, Mapping):
+        return {str(name): text for name, text in rows.items()}
+    found = {}
+    for index, row in enumerate([{"text": row} if isinstance(row, str) else row for row in _listed(rows)]):
+        if not isinstance(row.get("text"), str):
+            got = f"columns: {', '.join(row)}"
+            raise InputError(f"rows[{index}]", got=got, wanted='"_id" and "text"', remedy="Rename the columns.")
+        name = row.get("_id", row.get("id", index))
+        found[str(name)] = " ".join(filter(None, (row.get("title"), row["text"])))
+    return found
+
+
+def _listed(rows: Rows) -> list[Any]:
+    """Texts as they are, everything else as dicts."""
+    if isinstance(rows, list | tuple) and all(isinstance(row, str) for row in rows):
+        return list(rows)
+    return as_dicts(rows)
+
+
+def _judgements(qrels: Mapping[str, Any] | Rows) -> dict[str, list[str]]:
+    """Query id -> ids of the texts that answer it."""
+    if isinstance(qrels, Mapping):
+        return {
+            str(query): [str(one) for one in found if not isinstance(found, Mapping) or found[one] > 0]
+            for query, found in qrels.items()
+        }
+    judged: dict[str, list[str]] = {}
+    for index, row in enumerate(as_dicts(qrels)):
+        if not row.keys() >= {"query-id", "corpus-id"}:
+            got, wanted = f"columns: {', '.join(row)}", '"query-id", "corpus-id" and "score"'
+            raise InputError(f"qrels[{index}]", got=got, wanted=wanted, remedy="Rename the columns.")
+        if float(row.get("score", 1)) > 0:
+            judged.setdefault(str(row["query-id"]), []).append(str(row["corpus-id"]))
+    return judged

@@ -1,0 +1,92 @@
+"""The front door of evaluation: models and judged queries in, scores with intervals and paired differences out."""
+
+import asyncio
+
+import pandas
+import pytest
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+
+import finegrade
+from finegrade.errors import InputError
+from finegrade.evaluation.comparison import evaluate
+from finegrade.evaluation.metrics import METRICS
+from helpers.runs import make_samples
+
+ROWS = [{"query": sample.query, "positive": sample.positive} for sample in make_samples()]
+QUERIES = {"q1": "open the file", "q2": "close the door", "q3": "nobody knows"}
+CORPUS = {"d1": "the file is open", "d2": "a door that will close", "d3": "windows"}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_encoder):
+    return SentenceTransformer(str(tiny_encoder), device="cpu")
+
+
+def test_each_model_has_scores_and_the_first_one_differences_to_the_others(model):
+    result = finegrade.evaluate({"mine": model, "BM25": "bm25", "same": model}, ROWS, resamples=100)
+    assert {name: tuple(found) for name, found in result.scores.items()} == dict.fromkeys(
+        ("mine", "BM25", "same"), METRICS
+    )
+    assert result.differences.keys() == {"BM25", "same"}
+    for metric in METRICS:
+        mine, other = result.scores["mine"][metric], result.scores["BM25"][metric]
+        assert mine.low <= mine.value <= mine.high
+        assert result.differences["BM25"][metric].value == pytest.approx(mine.value - other.value)
+        assert result.differences["same"][metric].value == 0
+        assert len(result.per_query["mine"][metric]) == len(result.test.queries)
+    assert result.to_dicts()[0] == {"model": "mine"} | {m: result.scores["mine"][m].value for m in METRICS}
+
+
+def test_a_folder_is_a_model_and_a_notebook_is_no_obstacle(tiny_encoder, model):
+    async def notebook():
+        return evaluate([str(tiny_encoder), model], ROWS, resamples=100, max_length=64)
+
+    result = asyncio.run(notebook())
+    assert list(result.scores) == [str(tiny_encoder), "model 2"]
+    assert result.scores["model 2"] == result.scores[str(tiny_encoder)]
+
+
+@pytest.mark.parametrize("form", ["mappings", "grades", "rows"])
+def test_queries_corpus_and_judgements_come_in_the_usual_forms(form):
+    pairs = {"q1": ["d1"], "q2": ["d2", "gone"], "q3": []}
+    queries, corpus, qrels = QUERIES, CORPUS, pairs
+    if form == "grades":
+        qrels = {query: {**dict.fromkeys(found, 1), "d3": 0} for query, found in pairs.items()}
+    if form == "rows":
+        queries = Dataset.from_list([{"_id": name, "text": text} for name, text in QUERIES.items()])
+        corpus = pandas.DataFrame([{"_id": name, "title": "", "text": text} for name, text in CORPUS.items()])
+        qrels = [{"query-id": q, "corpus-id": d, "score": 1} for q, found in pairs.items() for d in found]
+    result = evaluate("bm25", queries=queries, corpus=corpus, qrels=qrels, resamples=100)
+    assert result.scores["bm25"]["MRR"].value == 1
+    assert set(result.test.documents) == set(CORPUS.values())
+    assert [(row.query, row.reason) for row in result.left_out] == [("nobody knows", "no judgement")]
+    assert result.reasons == {"no judgement": 1}
+
+
+def test_more_texts_make_the_search_harder():
+    alone = evaluate("bm25", ROWS[:1], resamples=100)
+    among = evaluate("bm25", ROWS[:1], corpus=[f"{ROWS[0]['query']} {i}" for i in range(30)], resamples=100)
+    assert (len(alone.test.documents), len(among.test.documents)) == (1, 31)
+    assert among.scores["bm25"]["MRR"].value < alone.scores["bm25"]["MRR"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, ROWS), "models: got int; wanted names"),
+        (([], ROWS), "models: got none"),
+        (("bm25",), "evaluate: got no queries; wanted"),
+        (("bm25", [{"query": "q"}]), r"rows\[0\]: got"),
+        (("bm25", []), "evaluate: got none; wanted a query"),
+    ],
+)
+def test_what_is_missing_is_named(arguments, message):
+    models = arguments[0]
+    with pytest.raises(InputError, match=message):
+        evaluate([models] if isinstance(models, int) else models, *arguments[1:])
+
+
+def test_a_wrong_value_is_named():
+    with pytest.raises(InputError, match=r"^evaluate: confidence: got 2"):
+        evaluate("bm25", ROWS, confidence=2.0)
