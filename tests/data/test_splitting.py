@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.data.pairs import Pair
-from finegrade.data.splitting import NEAR_DUPLICATE, NearDuplicates, Split, split_pairs
+from finegrade.data.splitting import Split, split_pairs
 from finegrade.errors import InputError
+from finegrade.retrieval.shingle_index import NEAR_COPY
 from finegrade.text import jaccard, normalised, shingles
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon"]
@@ -46,7 +47,7 @@ def test_no_train_seed_repeats_a_test_query_or_nearly_a_test_text(pairs):
         for seed in result.train:
             assert normalised(seed.query) not in test_queries
             for text in seed.positives:
-                assert all(jaccard(shingles(text), other) < NEAR_DUPLICATE for other in test_texts)
+                assert all(jaccard(shingles(text), other) < NEAR_COPY.similarity for other in test_texts)
 
 
 @settings(deadline=None)
@@ -95,13 +96,6 @@ def test_seeds_are_made_of_the_pairs_and_ids_are_unique(pairs):
         seeds = [*result.train, *result.test]
         assert all((normalised(seed.query), text) in known for seed in seeds for text in seed.positives)
         assert len({seed.id for seed in result.train}) == len(result.train)
-
-
-@settings(deadline=None)
-@given(st.lists(few_words, max_size=8), few_words, st.sampled_from([0.3, 0.5, 0.9, 1.0]))
-def test_near_duplicates_are_exactly_those_above_the_threshold(texts, text, threshold):
-    found = NearDuplicates(texts, threshold).contains(text)
-    assert found == any(jaccard(shingles(text), shingles(other)) >= threshold for other in texts)
 
 
 def some(group, count, start=0):

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -294,22 +293,24 @@ def test_a_block_that_was_being_written_over_is_nobody_s(tmp_path):
 
 
 CHILD = """
-import sys, time
+import os, signal, sys, threading
 from pathlib import Path
 import numpy as np
 from finegrade.retrieval import dense as vectors
 
 vectors.BLOCK = 16
-folder, log = Path(sys.argv[1]), Path(sys.argv[2])
+folder, log, blocks, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 
 def embed(texts):
+    global blocks
     with log.open("a") as file:
         file.write("".join(f"{text}\\n" for text in texts))
-    time.sleep(0.004)
+    blocks -= 1
+    if blocks == 0:
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
     rows = np.array([np.random.default_rng(int(text)).standard_normal(24) for text in texts], dtype=np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-print("begins", flush=True)
 vectors.VectorFile(folder, "model").write(map(str, range(1_000)), embed, 1_000)
 """
 
@@ -317,26 +318,19 @@ vectors.VectorFile(folder, "model").write(map(str, range(1_000)), embed, 1_000)
 KILLS = 12
 
 
+@pytest.mark.slow
 def test_kill_9_again_and_again_ends_with_the_same_file(tmp_path):
-    def child(folder: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", CHILD, str(folder), str(tmp_path / f"{folder.name}.log")]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert process.stdout
-        assert process.stdout.readline() == "begins\n"
-        return process
+    """Each process kills itself a moment after so many blocks: where the kills fall does not depend on its speed."""
+
+    def end_of_child(folder: Path, blocks: int, seconds: float) -> int:
+        log = tmp_path / f"{folder.name}.log"
+        return subprocess.run([sys.executable, "-c", CHILD, folder, log, str(blocks), str(seconds)]).returncode
 
     whole, killed, dice = tmp_path / "whole", tmp_path / "killed", random.Random(7)
-    began = time.monotonic()
-    with child(whole) as process:
-        assert process.wait() == 0
-    seconds = time.monotonic() - began
+    assert end_of_child(whole, 0, 0.0) == 0
     rows, ended = [], -signal.SIGKILL
     while ended:
-        with child(killed) as process:
-            if len(rows) < KILLS:
-                time.sleep(dice.uniform(0, seconds / 4))
-                process.kill()
-            ended = process.wait()
+        ended = end_of_child(killed, dice.randint(2, 6) if len(rows) < KILLS else 0, dice.uniform(0, 0.003))
         assert ended in (0, -signal.SIGKILL)
         if (killed / "manifest.json").exists():
             rows.append(json.loads((killed / "manifest.json").read_text())["rows"])

@@ -13,7 +13,8 @@ from finegrade.errors import InputError
 from finegrade.records import Seed
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.dense import DenseIndex
-from finegrade.retrieval.mining import LAST_RANKS, NEAR_COPY, Fused, Miner, Wanted, fused, index_of
+from finegrade.retrieval.mining import LAST_RANKS, Fused, Miner, Wanted, fused, index_of, mine_negatives
+from finegrade.retrieval.shingle_index import NEAR_COPY
 from finegrade.text import jaccard, normalised, shingles, words
 from helpers.families import classifier
 
@@ -115,7 +116,7 @@ def test_no_negative_is_an_answer_or_nearly_one(seeds):
         for negative in found:
             assert negative.text in corpus
             assert negative.text not in one.positives
-            assert all(jaccard(shingles(negative.text), shingles(own)) < NEAR_COPY for own in one.positives)
+            assert all(jaccard(shingles(negative.text), shingles(own)) < NEAR_COPY.similarity for own in one.positives)
             assert negative.text not in answers or [s for s in seeds if negative.text in s.positives][1:]
         assert len({n.text for n in found}) == len(found)
         assert len({n.level for n in found}) == len(found)
@@ -299,5 +300,82 @@ def test_an_index_is_made_with_the_model_that_is_named_and_its_vectors_are_kept(
 def test_what_is_no_bi_encoder_is_told(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("finegrade.retrieval.mining.MAX_LENGTH", 64)
     folder = classifier(tmp_path / "one", tiny_encoder, 1)
-    with pytest.raises(InputError, match=r"synthesis.miner_model .*got a cross-encoder; wanted a bi-encoder"):
+    with pytest.raises(InputError, match=r"the miner's model .*got a cross-encoder; wanted a bi-encoder"):
         index_of("dense", str(folder), tmp_path)
+
+
+# rows in memory
+
+
+def rows_of(count):
+    return [{"query": f"common words {i}", "positive": f"common words of unique{i} text {i}"} for i in range(count)]
+
+
+def test_rows_get_what_the_stage_draws_for_the_same_seeds():
+    rows = rows_of(60)
+    mined = mine_negatives(rows, seed=3)
+    seeds = [seed(one.id, one.query, one.positive, group=one.group) for one in mined.kept]
+    expected = [Miner(seeds, 3).negatives(one)[::-1] for one in seeds]
+    assert [one.query for one in mined.kept] == [row["query"] for row in rows]
+    assert [list(one.negatives) for one in mined.kept] == expected
+    assert mined.left_out == []
+    assert mined.empty_levels == {4: 0, 3: 0, 2: 0, 1: 0}
+    assert mine_negatives(rows[:20]).empty_levels == {4: 0, 3: 0, 2: 20, 1: 0}  # ranks from 31 on
+
+
+def test_a_corpus_is_drawn_from_in_place_of_the_positives():
+    corpus = [f"common text {i} of the corpus" for i in range(20)]
+    mined = mine_negatives(rows_of(5), iter(corpus), levels=2)
+    assert {negative.text for one in mined.kept for negative in one.negatives} <= set(corpus)
+    assert [[negative.level for negative in one.negatives] for one in mined.kept] == [[1, 2]] * 5
+
+
+def test_no_answer_of_an_equal_query_is_drawn_and_repeats_are_left_out():
+    rows = [
+        {"query": "What is it?", "positive": "one answer to that"},
+        {"query": "what IS it", "positive": "another answer to that"},
+        {"query": "What is it?", "positive": "one answer to that"},
+        {"query": "what is another", "positive": "that answer is quite other words"},
+    ]
+    mined = mine_negatives(rows)
+    assert [[negative.text for negative in one.negatives] for one in mined.kept[:2]] == [[rows[3]["positive"]]] * 2
+    assert mined.reasons == {"repeats an earlier row": 1}
+    with_corpus = mine_negatives(rows[:2], [row["positive"] for row in rows])
+    assert [[negative.text for negative in one.negatives] for one in with_corpus.kept] == [[rows[3]["positive"]]] * 2
+    assert with_corpus.passed_over["mined: near-copy of the positive"] > 0
+
+
+def test_rows_without_a_negative_are_left_out_with_the_reason():
+    mined = mine_negatives([{"query": "alone", "positive": "one text"}])
+    assert mined.kept == []
+    assert [(one.query, one.reason) for one in mined.left_out] == [("alone", "no negative in the corpus")]
+
+
+def test_negatives_that_a_row_has_stay_and_their_levels_are_not_mined():
+    corpus = [f"common text {i} of the corpus" for i in range(20)]
+    rows = [
+        {"query": "common", "positive": "alpha", "negatives": [{"text": "own text", "level": 4}, {"text": "no level"}]}
+    ]
+    (one,) = mine_negatives(rows, corpus, levels=4).kept
+    assert [(n.level, n.text) for n in one.negatives if n.source == "external"] == [(None, "no level"), (4, "own text")]
+    assert {n.level for n in one.negatives if n.source == "mined"} == {3}
+
+
+def test_vectors_of_a_kept_folder_are_used_again(tiny_encoder, tmp_path):
+    rows = [{"query": text, "positive": f"{text} now"} for text in ("sort the list", "open a socket", "parse a file")]
+    first = mine_negatives(rows, miner="dense", model=str(tiny_encoder), folder=tmp_path)
+    assert mine_negatives(rows, miner="dense", model=str(tiny_encoder), folder=tmp_path) == first
+    assert (tmp_path / "0" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"miner": "bm52"}, "miner: got bm52; wanted one of .*bm25"),
+        ({"levels": 1}, "levels: got 1; wanted 2 to 8"),
+        ({"corpus": []}, "the corpus: got no text"),
+    ],
+)
+def test_arguments_of_mine_negatives_that_make_no_sense(given, message):
+    with pytest.raises(InputError, match=message):
+        mine_negatives(rows_of(3), **given)

@@ -5,7 +5,7 @@ one direction, and it is always train that gives way.
 """
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,10 +14,8 @@ from finegrade.data.pairs import Pair
 from finegrade.data.user_queries import OwnQuery, Side
 from finegrade.errors import InputError
 from finegrade.records import Chunk, Seed, WrittenQuery
-from finegrade.text import content_hash, normalised, shingles
-
-NEAR_DUPLICATE = 0.5
-"""Jaccard of 5-word shingles from which two texts count as near-duplicates."""
+from finegrade.retrieval.shingle_index import ShingleIndex
+from finegrade.text import content_hash, normalised
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def without_test_data(
         more_queries: Others that are tested with.
     """
     queries = {normalised(seed.query) for seed in test} | {normalised(query) for query in more_queries}
-    index = NearDuplicates(text for seed in test for text in seed.positives)
+    index = ShingleIndex(text for seed in test for text in seed.positives)
     kept = []
     counts = {"query also in test": 0, "text nearly in test": 0}
     for seed in train:
@@ -153,44 +151,6 @@ def without_test_data(
         else:
             kept.append(seed)
     return kept, counts
-
-
-class NearDuplicates:
-    """Answers whether a text is nearly one of a set of texts: Jaccard of 5-word shingles.
-
-    Args:
-        texts: The set.
-        threshold: Jaccard from which two texts count as near-duplicates.
-    """
-
-    def __init__(self, texts: Iterable[str] = (), threshold: float = NEAR_DUPLICATE) -> None:
-        self._threshold = threshold
-        self._sizes: list[int] = []
-        self._places: defaultdict[int, list[int]] = defaultdict(list)  # by hash: the words would fill the memory
-        for text in texts:
-            self.add(text)
-
-    def add(self, text: str) -> None:
-        """Puts one more text into the set."""
-        own = shingles(text)
-        for shingle in own:
-            self._places[hash(shingle)].append(len(self._sizes))
-        self._sizes.append(len(own))
-
-    def contains(self, text: str) -> bool:
-        """Whether any text of the set is a near-duplicate of this one."""
-        own = shingles(text)
-        shared = self._shared(own)
-        return any(both / (len(own) + self._sizes[number] - both) >= self._threshold for number, both in shared.items())
-
-    def holding(self, text: str, share: float) -> list[int]:
-        """Numbers of the texts that have at least this share of the text's shingles."""
-        own = shingles(text)
-        return sorted(number for number, both in self._shared(own).items() if both >= share * len(own))
-
-    def _shared(self, own: Iterable[tuple[str, ...]]) -> Counter[int]:
-        """Text -> how many of these shingles it has."""
-        return Counter(number for shingle in own for number in self._places.get(hash(shingle), ()))
 
 
 HOLDS, HOLDS_A_PART = 0.8, 0.2
@@ -270,7 +230,7 @@ def labelled_pairs(
     by_path: defaultdict[str, list[Chunk]] = defaultdict(list)
     for chunk in chunks:
         by_path[chunk.path].append(chunk)
-    index = NearDuplicates(chunk.text for chunk in chunks) if any(one.positive for one in own) else NearDuplicates()
+    index = ShingleIndex(chunk.text for chunk in chunks) if any(one.positive for one in own) else ShingleIndex()
     pairs: list[tuple[Side, Pair]] = []
     lost = 0
     for one in own:

@@ -1,6 +1,6 @@
-"""How near a text is to answering a query, behind one Protocol."""
+"""How similar a text is to one that answers a query: cross-encoders and bi-encoders, behind one Protocol."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +10,157 @@ from numpy.typing import NDArray
 
 from finegrade.errors import InputError, first_line
 from finegrade.models.onnx import OnnxModel, architectures, kind_of, pools_by_mean, prompt
-from finegrade.models.resolve import model_path
+from finegrade.models.resolve import model_identity, model_path
+
+SCORING = 2
+"""Raised when the code of a scorer changes its scores: those of another version are not reused."""
+
+_LOADED = 4
+"""Scorers that stay in memory for the next stage that asks for them."""
+
+_PAIRS = 256
+"""Pairs whose texts are embedded together: each text of theirs once."""
+
+_CACHED = 20_000
+"""Texts whose vectors are kept: a negative of one query is the positive of another, and negative of many."""
+
+_UNIT: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
+
+
+class Scorer(Protocol):
+    """Judges how well texts answer queries; higher is better, and only differences mean something."""
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
+        """Yields the score of each (query, text), in order, as it is computed."""
+
+
+@runtime_checkable
+class Judge(Scorer, Protocol):
+    """A scorer that compares a text with one that is known to answer, and has reasons; what it cannot judge is nan.
+
+    Attributes:
+        best: Its score of a text that answers; 0 is that of one that has nothing to do with the query.
+    """
+
+    best: float
+
+    def know(self, answers: Mapping[str, Sequence[str]]) -> None:
+        """Says what answers: query -> texts."""
+
+    def reason(self, pair: tuple[str, str]) -> str:
+        """Why a (query, text) that it has scored got its score, in a line."""
+
+
+class Embedder(Protocol):
+    """Texts -> vectors of unit length."""
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched for: [texts, dimension]."""
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched: [texts, dimension]."""
+
+
+def load_scorer(name: str, max_length: int) -> Scorer:
+    """Loads a cross-encoder or a bi-encoder, as the model is; the last few that were loaded stay in memory.
+
+    Args:
+        name: Catalogue name, local folder or Hugging Face id; an ONNX folder is read by ONNX Runtime, any other by
+            sentence-transformers.
+        max_length: Tokens: of a cross-encoder, of query and text together.
+
+    Raises:
+        InputError: There is no such model, or it is none of the two.
+    """
+    return _load(name, model_identity(name), max_length)
+
+
+def free_scorers() -> None:
+    """Lets go of the scorers that were loaded, before something else needs the memory."""
+    _load.cache_clear()
+
+
+def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
+    """Loads the first of some scorers that is a cross-encoder, whose logits mean something by themselves.
+
+    Args:
+        names: See `load_scorer`.
+        max_length: Tokens of query and text together.
+
+    Raises:
+        InputError: There is no such model, or none of them is a cross-encoder.
+    """
+    for name in names:
+        scorer = load_scorer(name, max_length)
+        if isinstance(scorer, OnnxCrossEncoder | TorchCrossEncoder):
+            return scorer
+    remedy = "Name one in verification.scorer or committee, or leave them out."
+    raise InputError("the scorers", got=", ".join(names) or "no model", wanted="a cross-encoder", remedy=remedy)
+
+
+def load_bi_encoder(name: str, max_length: int) -> "BiEncoder":
+    """Loads what embeds a corpus that is mined.
+
+    Args:
+        name: See `load_scorer`.
+        max_length: Tokens of a text.
+
+    Raises:
+        InputError: There is no such model, or it is no bi-encoder.
+    """
+    model = load_scorer(name, max_length)
+    if isinstance(model, BiEncoder):
+        return model
+    remedy = 'Name a bi-encoder, or mine with "bm25" (synthesis.miner).'
+    raise InputError(f"the miner's model {name}", got="a cross-encoder", wanted="a bi-encoder", remedy=remedy)
+
+
+@lru_cache(_LOADED)
+def _load(name: str, identity: str, max_length: int) -> Scorer:
+    """The identity is for the cache: a folder that has changed is loaded again."""
+    scorer = _read(name, max_length)
+    _need_room(scorer, max_length)
+    return scorer
+
+
+def _read(name: str, max_length: int) -> Scorer:
+    folder = model_path(name)
+    if (folder / "model.onnx").is_file():
+        model = OnnxModel(folder, max_length)
+        if len(model.shape) == 3:
+            return OnnxBiEncoder(model, pools_by_mean(folder), prompt(folder, "query"), prompt(folder, "document"))
+        if len(model.shape) == 2 and model.shape[-1] == 1:
+            return OnnxCrossEncoder(model)
+        raise _no_scorer(name, f"an output of shape {model.shape}")
+    kinds: dict[str, Callable[[Path, int], Scorer]] = {
+        "CrossEncoder": TorchCrossEncoder,
+        "SentenceTransformer": TorchBiEncoder,
+    }
+    kind = kind_of(folder)
+    if kind not in kinds:
+        raise _no_scorer(name, kind or ", ".join(architectures(folder)) or "a folder without a model configuration")
+    try:
+        return kinds[kind](folder, max_length)
+    except (InputError, ImportError):
+        raise
+    except Exception as error:  # of a damaged folder the libraries raise whatever they stumble over
+        raise _no_scorer(name, first_line(error)) from None
+
+
+def _no_scorer(name: str, got: str) -> InputError:
+    wanted = "a cross-encoder with one logit a pair, or a sentence-transformers model with modules.json"
+    return InputError(f"scorer {name}", got=got, wanted=wanted, remedy="`finegrade models list` names some.")
+
+
+def _need_room(scorer: Scorer, max_length: int) -> None:
+    """Whether the model has as many positions shows here, not in the middle of the work."""
+    long = "a " * max_length
+    try:
+        next(iter(scorer.scores([(long, long)])))
+    except Exception as error:  # whatever ONNX Runtime and torch raise
+        got = f"{max_length}: {first_line(error)}"
+        wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
+        raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None
 
 
 class OnnxCrossEncoder:
@@ -63,36 +213,20 @@ class TorchCrossEncoder:
             yield from map(float, np.asarray(values).reshape(len(chunk)))
 
 
-_TOGETHER = 256
-"""Pairs whose texts are embedded together: each text of theirs once."""
+class BiEncoder(Embedder):
+    """Scores a pair by the cosine of its vectors."""
 
-_REMEMBERED = 20_000
-"""Texts whose vectors are kept: a negative of one query is the positive of another, and negative of many."""
-
-_UNIT: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
-
-
-class Embedder(Protocol):
-    """A bi-encoder: texts -> vectors of unit length."""
-
-    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of what is searched for: [texts, dimension]."""
-
-    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of what is searched: [texts, dimension]."""
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
+        """Yields the cosine of each (query, text), in order."""
+        for start in range(0, len(pairs), _PAIRS):
+            chunk = pairs[start : start + _PAIRS]
+            queries, texts = (list(dict.fromkeys(side)) for side in zip(*chunk, strict=True))
+            of_query = dict(zip(queries, self.embed_queries(queries), strict=True))
+            of_text = dict(zip(texts, self.embed_documents(texts), strict=True))
+            yield from (float(of_query[query] @ of_text[text]) for query, text in chunk)
 
 
-def cosines(embedder: Embedder, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
-    """Yields the cosine of each (query, text), in order."""
-    for start in range(0, len(pairs), _TOGETHER):
-        chunk = pairs[start : start + _TOGETHER]
-        queries, texts = (list(dict.fromkeys(side)) for side in zip(*chunk, strict=True))
-        of_query = dict(zip(queries, embedder.embed_queries(queries), strict=True))
-        of_text = dict(zip(texts, embedder.embed_documents(texts), strict=True))
-        yield from (float(of_query[query] @ of_text[text]) for query, text in chunk)
-
-
-class OnnxBiEncoder:
+class OnnxBiEncoder(BiEncoder):
     """A bi-encoder in ONNX Runtime.
 
     Args:
@@ -105,7 +239,7 @@ class OnnxBiEncoder:
     def __init__(self, model: OnnxModel, mean: bool = False, query_prompt: str = "", document_prompt: str = "") -> None:
         self._model, self._mean = model, mean
         self._query_prompt, self._document_prompt = query_prompt, document_prompt
-        self._vector = lru_cache(_REMEMBERED)(self._embedded)
+        self._vector = lru_cache(_CACHED)(self._embedded)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length: [texts, dimension]."""
@@ -114,10 +248,6 @@ class OnnxBiEncoder:
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length: [texts, dimension]."""
         return self._embed(self._document_prompt, texts)
-
-    def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
-        """Yields the cosine of each (query, text), in order."""
-        return cosines(self, pairs)
 
     def _embed(self, before: str, texts: Sequence[str]) -> NDArray[np.float32]:
         prompted = [before + text for text in texts]
@@ -129,7 +259,7 @@ class OnnxBiEncoder:
         return np.asarray(state / max(float(np.linalg.norm(state)), 1e-12), dtype=np.float32)
 
 
-class TorchBiEncoder:
+class TorchBiEncoder(BiEncoder):
     """Any sentence-transformers model, from a local folder, finegrade's own, too; with the prompts that it has.
 
     Args:
@@ -150,111 +280,3 @@ class TorchBiEncoder:
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of unit length: [texts, dimension]."""
         return np.asarray(self._model.encode_document(list(texts), **_UNIT), dtype=np.float32)
-
-    def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
-        """Yields the cosine of each (query, text), in order."""
-        return cosines(self, pairs)
-
-
-SCORING = 2
-"""Raised when the code of a scorer changes what it gives: scores and verdicts of another one are not taken up."""
-
-
-class Scorer(Protocol):
-    """Judges how well texts answer queries; higher is better, and only differences mean something."""
-
-    def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
-        """Yields the score of each (query, text), in order, as it is computed."""
-
-
-@runtime_checkable
-class Judge(Scorer, Protocol):
-    """A scorer that compares a text with one that is known to answer, and has reasons; what it cannot judge is nan.
-
-    Attributes:
-        best: Its score of a text that answers; 0 is that of one that has nothing to do with the query.
-    """
-
-    best: float
-
-    def know(self, answers: Mapping[str, Sequence[str]]) -> None:
-        """Says what answers: query -> texts."""
-
-    def reason(self, pair: tuple[str, str]) -> str:
-        """Why a (query, text) that it has scored got its score, in a line."""
-
-
-def load_scorer(name: str, max_length: int) -> Scorer:
-    """Loads a cross-encoder or a bi-encoder, as the model is.
-
-    Args:
-        name: Catalogue name, local folder or Hugging Face id; an ONNX folder is read by ONNX Runtime, any other by
-            sentence-transformers.
-        max_length: Tokens: of a cross-encoder, of query and text together.
-
-    Raises:
-        InputError: There is no such model, or it is none of the two.
-    """
-    scorer = _scorer(name, max_length)
-    _need_room(scorer, max_length)
-    return scorer
-
-
-def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
-    """Loads the first of some scorers that is a cross-encoder, whose logits mean something by themselves.
-
-    Args:
-        names: See `load_scorer`.
-        max_length: Tokens of query and text together.
-
-    Raises:
-        InputError: There is no such model, or none of them is a cross-encoder.
-    """
-    for name in names:
-        scorer = load_scorer(name, max_length)
-        if isinstance(scorer, OnnxCrossEncoder | TorchCrossEncoder):
-            return scorer
-    remedy = "Name one in verification.scorer or committee, or leave them out."
-    raise InputError("the scorers", got=", ".join(names) or "no model", wanted="a cross-encoder", remedy=remedy)
-
-
-def _scorer(name: str, max_length: int) -> Scorer:
-    folder = model_path(name)
-    if (folder / "model.onnx").is_file():
-        model = OnnxModel(folder, max_length)
-        if len(model.shape) == 3:
-            return OnnxBiEncoder(model, pools_by_mean(folder), prompt(folder, "query"), prompt(folder, "document"))
-        if len(model.shape) == 2 and model.shape[-1] == 1:
-            return OnnxCrossEncoder(model)
-        raise _no_scorer(name, f"an output of shape {model.shape}")
-    kind = kind_of(folder)
-    if kind == "CrossEncoder":
-        return _of_torch(TorchCrossEncoder, name, folder, max_length)
-    if kind == "SentenceTransformer":
-        return _of_torch(TorchBiEncoder, name, folder, max_length)
-    raise _no_scorer(name, kind or ", ".join(architectures(folder)) or "a folder without a model configuration")
-
-
-def _of_torch(kind: type[TorchCrossEncoder] | type[TorchBiEncoder], name: str, folder: Path, max_length: int) -> Scorer:
-    try:
-        return kind(folder, max_length)
-    except (InputError, ImportError):
-        raise
-    except Exception as error:  # of a damaged folder the libraries raise whatever they stumble over
-        raise _no_scorer(name, first_line(error)) from None
-
-
-def _no_scorer(name: str, got: str) -> InputError:
-    wanted = "a cross-encoder with one logit a pair, or a sentence-transformers model with modules.json"
-    return InputError(f"scorer {name}", got=got, wanted=wanted, remedy="`finegrade models list` names some.")
-
-
-def _need_room(scorer: Scorer, max_length: int) -> None:
-    """Whether the model has as many positions shows here, not in the middle of the work."""
-    long = "a " * max_length
-    try:
-        next(iter(scorer.scores([(long, long)])))
-    except Exception as error:  # whatever ONNX Runtime and torch raise
-        got = f"{max_length}: {first_line(error)}"
-        wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
-        raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None

@@ -3,17 +3,24 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from tempfile import TemporaryDirectory
+from typing import Literal, NamedTuple, Protocol, get_args
 
-from finegrade.errors import InputError
+from finegrade.errors import InputError, unknown_name
 from finegrade.models.resolve import model_identity
-from finegrade.models.scorers import SCORING, OnnxBiEncoder, TorchBiEncoder, load_scorer
-from finegrade.records import Negative, Seed, Source
+from finegrade.models.scorers import SCORING, load_bi_encoder
+from finegrade.records import LeftOut, Negative, Sample, Seed, Source
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.dense import DenseIndex
-from finegrade.text import jaccard, normalised, shingles
+from finegrade.retrieval.shingle_index import ShingleIndex, are_nearly_the_same
+from finegrade.rows import Result, Rows, as_samples
+from finegrade.text import content_hash, normalised
+
+MinerName = Literal["bm25", "dense", "both"]
+"""Search by words, by meaning, or by both, as one ranking."""
 
 LAST_RANKS = {
     2: (5,),
@@ -27,11 +34,14 @@ LAST_RANKS = {
 """Number of levels -> last rank of each band that mined negatives are drawn from, hardest level first; no band is
 left for level 1."""
 
-NEAR_COPY = 0.5
-"""Jaccard of 5-word shingles with a positive from which a corpus text is no negative but a copy."""
-
 LOOKED_AHEAD = 2_000
-"""Negatives are asked for so many at a time: a bi-encoder's file is read once for all of their queries."""
+"""Queries that are searched together: a bi-encoder's file is read once for all of them."""
+
+MAX_LENGTH = 192
+"""Tokens of a text that the bi-encoder reads."""
+
+RANK_CONSTANT = 60
+"""Of reciprocal rank fusion (Cormack et al., 2009): how little the first ranks count above those behind them."""
 
 
 class Ranking(Protocol):
@@ -40,7 +50,7 @@ class Ranking(Protocol):
     def rank(self, queries: Sequence[str], depth: int) -> Sequence[Sequence[int]]:
         """Numbers of at most ``depth`` texts for each query, best first; the same whatever else is asked.
 
-        A text that the index knows no more of than that it is there has no rank.
+        A text that shares nothing with the query has no rank.
         """
 
 
@@ -69,13 +79,13 @@ class Miner:
     What is drawn for a seed depends on nothing that was drawn before, nor on what is asked beside it.
 
     Args:
-        seeds: The training seeds, with and without a query; their texts are the corpus.
+        seeds: Their texts are the corpus; those without a query are only searched.
         seed: Of the draws within a band.
-        levels: How many there are.
+        levels: How many there are, 2 to 8.
         index: What the corpus is searched with.
 
     Attributes:
-        set_aside: Why texts in a band were passed over, counted.
+        set_aside: How many texts in a band were passed over, by reason.
     """
 
     def __init__(self, seeds: Iterable[Seed], seed: int, levels: int = 4, index: Index = BM25) -> None:
@@ -89,20 +99,17 @@ class Miner:
         self.set_aside: Counter[str] = Counter()
 
     def negatives(self, seed: Seed, sources: Mapping[int, Source] | None = None, turn: int = 0) -> list[Negative]:
-        """Those of one seed. See `negatives_of`."""
+        """The negatives of one seed. See `negatives_of`."""
         return next(self.negatives_of([Wanted(seed, sources, turn)]))
 
     def negatives_of(self, wanted: Iterable[Wanted]) -> Iterator[list[Negative]]:
-        """For each of them one negative a level, where the corpus has one, hardest first.
+        """Yields for each of them one negative a level, hardest first; a level whose band has no text stays empty.
 
-        A level stays empty whose band has no text: where the query shares words with a few texts only, or with none,
-        what is left is no harder than a random one.
-
-        A text of the same query, of the positive's own section of a document, or nearly equal to one of the query's
-        positives, is never drawn.
+        Never drawn: a text of the same query, of the positive's own section of a document, or one that is nearly one of
+        the query's positives.
 
         Args:
-            wanted: What for; read some thousand at a time.
+            wanted: Read some thousand at a time.
         """
         left = iter(wanted)
         while some := list(islice(left, LOOKED_AHEAD)):
@@ -115,7 +122,7 @@ class Miner:
         self, seed: Seed, sources: Mapping[int, Source] | None, turn: int, ranked: Sequence[int]
     ) -> list[Negative]:
         dice = random.Random(f"{self._seed}/{seed.id}/{turn}")
-        own = [shingles(text) for text in seed.positives]
+        own = ShingleIndex(seed.positives)
         taken: set[str] = set()
         negatives = []
         for level in range(self._levels, 0, -1):
@@ -135,9 +142,7 @@ class Miner:
         drawn = [dice.randrange(len(self._texts)) for _ in range(tries)]
         return [number for number in drawn if self._owners[number].group != group] or drawn
 
-    def _draw(
-        self, numbers: Sequence[int], seed: Seed, own: list[frozenset[tuple[str, ...]]], taken: set[str]
-    ) -> str | None:
+    def _draw(self, numbers: Sequence[int], seed: Seed, own: ShingleIndex, taken: set[str]) -> str | None:
         """The first of the texts that is no positive, no copy of one, and not taken by another level."""
         query = normalised(seed.query)
         for number in numbers:
@@ -147,7 +152,7 @@ class Miner:
             if owner.section and owner.section == seed.section:
                 self.set_aside["mined: from the positive's own section"] += 1
                 continue
-            if any(jaccard(shingles(text), positive) >= NEAR_COPY for positive in own):
+            if own.contains(text):
                 self.set_aside["mined: near-copy of the positive"] += 1
                 continue
             taken.add(text)
@@ -155,28 +160,14 @@ class Miner:
         return None
 
 
-RANK_CONSTANT = 60
-"""The authors' own: how little the first ranks count above those behind them."""
-
-
 class Fused:
-    """BM25 and a bi-encoder over the same texts.
-
-    Args:
-        lexical: The one.
-        dense: The other.
-    """
+    """BM25 and a bi-encoder over the same texts, as one ranking."""
 
     def __init__(self, lexical: BM25, dense: DenseIndex) -> None:
         self._lexical, self._dense = lexical, dense
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """Numbers of the texts for each query, best first; texts without a word of the query have no lexical rank.
-
-        Args:
-            queries: What is searched for.
-            depth: At most so many for each, and of each of the two.
-        """
+        """Numbers of at most ``depth`` texts for each query, best first, from as many of each of the two."""
         if not queries:
             return []
         by_words = self._lexical.rank(queries, depth)
@@ -197,27 +188,16 @@ def fused(rankings: Iterable[Sequence[int]], depth: int) -> list[int]:
     return sorted(sums, key=lambda number: (-sums[number], number))[:depth]
 
 
-MAX_LENGTH = 192
-"""Tokens of a text that the bi-encoder reads."""
-
-
-Kind = Literal["bm25", "dense", "both"]
-
-
-def index_identity(kind: Kind, model: str) -> str:
-    """Names what an index finds: one that may find other texts has another.
-
-    Args:
-        kind, model: As ``index_of`` takes them.
-    """
+def index_identity(kind: MinerName, model: str) -> str:
+    """Names what an index finds: one that may find other texts has another name."""
     return "matching texts" if kind == "bm25" else f"{model_identity(model)} {MAX_LENGTH} {SCORING}"
 
 
-def index_of(kind: Kind, model: str, folder: Path) -> Index:
+def index_of(kind: MinerName, model: str, folder: Path) -> Index:
     """What makes an index of texts.
 
     Args:
-        kind: Search by words, by meaning, or by both, as one ranking.
+        kind: How to search.
         model: The bi-encoder's name: of the catalogue, a local folder, or a Hugging Face id.
         folder: For its vectors: of the n-th corpus that is indexed in ``folder/n``, where the next run finds them.
 
@@ -226,28 +206,127 @@ def index_of(kind: Kind, model: str, folder: Path) -> Index:
     """
     if kind == "bm25":
         return BM25
-    embedder = load_bi_encoder(model)
+    embedder = load_bi_encoder(model, MAX_LENGTH)
     made_for, numbers = index_identity(kind, model), count()
 
     def dense(texts: Sequence[str]) -> DenseIndex:
         return DenseIndex(texts, embedder, folder / str(next(numbers)), made_for, len(texts))
 
-    if kind == "dense":
-        return dense
-    return lambda texts: Fused(BM25(texts), dense(texts))
+    return dense if kind == "dense" else lambda texts: Fused(BM25(texts), dense(texts))
 
 
-def load_bi_encoder(name: str) -> OnnxBiEncoder | TorchBiEncoder:
-    """Loads what embeds the corpus.
+@dataclass(frozen=True)
+class Mined(Result[Sample]):
+    """Samples with mined negatives.
+
+    Attributes:
+        passed_over: How many texts that the search found were no negatives, by reason.
+        empty_levels: Level -> how many of the samples have no negative of it.
+    """
+
+    passed_over: Mapping[str, int]
+    empty_levels: Mapping[int, int]
+
+
+def mine_negatives(
+    rows: Rows,
+    corpus: Iterable[str] | None = None,
+    *,
+    miner: MinerName = "bm25",
+    model: str = "bge-small-en",
+    levels: int = 4,
+    seed: int = 0,
+    folder: Path | str | None = None,
+) -> Mined:
+    """Gives each (query, positive) negatives at graded levels, from bands of ranks of a search for the query.
+
+    Level 1 is a random text. Negatives that a row has already stay; only levels that it lacks are mined.
 
     Args:
-        name: Of the catalogue, a local folder, or a Hugging Face id.
+        rows: Queries with positives; see `finegrade.rows.Rows`.
+        corpus: Texts to draw from; the positives of all rows by default.
+        miner: "bm25", by words; "dense", by the vectors of a bi-encoder; "both", by the sum of reciprocal ranks.
+        model: The bi-encoder: a catalogue name, a local folder or a Hugging Face id.
+        levels: How many, 2 to 8; the highest is the hardest.
+        seed: Of the draws.
+        folder: For the bi-encoder's vectors, where the next call finds them; temporary by default.
+
+    Returns:
+        A sample a row, and what was left out: repeated rows, and rows for which the corpus has no negative.
 
     Raises:
-        InputError: There is no such model, or it is no bi-encoder.
+        InputError: A row has no query or positive, an argument makes no sense, or the model cannot be had.
+
+    Examples:
+        >>> from finegrade import mine_negatives
+        >>> rows = [{"query": "capital of France", "positive": "Paris, on the Seine, is the capital."}]
+        >>> mined = mine_negatives(rows, corpus=["Lyon is a city in France.", "Bread is baked."], levels=2)
+        >>> [(negative.level, negative.text) for negative in mined.kept[0].negatives]
+        [(1, 'Bread is baked.'), (2, 'Lyon is a city in France.')]
     """
-    model = load_scorer(name, MAX_LENGTH)
-    if isinstance(model, OnnxBiEncoder | TorchBiEncoder):
-        return model
-    remedy = 'Name a bi-encoder, or set synthesis.miner = "bm25".'
-    raise InputError(f"synthesis.miner_model {name}", got="a cross-encoder", wanted="a bi-encoder", remedy=remedy)
+    if miner not in get_args(MinerName):
+        raise unknown_name("miner", miner, get_args(MinerName))
+    if levels not in LAST_RANKS:
+        known = f"{min(LAST_RANKS)} to {max(LAST_RANKS)}"
+        raise InputError("levels", got=levels, wanted=known, remedy="Give another number.")
+    left_out: list[LeftOut] = []
+    samples: dict[str, Sample] = {}
+    for sample in as_samples(rows):
+        if sample.id in samples:
+            left_out.append(_left_out(sample, "repeats an earlier row"))
+        samples.setdefault(sample.id, sample)
+    wanted = _wanted(samples.values())
+    searched = [one.seed for one in wanted if not one.turn] if corpus is None else _text_seeds(corpus)
+    if not searched:
+        raise InputError("the corpus", got="no text", wanted="texts to draw from", remedy="Give rows, or a corpus.")
+    kept = []
+    with TemporaryDirectory() as temporary:
+        drawer = Miner(searched, seed, levels, index_of(miner, model, Path(folder or temporary)))
+        for sample, mined in zip(samples.values(), drawer.negatives_of(wanted), strict=True):
+            negatives = fill_levels(sample.negatives, mined)
+            if negatives:
+                kept.append(sample.model_copy(update={"negatives": negatives}))
+            else:
+                left_out.append(_left_out(sample, "no negative in the corpus"))
+    filled = Counter(level for one in kept for level in {negative.level for negative in one.negatives})
+    empty = {level: len(kept) - filled[level] for level in range(levels, 0, -1)}
+    return Mined(kept, left_out, dict(drawer.set_aside), empty)
+
+
+def fill_levels(own: Sequence[Negative], mined: Iterable[Negative]) -> tuple[Negative, ...]:
+    """Negatives, and mined ones of the levels that they lack, as far as those are other texts; easiest first."""
+    taken = {negative.level for negative in own}
+    filled = (
+        one
+        for one in mined
+        if one.level not in taken and not any(are_nearly_the_same(one.text, other.text) for other in own)
+    )
+    return tuple(sorted((*filled, *own), key=lambda negative: negative.rank))
+
+
+def _wanted(samples: Iterable[Sample]) -> list[Wanted]:
+    """One for each sample, in order; those of equal queries are turns of one seed with all their positives."""
+    samples = list(samples)
+    of_query: defaultdict[str, list[Sample]] = defaultdict(list)
+    turns = []
+    for sample in samples:
+        alike = of_query[normalised(sample.query)]
+        turns.append(len(alike))
+        alike.append(sample)
+    seeds = {query: _seed(alike) for query, alike in of_query.items()}
+    return [Wanted(seeds[normalised(one.query)], None, turn) for one, turn in zip(samples, turns, strict=True)]
+
+
+def _seed(alike: Sequence[Sample]) -> Seed:
+    query, positives = alike[0].query, tuple(one.positive for one in alike)
+    return Seed(id=content_hash(query, *positives), query=query, positives=positives, group=alike[0].group)
+
+
+def _text_seeds(texts: Iterable[str]) -> list[Seed]:
+    """Texts that are only searched; each is a group of its own."""
+    ids = ((content_hash("", text), text) for text in dict.fromkeys(texts))
+    return [Seed(id=number, query="", positives=(text,), group=number) for number, text in ids]
+
+
+def _left_out(sample: Sample, reason: str) -> LeftOut:
+    return LeftOut(sample=sample.id, query=sample.query, positive=sample.positive, reason=reason, evidence="")

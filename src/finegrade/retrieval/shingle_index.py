@@ -1,38 +1,71 @@
-"""Which of a sample's texts are nearly the same, without comparing each with each."""
+"""Which texts are nearly the same: Jaccard similarity of their word shingles, in memory and exact."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from finegrade.text import jaccard, shingles
 
-SAME = 0.8
-"""Jaccard of 3-word shingles from which two negatives of a sample are one."""
 
+class NearCopy(NamedTuple):
+    """When two texts are nearly the same.
 
-def are_nearly_the_same(left: str, right: str) -> bool:
-    """Whether two texts cannot be two negatives of one sample."""
-    return jaccard(shingles(left, 3), shingles(right, 3)) >= SAME
-
-
-class NearCopies:
-    """Texts, of which others may be near copies: two that cannot be two negatives of one sample.
-
-    What it finds is what `are_nearly_the_same` says of the text and each that was added; only those are
-    looked at that share a run of words with it.
+    Attributes:
+        size: Words of a shingle.
+        similarity: Jaccard similarity of their shingles from which they are.
     """
 
-    def __init__(self) -> None:
+    size: int
+    similarity: float
+
+
+NEAR_COPY = NearCopy(5, 0.5)
+"""Loose: nothing that may copy an answer is a negative of its query, or in train where the answer is in test."""
+
+SAME_NEGATIVE = NearCopy(3, 0.8)
+"""Strict: two negatives of one sample count as one, though the LLM may change a few words from level to level."""
+
+
+def are_nearly_the_same(left: str, right: str, rule: NearCopy = SAME_NEGATIVE) -> bool:
+    """Whether two texts are near copies of each other."""
+    return jaccard(shingles(left, rule.size), shingles(right, rule.size)) >= rule.similarity
+
+
+class ShingleIndex:
+    """Texts, to look up near copies in; only those that share a shingle with a text are compared with it.
+
+    Args:
+        texts: The first of them.
+        rule: What counts as a near copy.
+    """
+
+    def __init__(self, texts: Iterable[str] = (), rule: NearCopy = NEAR_COPY) -> None:
+        self._rule = rule
         self._sizes: list[int] = []
-        self._holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._holders: defaultdict[int, list[int]] = defaultdict(list)  # by hash: the words would fill the memory
+        for text in texts:
+            self.add(text)
 
     def add(self, text: str) -> None:
-        """Takes a text."""
-        runs = shingles(text, 3)
-        for run in runs:
-            self._holders[run].append(len(self._sizes))
-        self._sizes.append(len(runs))
+        """Puts one more text into the index."""
+        own = shingles(text, self._rule.size)
+        for shingle in own:
+            self._holders[hash(shingle)].append(len(self._sizes))
+        self._sizes.append(len(own))
 
-    def has_one_of(self, text: str) -> bool:
-        """Whether a text that was added is nearly this one."""
-        runs = shingles(text, 3)
-        shared = Counter(place for run in runs for place in self._holders.get(run, ()))
-        return any(number / (len(runs) + self._sizes[place] - number) >= SAME for place, number in shared.items())
+    def contains(self, text: str) -> bool:
+        """Whether any text of the index is a near copy of this one."""
+        own = shingles(text, self._rule.size)
+        return any(
+            both / (len(own) + self._sizes[number] - both) >= self._rule.similarity
+            for number, both in self._shared(own).items()
+        )
+
+    def holding(self, text: str, share: float) -> list[int]:
+        """Numbers of the texts that have at least this share of the text's shingles."""
+        own = shingles(text, self._rule.size)
+        return sorted(number for number, both in self._shared(own).items() if both >= share * len(own))
+
+    def _shared(self, own: Iterable[tuple[str, ...]]) -> Counter[int]:
+        """Number of a text -> how many of these shingles it has."""
+        return Counter(number for shingle in own for number in self._holders.get(hash(shingle), ()))
