@@ -1,12 +1,14 @@
 """The fake OpenAI server in a process of its own, and what it was asked."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+BYTES_OF_A_REQUEST = sum(len(json.dumps(["0" * 64, moment])) + 1 for moment in ("asked", "replied"))
+"""In the log, where all goes well."""
 
 
 class FakeProcess:
@@ -35,6 +37,10 @@ class FakeProcess:
         """How often which request was taken."""
         return Counter(name for name, moment in self._lines() if moment == "asked")
 
+    def asked_more(self, requests: int) -> tuple[Path, int]:
+        """The log, and about its size when so many more requests were taken and answered."""
+        return self.log, self.log.stat().st_size + requests * BYTES_OF_A_REQUEST
+
     def asked_since(self) -> list[str]:
         """The requests that were taken since the last call."""
         lines = self._lines()
@@ -46,7 +52,7 @@ class FakeProcess:
         self._gates += 1
         draft = self._gate.with_suffix(".draft")
         draft.write_text(f"{self._gates} {moment} {after}")
-        os.replace(draft, self._gate)
+        draft.replace(self._gate)
 
     def release(self) -> None:
         """Lets every answer go."""

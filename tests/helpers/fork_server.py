@@ -1,8 +1,8 @@
 """Runs stages in forked processes and kills them: imports cost seconds, a fork costs none.
 
 Reads one JSON object a line: config (as JSON), run, stage (or "given": data.jsonl beside the run, verified to
-out.jsonl), kill_after (seconds, or null). Answers with one line: how
-the process ended ("killed", or its exit code) and after how many seconds.
+out.jsonl), kill_after (seconds, or null), grown (null, or a file and a size: the seconds count from when it is so
+large). Answers with one line: how the process ended ("killed", or its exit code) and after how many seconds.
 """
 
 import json
@@ -51,17 +51,20 @@ def main() -> None:
                 print(repr(error), file=sys.stderr)
                 os._exit(1)
             os._exit(0)
-        print(json.dumps(watch(child, began, command["kill_after"])), flush=True)
+        print(json.dumps(watch(child, began, command["kill_after"], command["grown"])), flush=True)
 
 
-def watch(child: int, began: float, kill_after: float | None) -> dict:
+def watch(child: int, began: float, kill_after: float | None, grown: list | None) -> dict:
     """Waits for the child's end, or kills it at its time."""
+    since = began
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         spent = time.monotonic() - began
         if ended:
             return {"end": os.waitstatus_to_exitcode(status), "seconds": spent}
-        if kill_after is not None and spent >= kill_after:
+        if grown and Path(grown[0]).stat().st_size >= grown[1]:
+            since, grown = time.monotonic(), None
+        if kill_after is not None and not grown and time.monotonic() - since >= kill_after:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return {"end": "killed", "seconds": spent}

@@ -1,15 +1,12 @@
-"""Commands that are killed, and what they left."""
+"""Stages that are killed, and what they left."""
 
 import json
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from finegrade.config import Config
 from finegrade.storage.atomic import read_json
@@ -26,11 +23,23 @@ class Server:
             env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )  # fmt: skip
 
-    def do(self, stage: str, run: Path, config: Config, kill_after: float | None = None) -> dict[str, Any]:
-        """Runs one stage; gives how it ended and after how many seconds."""
+    def do(
+        self, stage: str, run: Path, config: Config, kill_after: float | None = None,
+        grown: tuple[Path, int] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Runs one stage; gives how it ended and after how many seconds.
+
+        Args:
+            stage: Its name, or "given".
+            run: The run folder.
+            config: Its settings.
+            kill_after: Seconds until it is killed; it never is where this is None.
+            grown: A file and a size: the seconds count from when the file is so large, however fast the machine is.
+        """
         assert self._process.stdin
         assert self._process.stdout
         command = {"config": config.model_dump_json(), "run": str(run), "stage": stage, "kill_after": kill_after}
+        command["grown"] = [str(grown[0]), grown[1]] if grown else None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         return dict(json.loads(self._process.stdout.readline()))
@@ -44,14 +53,8 @@ class Server:
         self._process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
 def outputs(run: Path) -> dict[str, str]:
+    """The hashes of the files that synthesis wrote."""
     found: dict[str, str] = read_json(run / "stages" / "synthesize.json")["outputs"]
     return found
 

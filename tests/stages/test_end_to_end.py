@@ -1,4 +1,4 @@
-"""The whole road through the command line, as a user walks it: run, run again, change a setting, Ctrl-C and go on."""
+"""The whole pipeline through the command line, as a user runs it: run, run again, change a setting, Ctrl-C, go on."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from typing import Any
 import pytest
 
 from finegrade.data.pairs import Pair
+from helpers import processes
 from helpers.fake_llm import FakeLLM, grade
 
 pytestmark = pytest.mark.slow
 
 MARK = "FINEGRADE_TEST_PLACE"
 COMMAND = [sys.executable, "-c", "from finegrade.cli.main import main; main()"]
+WAITS = "import time, transformers; transformers.TrainerCallback.on_save = lambda *_, **__: time.sleep(999)"
+STOPS_AT_A_CHECKPOINT = [*COMMAND[:2], f"{WAITS}; {COMMAND[2]}"]
+"""Its training goes no further than the first checkpoint."""
 STAGES = ("seeds", "synthesize", "verify", "train-finegrade", "score-bm25", "score-base", "evaluate", "report")
 
 
@@ -44,10 +48,10 @@ class Workplace:
     def __init__(self, folder: Path) -> None:
         self.folder, self.run = folder, folder / "run"
 
-    def start(self, command: str, *settings: str) -> subprocess.Popen[str]:
-        arguments = [*COMMAND, command, "--run", "run", *(part for one in settings for part in ("--set", one))]
-        return subprocess.Popen(
-            arguments, cwd=self.folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    def start(self, command: str, *settings: str, program: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
+        arguments = [*program, command, "--run", "run", *(part for one in settings for part in ("--set", one))]
+        return processes.start(
+            arguments, cwd=self.folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
             env=os.environ | {MARK: str(self.folder)},
         )  # fmt: skip
 
@@ -63,7 +67,7 @@ class Workplace:
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         """Exit code, and what it told the user."""
         try:
-            _, told = process.communicate(timeout=300)
+            _, told = process.communicate(timeout=processes.LONGEST)
         finally:
             process.kill()
         return process.returncode, told
@@ -74,12 +78,8 @@ class Workplace:
         return told
 
     def interrupt(self, process: subprocess.Popen[str], when: Callable[[], bool]) -> str:
-        """Ctrl-C as soon as something has happened."""
-        deadline = time.monotonic() + 120
-        while not when():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        """Ctrl-C as soon as something has happened; what comes next must wait for it."""
+        processes.wait_until(when, process)
         process.send_signal(signal.SIGINT)
         code, told = self.finish(process)
         assert code == 130, told
@@ -171,24 +171,25 @@ def test_the_stages_one_by_one_make_what_run_makes(place: Workplace) -> None:
 
 def test_ctrl_c_while_the_llm_writes_repeats_no_request(place: Workplace, fake_llm: FakeLLM) -> None:
     place.do("seeds")
-    fake_llm.answer = lambda request: (time.sleep(0.3), rewrite(request))[1]
-    place.interrupt(place.start("synthesize"), lambda: len(fake_llm.requests) >= 4)
-    fake_llm.answer = rewrite
+    over = threading.Event()
+    fake_llm.answer = lambda request: (len(fake_llm.requests) < 4 or over.wait(processes.LONGEST), rewrite(request))[1]
+    place.interrupt(place.start("synthesize"), lambda: len(fake_llm.requests) == 4)
+    over.set()
     told = place.do("synthesize")
-    assert re.search(r"continues, the ledger holds [34] replies", told)
+    assert "continues, the ledger holds 3 replies" in told
     asked = [json.dumps(request, sort_keys=True) for request in fake_llm.requests]
-    assert len(asked) - len(set(asked)) <= 1  # the one under way when Ctrl-C came
+    assert len(asked) - len(set(asked)) == 1  # the one under way when Ctrl-C came
     assert place.record("synthesize")["details"]["negatives"]["level 4 llm"] == 6
 
 
 def test_ctrl_c_in_training_continues_to_the_same_weights(place: Workplace) -> None:
     for stage in ("seeds", "synthesize", "verify"):
         place.do(stage)
-    settings = ("training.steps=60", "training.checkpoint_every=5", "training.controls=false")
-    process = place.start("train", *settings)
+    settings = ("training.steps=20", "training.checkpoint_every=5", "training.controls=false")
+    process = place.start("train", *settings, program=STOPS_AT_A_CHECKPOINT)
     place.interrupt(process, lambda: bool(list(place.run.glob("checkpoints/*/*/checkpoint-*/trainer_state.json"))))
     told = place.do("train", *settings)
-    assert re.search(r"continues after step \d+ of 60", told)
+    assert "continues after step 5 of 20" in told
     weights = place.record("train-finegrade")["outputs"]["model/model.safetensors"]
     shutil.rmtree(place.run / "model")
     place.do("train", *settings)

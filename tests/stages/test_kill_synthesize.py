@@ -3,7 +3,7 @@
 No reply that the ledger holds is ever asked for again. Also: a ledger whose last write was torn, a full disk, and a
 clock that jumps.
 
-    FINEGRADE_TEST_KILLS=100 python -m pytest -s tests/test_kill_synthesis.py
+    FINEGRADE_TEST_KILLS=100 python -m pytest -s tests/stages/test_kill_synthesize.py
 
 kills as often as was promised, which takes minutes; without it ten times.
 """
@@ -24,9 +24,7 @@ from finegrade.config.toml import parse_config
 from finegrade.stages.pipeline import run_stage
 from finegrade.storage.run_folder import LEDGER, RunFolder
 from helpers.fake_process import FakeProcess
-from helpers.kill import Server, acknowledged, outputs, server
-
-__all__ = ["server"]  # the fixture
+from helpers.kill import Server, acknowledged, outputs
 
 pytestmark = pytest.mark.slow
 
@@ -63,14 +61,13 @@ def begun(tmp_path_factory: pytest.TempPathFactory, config: Config) -> Path:
 def whole(
     tmp_path_factory: pytest.TempPathFactory, begun: Path, config: Config, llm: FakeProcess, server: Server
 ) -> Any:
-    """What a run that nothing interrupted wrote, and its seconds."""
+    """What a run that nothing interrupted wrote."""
     run = Path(shutil.copytree(begun, tmp_path_factory.mktemp("whole") / "run"))
     llm.asked_since()
-    ended = server.do("synthesize", run, config)
-    assert ended["end"] == 0
+    assert server.do("synthesize", run, config)["end"] == 0
     asked = llm.asked_since()
     assert len(asked) == len(set(asked)) == REQUESTS
-    return outputs(run), ended["seconds"]
+    return outputs(run)
 
 
 @pytest.fixture
@@ -79,15 +76,15 @@ def new_run(tmp_path: Path, begun: Path) -> Callable[[], Path]:
 
 
 def test_kills_change_nothing(new_run, whole, config, llm, server):
-    expected, seconds = whole
+    expected = whole
     run, dice = new_run(), random.Random(5)
     llm.asked_since()
     killed = finished = repeated = 0
     moments = []
     while killed < KILLS:
         known = acknowledged(run)
-        moment = dice.uniform(0, seconds if dice.random() < 0.05 else seconds / 5)
-        ended = server.do("synthesize", run, config, kill_after=moment)
+        more = dice.randint(0, REQUESTS if dice.random() < 0.05 else REQUESTS // 5)
+        ended = server.do("synthesize", run, config, kill_after=dice.uniform(0, 0.05), grown=llm.asked_more(more))
         asked = llm.asked_since()
         assert not known & set(asked), "asked again, although the reply was acknowledged"
         assert len(acknowledged(run)) >= len(known)
@@ -108,10 +105,10 @@ def test_kills_change_nothing(new_run, whole, config, llm, server):
 
 
 def test_a_torn_last_write_of_the_ledger_loses_nothing_before_it(new_run, whole, config, llm, server):
-    expected, seconds = whole
+    expected = whole
     run, dice = new_run(), random.Random(6)
     for _ in range(3):
-        server.do("synthesize", run, config, kill_after=seconds / 8)
+        server.do("synthesize", run, config, kill_after=0.05, grown=llm.asked_more(REQUESTS // 8))
         wal = run / f"{LEDGER}-wal"
         if wal.is_file() and (size := wal.stat().st_size):
             with wal.open("rb+") as file:
@@ -119,7 +116,7 @@ def test_a_torn_last_write_of_the_ledger_loses_nothing_before_it(new_run, whole,
             left = acknowledged(run)
             assert left, "all that was whole is still there"
             llm.asked_since()
-            server.do("synthesize", run, config, kill_after=seconds / 8)
+            server.do("synthesize", run, config, kill_after=0.05, grown=llm.asked_more(REQUESTS // 8))
             assert not left & set(llm.asked_since()), "asked again, although its reply survived"
     assert server.do("synthesize", run, config)["end"] == 0
     assert outputs(run) == expected
@@ -130,7 +127,7 @@ def test_a_clock_that_jumps_changes_nothing(new_run, whole, config, monkeypatch,
     monkeypatch.setattr("time.time", lambda: dice.uniform(0, 4e9))
     run = new_run()
     run_stage("synthesize", config, RunFolder(run, only="synthesize"))
-    assert outputs(run) == whole[0]
+    assert outputs(run) == whole
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(new_run, whole, config, tmp_path, llm):
@@ -151,9 +148,9 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(new_run, who
     for limit in (300_000, 1_500_000):
         known = acknowledged(run)
         llm.asked_since()
-        done = subprocess.run([sys.executable, "-c", code, str(limit)], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", code, str(limit)], capture_output=True, text=True)
         assert done.returncode == 2, done.stderr
         assert "space" in done.stdout or "large" in done.stdout
         assert not known & set(llm.asked_since())
     run_stage("synthesize", config, RunFolder(run, only="synthesize"))
-    assert outputs(run) == whole[0]
+    assert outputs(run) == whole

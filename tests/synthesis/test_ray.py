@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from finegrade.llm.ledger import Ledger
 from finegrade.storage.run_folder import LEDGER
 from helpers.fake_process import FakeProcess
 from helpers.kill import acknowledged, outputs
+from helpers.processes import LONGEST, start, wait_until
 
 pytest.importorskip("ray", reason='ray is not installed: pip install "finegrade[ray]"')
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ KEY = "the key that no task carries"
 
 @pytest.fixture(scope="module")
 def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeProcess]:
-    server = FakeProcess(tmp_path_factory.mktemp("llm"), latency=0.1, jitter=0.05)
+    server = FakeProcess(tmp_path_factory.mktemp("llm"), latency=0.02, jitter=0.02)
     yield server
     server.close()
 
@@ -76,7 +76,7 @@ def do(tmp_path_factory: pytest.TempPathFactory, llm: FakeProcess, cluster: Any)
     def do(stage: str, run: Path, *options: str, address: str = cluster.address) -> Iterator[subprocess.Popen[str]]:
         environment = os.environ | {"RAY_ADDRESS": address, "FINEGRADE_TEST_KEY": KEY}
         command = [*COMMAND, stage, "--config", str(path), "--run", str(run), *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        with start(command, stderr=subprocess.PIPE, env=environment) as process:
             try:
                 yield process
             finally:
@@ -109,19 +109,10 @@ def run(tmp_path: Path, begun: Path) -> Path:
 def finish(doing: Any, code: int = 0) -> str:
     """Waits for the end; gives what was told."""
     with doing as process:
-        told = process.communicate(timeout=240)[1]
+        told = process.communicate(timeout=LONGEST)[1]
     assert process.returncode == code, told
     assert KEY not in told
     return str(told)
-
-
-def wait_for_replies(run: Path, number: int) -> set[str]:
-    """The requests that were answered, as soon as there are so many."""
-    deadline = time.monotonic() + 120
-    while len(known := acknowledged(run)) < number:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return known
 
 
 def workers(cluster: subprocess.Popen[str]) -> list[int]:
@@ -142,13 +133,16 @@ def workers(cluster: subprocess.Popen[str]) -> list[int]:
 
 def test_a_killed_worker_changes_nothing_and_nothing_acknowledged_is_asked_again(run, whole, do, llm, cluster):
     llm.asked_since()
+    llm.hold("replied", after=ROWS - CONCURRENCY)  # in the middle of the first parts: no worker has asked all it will
     with do("synthesize", run, "--engine", "ray") as process:
-        known = wait_for_replies(run, 120)
+        wait_until(lambda: llm.held() == CONCURRENCY, process)
+        known = acknowledged(run)
         before = llm.asked_since()
         there = workers(cluster)
         assert len(there) == 2
         os.kill(there[0], signal.SIGKILL)
-        told = process.communicate(timeout=240)[1]
+        llm.release()
+        told = process.communicate(timeout=LONGEST)[1]
     assert process.returncode == 0, told
     after = llm.asked_since()
     assert outputs(run) == whole
@@ -184,21 +178,24 @@ def test_ray_stops_at_the_cap_and_the_plain_engine_goes_on(run, whole, do, llm):
     assert not known & set(llm.asked_since())
 
 
-def test_ray_goes_on_where_the_plain_engine_was_killed_and_after_a_ctrl_c(run, whole, do, llm):
-    with do("synthesize", run):
-        wait_for_replies(run, 100)
+def test_ray_goes_on_where_the_plain_engine_was_killed_and_after_a_ctrl_c(run, whole, do, llm, cluster):
+    llm.hold("replied", after=100)
+    with do("synthesize", run) as process:
+        wait_until(llm.held, process)
     known = acknowledged(run)
+    assert known
+    llm.hold("replied", after=150)
     llm.asked_since()
     with do("synthesize", run, "--engine", "ray") as process:
-        wait_for_replies(run, len(known) + 150)
+        wait_until(llm.held, process)
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=60)[1]
+        told = process.communicate(timeout=LONGEST)[1]
+    llm.release()
     assert process.returncode == 130, told
     assert "the same command continues" in told
-    assert not known & set(llm.asked_since())
     assert list((run / "drafts").glob("part-*.parquet"))
-    time.sleep(1)
-    assert not llm.asked_since(), "a worker goes on"
+    wait_until(lambda: not workers(cluster))  # none goes on
+    assert not known & set(llm.asked_since())
     known = acknowledged(run)
     finish(do("synthesize", run, "--engine", "ray"))
     assert outputs(run) == whole
