@@ -1,7 +1,9 @@
 """Cross-encoders: what is one is loaded and scores, what is none is refused in one line."""
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from finegrade.errors import InputError
 from finegrade.models.encoder import build_encoder, save_encoder
-from finegrade.models.scorers import TorchCrossEncoder, load_cross_encoder, load_scorer
+from finegrade.models.scorers import TorchCrossEncoder, free_scorers, load_bi_encoder, load_cross_encoder, load_scorer
 from helpers.families import classifier
 
 PAIRS = [
@@ -22,6 +24,37 @@ def test_a_cross_encoder_gives_one_score_a_pair(tiny_encoder: Path, tmp_path: Pa
     scorer = load_scorer(str(classifier(tmp_path / "one", tiny_encoder, 1)), 64)
     scores = list(scorer.scores(PAIRS * 40))
     assert scores == pytest.approx(list(scorer.scores(PAIRS)) * 40, abs=1e-5)
+
+
+def test_a_scorer_is_loaded_once_until_it_is_freed_or_its_folder_changes(tiny_encoder: Path, tmp_path: Path) -> None:
+    folder = classifier(tmp_path / "one", tiny_encoder, 1)
+    first = load_scorer(str(folder), 64)
+    assert load_scorer(str(folder), 64) is first
+    assert load_cross_encoder([str(folder)], 64) is first
+    assert load_scorer(str(folder), 32) is not first
+    (folder / "note.txt").touch()
+    second = load_scorer(str(folder), 64)
+    assert second is not first
+    free_scorers()
+    assert load_scorer(str(folder), 64) is not second
+
+
+def test_a_freed_scorer_leaves_the_memory(tiny_encoder: Path) -> None:
+    scorer = weakref.ref(load_bi_encoder(str(tiny_encoder), 64))
+    assert scorer() is not None
+    free_scorers()
+    gc.collect()
+    assert scorer() is None
+
+
+def test_of_many_scorers_the_last_few_stay(tiny_encoder: Path) -> None:
+    first = load_scorer(str(tiny_encoder), 8)
+    for max_length in range(9, 12):
+        load_scorer(str(tiny_encoder), max_length)
+    assert load_scorer(str(tiny_encoder), 8) is first
+    for max_length in range(12, 16):
+        load_scorer(str(tiny_encoder), max_length)
+    assert load_scorer(str(tiny_encoder), 8) is not first
 
 
 def test_a_classifier_with_more_labels_is_no_scorer(tiny_encoder: Path, tmp_path: Path) -> None:
