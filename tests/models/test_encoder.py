@@ -448,5 +448,5 @@ def test_arguments_that_make_no_sense_are_refused(tiny_encoder: Path, options: d
 
 @pytest.mark.parametrize("place", ["nope", "."])
 def test_a_place_without_a_model_is_refused(tmp_path: Path, place: str) -> None:
-    with pytest.raises(InputError, match=r"got no modules\.json in it"):
+    with pytest.raises(InputError, match=r"got no model \(modules\.json\) in it"):
         load_encoder(tmp_path / place)

@@ -17,7 +17,7 @@ _WHITE = "␣"
 
 @dataclass(frozen=True)
 class TokenShare:
-    """A token and what it adds to the vector; the tokens of one sign are taken together.
+    """A token and what it adds to the vector; tokens of one character are taken together.
 
     Attributes:
         text: As it stands in the text; of a special token, its name.
@@ -85,7 +85,7 @@ def _tokens(model: SentenceTransformer, text: str, ids: Sequence[int], shares: S
     for number, share, ((start, stop), is_added) in zip(ids, shares, places, strict=True):
         if is_added:
             found.append(TokenShare(tokenizer.convert_ids_to_tokens(number), share, True, True))
-        elif start < behind and found:  # of a sign that takes several tokens, one after the first
+        elif start < behind and found:  # of a character of several tokens, one after the first
             found[-1] = replace(found[-1], share=found[-1].share + share)
         else:
             word = text[start:stop]

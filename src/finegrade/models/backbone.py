@@ -1,4 +1,4 @@
-"""A decoder in a .gguf file as a folder that sentence-transformers loads."""
+"""What is done to a backbone: a .gguf file becomes a folder, layers get adapters, a decoder reads both ways."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from finegrade.console import say
-from finegrade.errors import InputError
+from finegrade.errors import unreadable
 from finegrade.models.resolve import cache_folder, model_identity
 
 
@@ -35,8 +35,8 @@ def as_folder(path: Path) -> Path:
                 _convert(path, work)
             except (ValueError, OSError, KeyError, NotImplementedError) as error:
                 shutil.rmtree(work, ignore_errors=True)
-                got, wanted = (str(error).splitlines() or [""])[0], "a .gguf file of a decoder that transformers knows"
-                raise InputError(str(path), got=got, wanted=wanted, remedy="Name another backbone.") from None
+                wanted = "a .gguf file of a decoder that transformers knows"
+                raise unreadable(path, error, wanted, "Name another backbone.") from None
             work.replace(folder)
     return folder
 

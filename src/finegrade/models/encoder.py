@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 import finegrade.models.portable
 from finegrade.config import AttentionName, PoolingName
 from finegrade.console import progress
-from finegrade.errors import InputError
+from finegrade.errors import InputError, first_line, unknown_name
 from finegrade.models.backbone import add_lora, as_folder, merge_lora, read_both_ways
 from finegrade.models.portable.anchor_pooling import AnchorPooling
 from finegrade.models.portable.anchor_transformer import AnchorTransformer
@@ -26,30 +26,10 @@ from finegrade.models.portable.latent_pooling import LatentPooling
 from finegrade.models.portable.received_attention import Form
 from finegrade.models.resolve import model_path
 
+REMEDY = "Name a model that finegrade trained with --model (runs/NAME/model)."
+
 _NOT_USED = "pooler."
 """Weights of BERT's pooler, which no pooling of token states reads: a folder may lack them."""
-
-
-def check_weights(model: PreTrainedModel) -> None:
-    """Transformers fills what a folder lacks with random numbers and a note that is easily overlooked.
-
-    Args:
-        model: As it was loaded from a local folder.
-
-    Raises:
-        InputError: Its folder lacks weights.
-    """
-    folder = Path(model.name_or_path)
-    if not folder.is_dir():
-        return
-    # reads no number: only names are compared
-    _, found = type(model).from_pretrained(folder, device_map="meta", output_loading_info=True, local_files_only=True)
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith(_NOT_USED))
-    if missing:
-        got = f"{len(missing)} weights missing: {', '.join(missing[:3])}"
-        remedy = "Its files are damaged, or its config.json belongs to another model; fetch or train it again."
-        raise InputError(str(folder), got=got, wanted="a folder with all weights", remedy=remedy)
-
 
 _FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
 
@@ -90,8 +70,9 @@ def build_encoder(
         InputError: The backbone cannot be had or lacks weights, its attention cannot be read or made bidirectional,
             or an argument makes no sense.
     """
-    _check_one_of("pooling", pooling, get_args(PoolingName))
-    _check_one_of("attention", attention, get_args(AttentionName))
+    for what, value, known in (("pooling", pooling, PoolingName), ("attention", attention, AttentionName)):
+        if value not in get_args(known):
+            raise unknown_name(what, value, get_args(known))
     if max_length is not None and max_length < _SHORTEST:
         raise InputError("max_length", got=max_length, wanted=f"at least {_SHORTEST}", remedy="Give more tokens.")
     if isinstance(lora, int) and lora < 1:
@@ -104,7 +85,7 @@ def build_encoder(
             _try_out(transformer)
     except (ValueError, OSError, NotImplementedError, RuntimeError) as error:
         is_of_other_shapes = "ignore_mismatched_sizes" in str(error)
-        got = "weights of other shapes than its config.json says" if is_of_other_shapes else str(error).splitlines()[0]
+        got = "weights of other shapes than its config.json says" if is_of_other_shapes else first_line(error)
         wanted = "an encoder that transformers can load"
         raise InputError(f"backbone {backbone}", got=got, wanted=wanted, remedy="Name another backbone.") from None
     if attention == "bidirectional" and not read_both_ways(transformer.model):
@@ -117,11 +98,6 @@ def build_encoder(
         transformer.max_seq_length = min(max_length, transformer.max_seq_length or max_length)
     pool = _pooling(pooling, transformer.get_embedding_dimension(), include_prompt)
     return SentenceTransformer(modules=[transformer, pool, Normalize()], device=device)
-
-
-def _check_one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(what, got=value, wanted=f"one of {', '.join(known)}", remedy="Correct its name.")
 
 
 def _try_out(transformer: Transformer) -> None:
@@ -148,9 +124,23 @@ def load_transformer(folder: Path, kind: type[Transformer] = Transformer) -> Tra
         for name in set(AnchorTransformer.config_keys) - set(Transformer.config_keys):
             options.pop(name, None)
     transformer = kind(str(folder), **options)
-    check_weights(transformer.model)
+    _check_weights(transformer.model)
     transformer.model.float()
     return transformer
+
+
+def _check_weights(model: PreTrainedModel) -> None:
+    """Transformers fills what a folder lacks with random numbers and a note that is easily overlooked."""
+    folder = Path(model.name_or_path)
+    if not folder.is_dir():
+        return
+    # reads no number: only names are compared
+    _, found = type(model).from_pretrained(folder, device_map="meta", output_loading_info=True, local_files_only=True)
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(_NOT_USED))
+    if missing:
+        got = f"{len(missing)} weights missing: {', '.join(missing[:3])}"
+        remedy = "Its files are damaged, or its config.json belongs to another model; fetch or train it again."
+        raise InputError(str(folder), got=got, wanted="a folder with all weights", remedy=remedy)
 
 
 def _pooling(name: PoolingName, dimension: int, include_prompt: bool) -> Module:
@@ -219,38 +209,29 @@ def load_encoder(folder: Path | str, device: str | None = None) -> SentenceTrans
         InputError: It is none, or lacks weights.
     """
     if not (Path(folder) / "modules.json").is_file():
-        wanted, remedy = "a sentence-transformers folder", "Name the folder of a saved model."
-        raise InputError(str(folder), got="no modules.json in it", wanted=wanted, remedy=remedy)
+        got, wanted = "no model (modules.json) in it", "a sentence-transformers folder"
+        raise InputError(str(folder), got=got, wanted=wanted, remedy=REMEDY)
     model = SentenceTransformer._load_with_module_classes(
         str(folder), _MODULES, device=device, local_files_only=True, trust_remote_code=False
     )
     if isinstance(model[0], Transformer):
-        check_weights(model[0].model)
+        _check_weights(model[0].model)
     return model
 
 
-REMEDY = "Name a model that finegrade trained with --model (runs/NAME/model)."
-
-
 def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer:
-    """A saved model; code in its folder is not run.
-
-    Args:
-        folder: Of the model.
-        device: As torch names it; chosen by sentence-transformers by default.
+    """As `load_encoder`; any other fault of a damaged or foreign folder is an InputError, too.
 
     Raises:
-        InputError: There is none, it cannot be loaded, or it is no transformer that pools.
+        InputError: There is no model, it cannot be loaded, or it is no transformer that pools.
     """
-    if not (folder / "modules.json").is_file():
-        raise InputError(str(folder), got="no model", wanted="a sentence-transformers folder", remedy=REMEDY)
     try:
         model = load_encoder(folder, device)
     except InputError:
         raise
     except Exception as error:  # whatever a damaged or foreign folder makes of json, safetensors and transformers
-        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        raise InputError(str(folder), got=told, wanted="a model that loads", remedy=REMEDY) from None
+        got = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(str(folder), got=got, wanted="a model that loads", remedy=REMEDY) from None
     if len(model) < 2:
         raise InputError(str(folder), got="a model of one module", wanted="one that pools", remedy=REMEDY)
     if not isinstance(model[0], Transformer):
@@ -266,7 +247,16 @@ def rank_with_model(
     what: str,
     depth: int,
 ) -> list[list[int]]:
-    """Numbers of at most ``depth`` documents for each query, best first, by cosine similarity; exact."""
+    """Numbers of at most ``depth`` documents for each query, best first, by cosine similarity; exact.
+
+    Args:
+        model: Embeds queries and documents alike, with its default prompt.
+        queries: What is searched for.
+        documents: What is searched.
+        batch_size: Texts of a forward pass.
+        what: The work in a few words, for the progress.
+        depth: At most so many for each query.
+    """
     vectors = embed(model, [*queries, *documents], batch_size, what)
     hits = util.semantic_search(vectors[: len(queries)], vectors[len(queries) :], top_k=min(depth, len(documents)))
     return [[int(hit["corpus_id"]) for hit in row] for row in hits]

@@ -9,13 +9,11 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrade.errors import InputError
+from finegrade.errors import InputError, first_line
 from finegrade.machine import usable_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_REMEDY = "`finegrade models fetch reranker-en` gives one."
 
 
 class OnnxModel:
@@ -49,8 +47,13 @@ class OnnxModel:
                 str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
-            got, wanted = str(error).splitlines()[0], "a folder with tokenizer.json and model.onnx"
-            raise InputError(f"scorer {folder}", got=got, wanted=wanted, remedy=_REMEDY) from None
+            wanted = "a folder with tokenizer.json and model.onnx"
+            raise InputError(
+                f"scorer {folder}",
+                got=first_line(error),
+                wanted=wanted,
+                remedy="`finegrade models fetch reranker-en` gives one.",
+            ) from None
         self.shape: list[int | str] = self._session.get_outputs()[0].shape
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
@@ -59,14 +62,11 @@ class OnnxModel:
     def run(self, text: str, other: str | None = None) -> NDArray[np.float32]:
         """The first output for one text or one pair: [1, ...]."""
         encoding = self._tokenizer.encode(text, other)
-        given = {
-            "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
-            "token_type_ids": encoding.type_ids,
-        }
-        feed = {name: np.array([given[name]], dtype=np.int64) for name in self._inputs}
-        found: NDArray[np.float32] = self._session.run(None, feed)[0]
-        return found
+        ids, mask, types = encoding.ids, encoding.attention_mask, encoding.type_ids
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        feed = {name: np.array([values[name]], dtype=np.int64) for name in self._inputs}
+        output: NDArray[np.float32] = self._session.run(None, feed)[0]
+        return output
 
     def each(self, do: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """What comes of each item, in order, several under way at once."""
@@ -82,17 +82,13 @@ _MEAN = "pooling_mode_mean_tokens"
 
 
 def kind_of(folder: Path) -> str:
-    """What sentence-transformers calls it: it would convert one kind to another, and give other scores, unasked.
+    """ "SentenceTransformer", "CrossEncoder", another kind of model, or nothing where the folder does not say.
 
-    Args:
-        folder: Of a model for torch.
-
-    Returns:
-        "SentenceTransformer", "CrossEncoder", or another name; empty where it is none of sentence-transformers'.
+    sentence-transformers itself would convert one kind to another, unasked, and give other scores.
     """
-    said = _said(folder / _ABOUT, "model_type")
-    if isinstance(said, str):
-        return said
+    kind = _value(folder / _ABOUT, "model_type")
+    if isinstance(kind, str):
+        return kind
     if (folder / "modules.json").is_file():
         return "SentenceTransformer"
     is_classifier = any("SequenceClassification" in architecture for architecture in architectures(folder))
@@ -101,23 +97,23 @@ def kind_of(folder: Path) -> str:
 
 def architectures(folder: Path) -> list[str]:
     """The names of what a Hugging Face folder holds; empty where it does not say."""
-    found = _said(folder / "config.json", "architectures")
+    found = _value(folder / "config.json", "architectures")
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def pools_by_mean(folder: Path) -> bool:
     """Whether a sentence-transformers folder says that a text's vector is the mean of its states."""
-    return bool(_said(folder / "1_Pooling" / "config.json", _MEAN))
+    return bool(_value(folder / "1_Pooling" / "config.json", _MEAN))
 
 
 def prompt(folder: Path, kind: Literal["query", "document"]) -> str:
     """What a sentence-transformers folder says stands before such a text; nothing where it says nothing."""
-    prompts = _said(folder / _ABOUT, "prompts")
+    prompts = _value(folder / _ABOUT, "prompts")
     found = prompts.get(kind) if isinstance(prompts, dict) else None
     return found if isinstance(found, str) else ""
 
 
-def _said(file: Path, key: str) -> Any:
+def _value(file: Path, key: str) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError):
