@@ -9,7 +9,7 @@ import pytest
 
 from finegrade.config.toml import parse_config
 from finegrade.records import MAX_SET_ASIDE, Sample
-from finegrade.stages.seeds import make_seeds
+from finegrade.stages.pipeline import call_stage
 from finegrade.stages.synthesize import synthesize
 from finegrade.storage.run_folder import SAMPLES, SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
@@ -44,7 +44,7 @@ HOSTILE = {
 def seeded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     config = parse_config({"source": {"path": str(write_pairs(folder / "pairs.jsonl"))}}, "test")
-    make_seeds(config, RunFolder(folder / "run"))
+    call_stage("seeds", config, RunFolder(folder / "run"))
     return folder
 
 

@@ -18,7 +18,7 @@ from finegrade.data.documents import open_documents
 from finegrade.data.languages import check_language, frequent_languages
 from finegrade.errors import InputError
 from finegrade.records import Chunk
-from finegrade.stages.documents import import_documents
+from finegrade.stages.pipeline import call_stage
 from finegrade.storage.run_folder import CHUNKS, UNUSED, RunFolder
 from finegrade.storage.tables import read_rows
 from finegrade.text import normalised
@@ -45,7 +45,7 @@ def chunks_of(run: RunFolder) -> list[Chunk]:
 
 def imported(config: Config, tmp_path: Path, name: str = "run") -> tuple[list[Chunk], dict[str, int]]:
     run = RunFolder(tmp_path / name)
-    import_documents(config, run)
+    call_stage("documents", config, run)
     return chunks_of(run), run.record("documents")["details"]["counts"]
 
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_set_aside_with_its_reason(config, tmp_path):
     write_documents(tmp_path / "docs", 12)
     (tmp_path / "docs" / "binary.txt").write_bytes(b"\0\1\2")
     run = RunFolder(tmp_path / "run")
-    import_documents(config(), run)
+    call_stage("documents", config(), run)
     assert [json.loads(line) for line in run.path(UNUSED).read_text().splitlines()] == [
         {"path": "binary.txt", "reason": "binary"}
     ]
@@ -139,20 +139,20 @@ def test_near_copies_leave_the_training_side(config, tmp_path):
 def test_an_unchanged_folder_is_kept_and_a_changed_one_read_again(config, tmp_path, capsys):
     write_documents(tmp_path / "docs", 12)
     run = RunFolder(tmp_path / "run")
-    import_documents(config(), run)
-    import_documents(config(max_train=50), run)
+    call_stage("documents", config(), run)
+    call_stage("documents", config(max_train=50), run)
     assert "documents: kept from" in capsys.readouterr().err
     (tmp_path / "docs" / "doc000.md").write_text("# New\n\n" + " ".join(WORDS))
-    import_documents(config(), run)
+    call_stage("documents", config(), run)
     assert "documents: its settings or inputs have changed" in capsys.readouterr().err
 
 
 def test_another_way_to_write_the_path_is_the_same_source(config, tmp_path, capsys, monkeypatch):
     write_documents(tmp_path / "docs", 12)
     run = RunFolder(tmp_path / "run")
-    import_documents(config(), run)
+    call_stage("documents", config(), run)
     monkeypatch.chdir(tmp_path)
-    import_documents(config(path="docs"), run)
+    call_stage("documents", config(path="docs"), run)
     assert "documents: kept from" in capsys.readouterr().err
 
 
@@ -179,9 +179,9 @@ def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config,
     run = RunFolder(tmp_path / "run")
     for _ in range(2):  # what was read is kept, and the question is asked again
         with pytest.raises(InputError, match=r"de in .* verification.scorer"):
-            import_documents(config(language="detect"), run)
+            call_stage("documents", config(language="detect"), run)
     capsys.readouterr()
-    import_documents(config(), run)  # language = "any"
+    call_stage("documents", config(), run)  # language = "any"
     assert "documents: kept from" in capsys.readouterr().err
 
 
@@ -201,10 +201,10 @@ def test_a_language_that_the_models_do_not_speak_stops_the_run(tmp_path, config,
 def test_the_settings_to_change_are_named(changes, mute):
     config = parse_config({"source": {"kind": "python-docs"}} | changes, "test")
     if not mute:
-        check_language({"de": 1.0}, config)
+        check_language({"de": 1.0}, config.models, config.source.language)
         return
     with pytest.raises(InputError) as error:
-        check_language({"de": 0.7, "en": 0.3}, config)
+        check_language({"de": 0.7, "en": 0.3}, config.models, config.source.language)
     assert "de in 70%" in str(error.value)
     for setting in ("training.backbone", "verification.scorer", "verification.committee", "llm.model"):
         assert (setting in str(error.value)) == (setting in mute)
@@ -214,7 +214,7 @@ def test_the_settings_to_change_are_named(changes, mute):
 def test_english_texts_pass():
     texts = ["The valve opens when the pressure rises above two bar, and closes again."] * 20
     assert frequent_languages(texts) == {"en": 1.0}
-    check_language({"en": 1.0}, parse_config({"source": {"kind": "python-docs"}}, "test"))
+    check_language({"en": 1.0}, parse_config({"source": {"kind": "python-docs"}}, "test").models, "detect")
 
 
 def test_lone_surrogates_in_texts_and_names_stop_nothing(config, tmp_path):
@@ -256,7 +256,7 @@ def test_documents_that_queries_name_and_that_are_not_there_are_told(config, tmp
     write_documents(tmp_path / "docs", 12)
     rows = [{"query": "a", "path": "doc001.md"}, {"query": "b", "path": "docs/doc001.md"}]
     (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    import_documents(config(queries=str(tmp_path / "real.jsonl")), RunFolder(tmp_path / "run"))
+    call_stage("documents", config(queries=str(tmp_path / "real.jsonl")), RunFolder(tmp_path / "run"))
     assert "1 of 2 that queries name are not there, or hold no prose (first: docs/doc001.md)" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from finegrade.errors import InputError
 from finegrade.llm.ledger import Reply
 from finegrade.llm.structured import UnreadableError, read
 from finegrade.records import Chunk, WrittenQuery
-from finegrade.stages.documents import import_documents
+from finegrade.stages.pipeline import call_stage
 from finegrade.stages.queries import choose_asked, own_queries_test, write_queries
 from finegrade.storage.run_folder import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
@@ -24,7 +24,7 @@ TEXT = "The valve opens when the pressure rises above two bar, and it closes aga
 @pytest.fixture
 def run(config, tmp_path):
     folder = RunFolder(tmp_path / "run")
-    import_documents(config(), folder)
+    call_stage("documents", config(), folder)
     return folder
 
 

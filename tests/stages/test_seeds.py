@@ -8,7 +8,7 @@ from finegrade.config import Config
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Seed
-from finegrade.stages.seeds import make_seeds
+from finegrade.stages.pipeline import call_stage
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
 
@@ -27,7 +27,7 @@ def seeds(run):
 
 
 def test_train_and_test_seeds_are_written_and_counted(run, pairs_file, capsys):
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     train, test = seeds(run)
     details = run.record("seeds")["details"]
     assert len(train) == details["counts"]["train"] > 0
@@ -40,37 +40,37 @@ def test_train_and_test_seeds_are_written_and_counted(run, pairs_file, capsys):
 
 
 def test_second_run_reads_nothing(run, pairs_file, monkeypatch, capsys):
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     monkeypatch.setattr("finegrade.stages.seeds.read_pairs", None)
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     assert "seeds: kept from" in capsys.readouterr().err
 
 
 def test_edited_file_is_read_again(run, pairs_file):
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     before = run.record("seeds")["details"]
     row = {"query": "What is quite new here?", "positive": "Something that was not there.", "group": "fresh"}
     with pairs_file.open("a") as file:
         file.write(json.dumps(row) + "\n")
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     after = run.record("seeds")["details"]
     assert after["counts"]["pairs"] == before["counts"]["pairs"] + 1
     assert after["corpus_hash"] != before["corpus_hash"]
 
 
 def test_settings_of_other_stages_change_nothing(run, pairs_file, monkeypatch):
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     monkeypatch.setattr("finegrade.stages.seeds.read_pairs", None)
     other = {"source": {"path": str(pairs_file)}, "training": {"learning_rate": 1.0}, "synthesis": {"llm_samples": 1}}
     before = run.record("seeds")
-    make_seeds(parse_config(other, "test"), run)
+    call_stage("seeds", parse_config(other, "test"), run)
     assert run.record("seeds") == before
 
 
 def test_queries_over_max_test_are_not_asked_but_stay_in_the_corpus(run, pairs_file):
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     _, everything = seeds(run)
-    make_seeds(config(pairs_file, max_test=3), run)
+    call_stage("seeds", config(pairs_file, max_test=3), run)
     _, test = seeds(run)
     assert [s.positives for s in test] == [s.positives for s in everything]
     assert sum(bool(s.query) for s in test) == 3
@@ -81,32 +81,32 @@ def test_same_seed_gives_the_same_files_and_another_gives_others(tmp_path, pairs
     results = []
     for number, seed in enumerate((0, 0, 5)):
         run = RunFolder(tmp_path / f"run{number}")
-        make_seeds(config(pairs_file, seed), run)
+        call_stage("seeds", config(pairs_file, seed), run)
         results.append(run.record("seeds")["outputs"])
     assert results[0] == results[1] != results[2]
 
 
 def test_bad_row_leaves_the_earlier_seeds_in_place(run, pairs_file):
-    make_seeds(config(pairs_file), run)
+    call_stage("seeds", config(pairs_file), run)
     before = seeds(run)
     with pairs_file.open("a") as file:
         file.write('{"query": "no positive"}\n')
     with pytest.raises(InputError, match=r'line 121: "positive": got no such field'):
-        make_seeds(config(pairs_file), run)
+        call_stage("seeds", config(pairs_file), run)
     assert seeds(run) == before
 
 
 @pytest.mark.parametrize("path", ["missing.jsonl", "."])
 def test_file_that_cannot_be_read(run, tmp_path, path):
     with pytest.raises(InputError, match="wanted a JSONL file"):
-        make_seeds(config(tmp_path / path), run)
+        call_stage("seeds", config(tmp_path / path), run)
 
 
 def test_rows_without_group_are_split_by_query(run, tmp_path):
     path = tmp_path / "plain.jsonl"
     rows = [{"query": f"question number {i}", "positive": f"answer {i} to it"} for i in range(20)]
     path.write_text("\n".join(map(json.dumps, rows)))
-    make_seeds(config(path), run)
+    call_stage("seeds", config(path), run)
     train, test = seeds(run)
     assert len(test) == 4
     assert len(train) == 16
@@ -121,5 +121,5 @@ def test_python_docs_are_read_again_when_what_is_installed_changes(run, monkeypa
     docs = parse_config({"source": {"kind": "python-docs"}}, "test")
     for versions in ("a", "a", "b"):
         monkeypatch.setattr(seeding, "installed_versions", lambda versions=versions: versions)
-        make_seeds(docs, run)
+        call_stage("seeds", docs, run)
     assert len(reads) == 2

@@ -16,7 +16,7 @@ from finegrade.config import Config, SynthesisConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
-from finegrade.stages.seeds import make_seeds
+from finegrade.stages.pipeline import call_stage
 from finegrade.stages.synthesize import synthesize
 from finegrade.storage.run_folder import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows, write_rows
@@ -56,7 +56,7 @@ def seeded(tmp_path_factory):
     """A run folder whose seeds stage is done."""
     folder = tmp_path_factory.mktemp("seeded")
     config = parse_config({"source": {"path": str(write_pairs(folder / "pairs.jsonl"))}}, "test")
-    make_seeds(config, RunFolder(folder / "run"))
+    call_stage("seeds", config, RunFolder(folder / "run"))
     return folder / "run"
 
 

@@ -12,7 +12,7 @@ from finegrade.errors import InputError
 from finegrade.llm.session import AHEAD
 from finegrade.records import KINDS, Sample, Seed, Task
 from finegrade.stages import synthesize as synthesis
-from finegrade.stages.seeds import make_seeds
+from finegrade.stages.pipeline import call_stage
 from finegrade.stages.synthesize import synthesize
 from finegrade.stages.tasks import write_tasks
 from finegrade.storage.run_folder import (
@@ -117,7 +117,7 @@ def test_tasks_samples_and_seeds_follow_each_other(config, fake_llm, tmp_path):
     run, settings = RunFolder(tmp_path / "run"), config()
     write_tasks(settings, run)
     synthesize(settings, run)
-    make_seeds(settings, run)
+    call_stage("seeds", settings, run)
     made = read_rows(run.path(TASKS), Task)
     sides = {task.id: task.side for task in made}
     train, test = samples(run), samples(run, TEST_SAMPLES)
@@ -138,8 +138,8 @@ def test_tasks_samples_and_seeds_follow_each_other(config, fake_llm, tmp_path):
     assert run.record("seeds")["details"]["test_queries"] == "tasks"
     assert not run.path(DRAFTS).exists()
     number = len(fake_llm.requests)
-    for stage in (write_tasks, synthesize, make_seeds):
-        stage(settings, run)
+    for stage in ("tasks", "synthesize", "seeds"):
+        call_stage(stage, settings, run)
     assert len(fake_llm.requests) == number
 
 
@@ -361,7 +361,7 @@ def test_no_samples_wanted_are_no_seeds(config, new_run, fake_llm):
     assert fake_llm.requests == []
     assert samples(run) == samples(run, TEST_SAMPLES) == []
     with pytest.raises(InputError, match=r"got 0 train, 0 test; wanted both. Raise synthesis\.llm_samples"):
-        make_seeds(settings, run)
+        call_stage("seeds", settings, run)
 
 
 def test_orders_that_are_one_more_than_the_tasks_are_still_dealt_out(config):

@@ -299,6 +299,23 @@ class Config(Section):
         return self
 
     @property
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """Setting and name of each model that reads or writes texts."""
+        rules, synthesis = self.verification, self.synthesis
+        scorers = {
+            "verification.scorer": (rules.scorer,),
+            "verification.committee": rules.committee,
+            "verification.second_opinion": rules.second_opinion,
+            "verification.second_opinion_written": rules.second_opinion_written,
+        }
+        return (
+            ("training.backbone", self.training.backbone),
+            *((setting, name) for setting, names in scorers.items() for name in names),
+            *([] if synthesis.miner == "bm25" else [("synthesis.miner_model", synthesis.miner_model)]),
+            *([] if self.llm.base_url else [("llm.model", self.llm.model)]),
+        )
+
+    @property
     def writing_mode(self) -> Mode:
         """How the LLM is asked for negatives."""
         if self.synthesis.mode != "auto":

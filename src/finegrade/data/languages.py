@@ -1,11 +1,10 @@
 """Which language the texts are in, and whether the models speak it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from finegrade.config import Config
 from finegrade.errors import InputError
 from finegrade.models.catalogue import CATALOGUE
 
@@ -47,43 +46,29 @@ def frequent_languages(texts: Sequence[str]) -> dict[str, float]:
     return {language: share for language, share in shares.items() if share >= SHARE}
 
 
-def check_language(found: Mapping[str, float], config: Config) -> None:
+def check_language(found: Mapping[str, float], models: Iterable[tuple[str, str]], language: str) -> None:
     """Stops where a part of the texts is in a language that an embedded model does not speak.
 
     Models that are not in the catalogue are the user's choice and taken to speak what they are asked to.
 
     Args:
         found: The languages that count, with their shares.
-        config: Names the models, and says whether to go on all the same.
+        models: Setting and name of each model.
+        language: source.language; with "any" nothing is checked.
 
     Raises:
         InputError: With the settings to change.
     """
-    if config.source.language == "any":
+    if language == "any":
         return
     mute: dict[str, list[str]] = {}
-    for setting, name in _models(config):
+    for setting, name in models:
         spoken = CATALOGUE[name].languages if name in CATALOGUE else ()
-        for language in found:
-            if spoken and language not in spoken:
-                mute.setdefault(language, []).append(f'{setting} ("{name}")')
+        for one in found:
+            if spoken and one not in spoken:
+                mute.setdefault(one, []).append(f'{setting} ("{name}")')
     if mute:
-        shares = ", ".join(f"{language} in {found[language]:.0%} of the texts" for language in mute)
+        shares = ", ".join(f"{one} in {found[one]:.0%} of the texts" for one in mute)
         settings = ", ".join(dict.fromkeys(setting for settings in mute.values() for setting in settings))
         remedy = f"Name models that speak it: {settings}. Or go on as it is with --force."
         raise InputError("the language", got=shares, wanted="a language that the models speak", remedy=remedy)
-
-
-def _models(config: Config) -> list[tuple[str, str]]:
-    rules = config.verification
-    others = {
-        f"verification.{name}": getattr(rules, name)
-        for name in ("committee", "second_opinion", "second_opinion_written")
-    }
-    return [
-        ("training.backbone", config.training.backbone),
-        ("verification.scorer", rules.scorer),
-        *((setting, name) for setting, names in others.items() for name in names),
-        *([] if config.synthesis.miner == "bm25" else [("synthesis.miner_model", config.synthesis.miner_model)]),
-        *([] if config.llm.base_url else [("llm.model", config.llm.model)]),
-    ]

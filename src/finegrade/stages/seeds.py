@@ -2,15 +2,16 @@
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
-from finegrade.config import Config, SourceConfig
+from finegrade.config import SourceConfig
 from finegrade.console import say
 from finegrade.data.languages import check_language, frequent_languages
-from finegrade.data.pairs import Pair, read_pairs
+from finegrade.data.pairs import read_pairs
 from finegrade.data.python_docs import installed_versions, read_python_docs
 from finegrade.data.splitting import Split, seeds_from_documents, split_pairs
-from finegrade.data.user_queries import labels_identity, read_own_queries
+from finegrade.data.user_queries import OwnQuery, labels_identity, read_own_queries
 from finegrade.errors import InputError
 from finegrade.records import Chunk, Sample, Seed, WrittenQuery
 from finegrade.storage.atomic import file_hash
@@ -22,60 +23,62 @@ from finegrade.storage.run_folder import (
     TEST_SEEDS,
     TRAIN_SEEDS,
     RunFolder,
-    Stage,
 )
 from finegrade.storage.tables import iterate_rows, read_rows, write_rows
 from finegrade.text import content_hash
 
-_OF_DOCUMENTS = ["documents", "queries"]
-_AFTER = {"tasks": ["synthesize"], "documents": _OF_DOCUMENTS, "beir": _OF_DOCUMENTS}
+_AFTER = {"tasks": ["synthesize"], "documents": ["documents", "queries"], "beir": ["documents", "queries"]}
 
 
-def make_seeds(config: Config, run: RunFolder) -> None:
+def make_seeds(run: RunFolder, source: SourceConfig, models: Sequence[tuple[str, str]], seed: int) -> None:
     """Writes ``seeds/train.parquet`` and ``seeds/test.parquet``.
 
-    Pairs and Python docs are read and split here; of documents, the chunks and the queries for them; of tasks, what the
-    LLM wrote for those that train and those that are held out. Test queries
-    beyond ``max_test`` are not asked, but their texts stay in the corpus that the others search: such seeds keep an
-    empty query.
+    Pairs and Python docs are read and split here. Documents give their chunks and the queries for them; tasks give the
+    samples that an LLM wrote, those of held-out tasks to test with. Test queries beyond ``max_test`` are not asked, but
+    their texts stay in the corpus that the others search: such seeds have an empty query.
+
+    Args:
+        run: The run folder.
+        source: What is read.
+        models: Setting and name of each model; they must speak the language of pairs and Python docs.
+        seed: Of the draws.
 
     Raises:
         InputError: The source cannot be read, or leaves nothing to train or test on.
     """
-    source = config.source
-    read_here = source.model_dump(mode="json", exclude={"path", "queries", "language"})  # by their content
-    settings = {"source": read_here, "seed": config.seed, "content": _content(source)}
+    user_queries = read_own_queries(source) if source.has_documents else []
+    settings = {
+        "source": source.model_dump(mode="json", exclude={"path", "queries", "language"}),  # by their content
+        "seed": seed,
+        "content": _content(source, user_queries),
+    }
+    reads_texts = not source.has_documents and not source.is_tasks
     with run.stage("seeds", settings, after=_AFTER.get(source.kind, [])) as stage:
         if not stage.done:
-            _read_and_split(config, run, stage)
-    if not source.has_documents and not source.is_tasks:
-        check_language(run.record("seeds")["details"]["languages"], config)
+            split = _split(run, source, user_queries, seed)
+            test = _cap_queries(split.test, source.max_test, seed)
+            write_rows(run.path(TRAIN_SEEDS), split.train, Seed)
+            write_rows(run.path(TEST_SEEDS), test, Seed)
+            counts = {**split.counts, "test queries asked": sum(bool(seed.query) for seed in test)}
+            details: dict[str, Any] = {"counts": counts, "corpus_hash": split.corpus_hash}
+            details |= {"test_groups": split.test_groups, "test_queries": split.test_queries}
+            if reads_texts:
+                details["languages"] = frequent_languages([text for seed in split.train for text in seed.positives])
+            stage.finish([run.path(TRAIN_SEEDS), run.path(TEST_SEEDS)], details)
+            listed = ", ".join(f"{name} {number:,}" for name, number in counts.items())
+            say(f"seeds: {listed}; corpus {split.corpus_hash}")
+    if reads_texts:
+        check_language(run.record("seeds")["details"]["languages"], models, source.language)
 
 
-def _read_and_split(config: Config, run: RunFolder, stage: Stage) -> None:
-    split = _split(config, run)
-    test = _cap_queries(split.test, config.source.max_test, config.seed)
-    write_rows(run.path(TRAIN_SEEDS), split.train, Seed)
-    write_rows(run.path(TEST_SEEDS), test, Seed)
-    asked = sum(bool(seed.query) for seed in test)
-    counts = {**split.counts, "test queries asked": asked}
-    details: dict[str, Any] = {"counts": counts, "corpus_hash": split.corpus_hash}
-    details |= {"test_groups": split.test_groups, "test_queries": split.test_queries}
-    if not config.source.has_documents and not config.source.is_tasks:
-        details["languages"] = frequent_languages([text for seed in split.train for text in seed.positives])
-    stage.finish([run.path(TRAIN_SEEDS), run.path(TEST_SEEDS)], details)
-    listed = ", ".join(f"{name} {number:,}" for name, number in counts.items())
-    say(f"seeds: {listed}; corpus {split.corpus_hash}")
-
-
-def _split(config: Config, run: RunFolder) -> Split:
-    source = config.source
+def _split(run: RunFolder, source: SourceConfig, user_queries: Sequence[OwnQuery], seed: int) -> Split:
     if source.is_tasks:
         return _split_of_samples(run)
     if source.has_documents:
         chunks, written = read_rows(run.path(CHUNKS), Chunk), read_rows(run.path(QUERIES), WrittenQuery)
-        return seeds_from_documents(chunks, written, read_own_queries(source), source, config.seed)
-    return split_pairs(_pairs(source), source.test_groups, source.test_share, source.max_train, config.seed)
+        return seeds_from_documents(chunks, written, user_queries, source, seed)
+    pairs = read_python_docs(source.packages) if source.path is None else read_pairs(source.path)
+    return split_pairs(pairs, source.test_groups, source.test_share, source.max_train, seed)
 
 
 def _split_of_samples(run: RunFolder) -> Split:
@@ -92,11 +95,11 @@ def _seed_of(sample: Sample) -> Seed:
     return Seed(id=sample.id, query=sample.query, positives=(sample.positive,), group=sample.group)
 
 
-def _content(source: SourceConfig) -> str:
+def _content(source: SourceConfig, user_queries: Sequence[OwnQuery]) -> str:
     """What the source holds now, so that an edited file makes the stage run again."""
     if source.has_documents:
-        own = read_own_queries(source)
-        return content_hash(json.dumps(labels_identity(own)), *(one.query for one in own if not one.labelled))
+        unlabelled = (one.query for one in user_queries if not one.labelled)
+        return content_hash(json.dumps(labels_identity(user_queries)), *unlabelled)
     if source.is_tasks:
         return ""  # it is all in the samples
     if source.path is None:
@@ -104,13 +107,7 @@ def _content(source: SourceConfig) -> str:
     try:
         return file_hash(source.path)
     except OSError:
-        return "cannot be read"  # read_pairs tells it
-
-
-def _pairs(source: SourceConfig) -> list[Pair]:
-    if source.kind == "python-docs" or source.path is None:
-        return list(read_python_docs(source.packages))
-    return list(read_pairs(source.path))
+        return "cannot be read"  # read_pairs says why
 
 
 def _cap_queries(test: list[Seed], limit: int, seed: int) -> list[Seed]:

@@ -71,7 +71,8 @@ def write_tasks(config: Config, run: RunFolder) -> None:
         if stage.done:
             return
         weights = config.draws.languages
-        check_language({name: weight / sum(weights.values()) for name, weight in weights.items() if weight}, config)
+        languages = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
+        check_language(languages, config.models, config.source.language)
         with Ledger(run.path(LEDGER), stage.name) as ledger:
             found = asyncio.run(_brainstorm(config, run, ledger))
             usage = ledger.totals()
