@@ -18,7 +18,6 @@ from finegrade.errors import InputError
 from finegrade.models.onnx import prompt
 from finegrade.models.scorers import OnnxBiEncoder, TorchBiEncoder
 from finegrade.retrieval import dense
-from finegrade.retrieval import dense as vectors
 from finegrade.retrieval.dense import SCALE, DenseIndex, VectorFile, fixed_point
 
 
@@ -45,8 +44,8 @@ class Table:
         return self.queries[[int(text) for text in texts]]
 
 
-def index(folder: Path, texts: np.ndarray, queries: np.ndarray | None = None) -> DenseIndex:
-    return DenseIndex(map(str, range(len(texts))), Table(texts, queries), folder, "test", len(texts))
+def index(folder: Path, texts: np.ndarray, queries: np.ndarray | None = None, **options) -> DenseIndex:
+    return DenseIndex(map(str, range(len(texts))), Table(texts, queries), folder, "test", len(texts), **options)
 
 
 def definition(texts: np.ndarray, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,20 +80,17 @@ def test_it_finds_what_sorting_everything_finds_with_ties_and_repeats(
     asked = unit(data.draw(st.lists(st.sampled_from(rows), min_size=1, max_size=6)))
     asked[::2] *= -1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense, "_TEXTS_AT_ONCE", texts_at_once)
-        patch.setattr(dense, "_QUERIES_AT_ONCE", queries_at_once)
-        patch.setattr(vectors, "BLOCK", 7)
-        check(index(tmp_path_factory.mktemp("index"), texts).top_k(asked, depth), definition(texts, asked, depth))
+        patch.setattr(dense, "BLOCK", 7)
+        there = index(tmp_path_factory.mktemp("index"), texts, at_once=(texts_at_once, queries_at_once))
+        check(there.top_k(asked, depth), definition(texts, asked, depth))
 
 
 @pytest.mark.parametrize("texts_at_once", [8_192, 1_000, 37])
-def test_no_block_size_changes_a_rank_or_a_last_digit(tmp_path, monkeypatch, texts_at_once):
+def test_no_block_size_changes_a_rank_or_a_last_digit(tmp_path, texts_at_once):
     texts, asked = random_units(3_000, 48), random_units(70, 48, seed=1)
     texts[2_000:2_500] = texts[:500]
     wanted = definition(texts, asked, 200)
-    monkeypatch.setattr(dense, "_TEXTS_AT_ONCE", texts_at_once)
-    monkeypatch.setattr(dense, "_QUERIES_AT_ONCE", 64)
-    found = index(tmp_path, texts).top_k(asked, 200)
+    found = index(tmp_path, texts, at_once=(texts_at_once, 64)).top_k(asked, 200)
     check(found, wanted)
     assert found[1].tobytes() == wanted[1].astype(np.float32).tobytes()
 
@@ -106,12 +102,11 @@ def test_what_is_found_for_a_query_does_not_depend_on_the_others(tmp_path):
     assert [there.top_k(asked[i : i + 1], 20)[0][0].tolist() for i in range(300)] == together.tolist()
 
 
-def test_texts_that_come_nearer_and_nearer_are_all_looked_at(tmp_path, monkeypatch):
+def test_texts_that_come_nearer_and_nearer_are_all_looked_at(tmp_path):
     """Every block is better than all before it."""
-    monkeypatch.setattr(dense, "_TEXTS_AT_ONCE", 10)
     angles = np.linspace(3, 0, 100)
     texts = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    assert index(tmp_path, texts).top_k(unit([[1, 0]]), 5)[0].tolist() == [[99, 98, 97, 96, 95]]
+    assert index(tmp_path, texts, at_once=(10, 256)).top_k(unit([[1, 0]]), 5)[0].tolist() == [[99, 98, 97, 96, 95]]
 
 
 def test_opposite_texts_are_found_too(tmp_path):
@@ -132,11 +127,10 @@ def test_few_texts_or_none_and_no_queries(tmp_path, texts, queries, depth):
     assert there.rank(list(map(str, range(queries))), depth) == numbers.tolist()
 
 
-def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
-    monkeypatch.setattr(dense, "_TEXTS_AT_ONCE", 500)
+def test_memory_does_not_grow_with_the_texts(tmp_path):
     asked, peaks = random_units(100, 32, seed=1), []
     for number in (5_000, 40_000):
-        there = index(tmp_path / str(number), random_units(number, 32))
+        there = index(tmp_path / str(number), random_units(number, 32), at_once=(500, 256))
         tracemalloc.start()
         there.top_k(asked, 50)
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -173,7 +167,7 @@ def test_vectors_that_are_not_of_unit_length_are_told(tmp_path, bad):
 
 
 def test_texts_are_read_a_block_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(vectors, "BLOCK", 10)
+    monkeypatch.setattr(dense, "BLOCK", 10)
     table, read = Table(random_units(95, 4)), 0
 
     def texts():
@@ -204,7 +198,7 @@ def test_lone_surrogates_reach_no_model(tmp_path):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(vectors, "BLOCK", 10)
+    monkeypatch.setattr(dense, "BLOCK", 10)
 
 
 def written(folder: Path, texts: Sequence[str], made_for: str = "model") -> tuple[list[str], bytes]:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.retrieval import minhash
 from finegrade.retrieval.minhash import RUN, NearDuplicates, signatures
 from finegrade.text import normalised
 
@@ -27,8 +26,8 @@ def similarity(one: str, other: str) -> float:
     return len(runs(one) & runs(other)) / len(runs(one) | runs(other))
 
 
-def flags(tmp_path, *batches: list[str]) -> list[bool]:
-    with NearDuplicates(tmp_path / "signatures") as found:
+def flags(tmp_path, *batches: list[str], **options: int) -> list[bool]:
+    with NearDuplicates(tmp_path / "signatures", **options) as found:
         for batch in batches:
             found.add(batch)
         result = found.flags().tolist()
@@ -73,13 +72,11 @@ def test_equal_and_nearly_equal_texts_are_found_once(tmp_path):
 
 
 @pytest.mark.parametrize("at_once", [1 << 22, 100, 7])
-def test_of_many_texts_the_near_ones_are_found_and_no_others(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(minhash, "_AT_ONCE", at_once)
-    monkeypatch.setattr(minhash, "_COMPARED_AT_ONCE", 5)
+def test_of_many_texts_the_near_ones_are_found_and_no_others(tmp_path, at_once):
     dice = random.Random(2)
     originals = [text(dice, 40) for _ in range(300)]
     copies = [" ".join([*one.split()[:-1], dice.choice(WORDS)]) for one in originals[:100]]
-    found = flags(tmp_path, originals, copies)
+    found = flags(tmp_path, originals, copies, at_once=at_once)
     assert not any(found[:300])
     assert sum(found[300:]) >= 98
 
@@ -111,10 +108,7 @@ def test_how_many_near_duplicates_are_found(tmp_path, changed, found_at_least):
 def test_how_many_are_sorted_at_once_changes_nothing(tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("parts")
     whole = flags(folder, texts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minhash, "_AT_ONCE", 3)
-        patch.setattr(minhash, "_COMPARED_AT_ONCE", 2)
-        assert flags(folder, texts) == whole
+    assert flags(folder, texts, at_once=3) == whole
 
 
 def test_no_texts(tmp_path):

@@ -28,12 +28,12 @@ class BM25:
         self._index.index((numbers, vocabulary), show_progress=False)
 
     def rank(self, queries: Sequence[str], depth: int, matching: bool = True) -> list[list[int]]:
-        """Numbers of the texts for each query, best first.
+        """Numbers of at most ``depth`` texts for each query, best first.
 
         Args:
             queries: What is searched for.
-            depth: At most so many for each.
-            matching: Leave those out that share no word with the query: their order says nothing.
+            depth: Texts for each query.
+            matching: Leave out texts that share no word with the query: their order says nothing.
         """
         depth = min(depth, self._size)
         ranked, scores = self._index.retrieve([list(words(query)) for query in queries], k=depth, show_progress=False)
@@ -50,7 +50,7 @@ class LexicalScorer:
     """BM25 (Lucene's form) of a text for a query.
 
     Args:
-        texts: Say how frequent words are, and how long texts: some hundred of the run are enough.
+        texts: Give the frequency of words and the mean length; some hundred of the run are enough.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -72,6 +72,6 @@ class LexicalScorer:
             yield sum(self._weight(word) * counts[word] / (counts[word] + norm) for word in sorted(shared))
 
     def _weight(self, word: str) -> float:
-        """How much a word tells (inverse document frequency)."""
+        """Inverse document frequency."""
         frequency = self._frequency[word]
         return math.log(1 + (self._number - frequency + 0.5) / (frequency + 0.5))

@@ -1,10 +1,9 @@
-"""Texts that are near to a query in meaning: the vectors of a bi-encoder, compared one and all, a block at a time.
+"""Exact dense search: the vectors of a bi-encoder in a file, compared with each query, a block at a time.
 
-Exact: what comes out is what sorting all dot products of the stored vectors would give, equal ones by the lower number
-(DenseIndex says why no rounding comes between). 1 M texts with 384 dimensions are a file of 768 MB, which every
-call reads once, and 0.77 G operations a query: 5 s for 1,000 queries at 157 GFLOP/s, the peak of two cores with AVX2 at
-2.45 GHz (benchmarks/mining.py measures it). So queries should come some thousand at a time. Memory does not grow with
-the texts: it holds 8,192 vectors, and scores of 256 queries with them.
+Results are those of sorting all dot products of the stored vectors, equal ones by the lower number. Vectors are whole
+numbers, whose sums float32 holds exactly (SCALE), so neither the block size nor the order of additions changes a digit.
+1 M texts of 384 dimensions are a file of 768 MB, which every call reads once: ask for some thousand queries at a time.
+Memory does not grow with the texts (benchmarks/mining.py).
 """
 
 import os
@@ -26,8 +25,8 @@ SCALE = 4_000
 """Of a component. With it sums stay below 2^24 up to 12,000 dimensions."""
 
 BLOCK = 1_024
-"""Texts that are embedded together or not at all: what a kill can cost. Some models give a text other last digits in
-other company, and an interrupted run shall end as an uninterrupted one."""
+"""Texts that are embedded together or not at all. A vector's last digits may depend on its batch; fixed blocks make
+resumed runs identical. A kill costs one block."""
 
 _LENGTH_ERROR = 0.01
 _BYTES = np.dtype(np.int16).itemsize
@@ -37,7 +36,7 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def fixed_point(vectors: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Vectors of unit length as they are stored: [vectors, dimension], in units of 1/4,000.
+    """Vectors of unit length, [vectors, dimension], in units of 1/4,000, as they are stored.
 
     Raises:
         InputError: One is not of unit length.
@@ -52,10 +51,10 @@ def fixed_point(vectors: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 class VectorFile:
-    """The vectors of some texts, in order, on the disk.
+    """The vectors of some texts, in order, on disk.
 
     Args:
-        folder: For the file and its manifest, which says how many rows are whole, and of which texts.
+        folder: For the file and its manifest, which lists the blocks of texts that are stored.
         made_for: Names model and settings; vectors that were made for others are made again.
 
     Attributes:
@@ -69,7 +68,7 @@ class VectorFile:
         self._digests: list[str] = []
 
     def write(self, texts: Iterable[str], embed: Embed, total: int) -> None:
-        """Makes the file hold these texts' vectors. Blocks at its beginning that were of the same texts are kept.
+        """Makes the file hold these texts' vectors; its first blocks are kept as far as they are of the same texts.
 
         Args:
             texts: Read once, a block at a time.
@@ -81,7 +80,7 @@ class VectorFile:
         """
         left = _blocks(texts)
         first = self._keep(left)
-        self._save()  # before anything is written over: what lies beyond its rows is nobody's
+        self._save()  # before anything is written over
         with self._path.open("rb+" if self._path.exists() else "wb") as file:
             if first:
                 with progress("embedding the corpus", total, self.rows) as meter:
@@ -91,7 +90,7 @@ class VectorFile:
             file.truncate(self.rows * self.dimension * _BYTES)
 
     def blocks(self, rows: int) -> Iterator[NDArray[np.int16]]:
-        """The vectors, so many at a time: [rows or fewer, dimension]. Not mapped: mapped pages count as memory."""
+        """Yields the vectors, ``rows`` at a time: [rows or fewer, dimension]. Mapped pages would count as memory."""
         with self._path.open("rb") as file:
             for begin in range(0, self.rows, rows):
                 values = np.fromfile(file, np.int16, min(rows, self.rows - begin) * self.dimension)
@@ -99,15 +98,15 @@ class VectorFile:
 
     def _keep(self, left: Iterator[list[str]]) -> list[str]:
         """Takes blocks as long as the file holds them; returns the first that it does not hold, if there is one."""
-        dimension, digests = self._whole()
-        for place, block in enumerate(left):
-            if place >= len(digests) or self._digest(block) != digests[place]:
+        dimension, digests = self._read_manifest()
+        for index, block in enumerate(left):
+            if index >= len(digests) or self._digest(block) != digests[index]:
                 return block
             self.rows, self.dimension = self.rows + len(block), dimension
-            self._digests.append(digests[place])
+            self._digests.append(digests[index])
         return []
 
-    def _whole(self) -> tuple[int, list[str]]:
+    def _read_manifest(self) -> tuple[int, list[str]]:
         """Dimension, and the digests of the blocks; none where manifest or file are missing or damaged."""
         try:
             found = read_json(self._manifest)
@@ -140,7 +139,6 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
         yield block
 
 
-_TEXTS_AT_ONCE, _QUERIES_AT_ONCE = 8_192, 256
 _LIMIT = 1 << 24  # dot products are whole numbers between -_LIMIT and _LIMIT
 _NUMBER_BITS = 31
 _LAST_NUMBER = (1 << _NUMBER_BITS) - 1
@@ -150,7 +148,7 @@ _Keys = NDArray[np.int64]
 
 
 class DenseIndex:
-    """An index of texts, on the disk.
+    """An index of texts, on disk.
 
     Args:
         texts: What is searched; read once, a block at a time, and not kept.
@@ -158,13 +156,17 @@ class DenseIndex:
         folder: Holds the vectors; those that are there and were made of the same texts are kept.
         made_for: Names the embedder and its settings.
         total: How many texts there are, for the progress.
+        at_once: Texts and queries that are compared together; they bound the memory.
 
     Raises:
         InputError: The embedder gives vectors that are not of unit length.
     """
 
-    def __init__(self, texts: Iterable[str], embedder: Embedder, folder: Path, made_for: str, total: int) -> None:
-        self._embedder = embedder
+    def __init__(
+        self, texts: Iterable[str], embedder: Embedder, folder: Path, made_for: str, total: int,
+        at_once: tuple[int, int] = (8_192, 256),
+    ) -> None:  # fmt: skip
+        self._embedder, (self._texts_at_once, self._queries_at_once) = embedder, at_once
         self._vectors = VectorFile(folder, made_for)
         self._vectors.write(texts, embedder.embed_documents, total)
 
@@ -172,19 +174,14 @@ class DenseIndex:
         return self._vectors.rows
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[int]]:
-        """Numbers of the texts for each query, best first.
-
-        Args:
-            queries: What is searched for.
-            depth: At most so many for each.
-        """
+        """Numbers of at most ``depth`` texts for each query, best first."""
         if not queries:
             return []
         numbers, _ = self.top_k(self._embedder.embed_queries([encodable(query) for query in queries]), depth)
         return [list(row) for row in numbers.tolist()]
 
     def top_k(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The texts that are nearest to each query, best first, of equally near ones the earlier first.
+        """The texts that are most similar to each query, best first, of equal ones the earlier first.
 
         Args:
             queries: Vectors of unit length: [queries, dimension].
@@ -195,12 +192,12 @@ class DenseIndex:
         """
         held = np.full((len(queries), min(depth, len(self))), -1, dtype=np.int64)
         if held.size:
-            asked, begin = fixed_point(queries).astype(np.float32), 0
-            for block in self._vectors.blocks(_TEXTS_AT_ONCE):
+            searched, begin = fixed_point(queries).astype(np.float32), 0
+            for block in self._vectors.blocks(self._texts_at_once):
                 texts = block.astype(np.float32).T
-                for some in range(0, len(asked), _QUERIES_AT_ONCE):
-                    part = slice(some, some + _QUERIES_AT_ONCE)
-                    held[part] = _merged(held[part], asked[part] @ texts, begin)
+                for some in range(0, len(searched), self._queries_at_once):
+                    part = slice(some, some + self._queries_at_once)
+                    held[part] = _merged(held[part], searched[part] @ texts, begin)
                 begin += len(block)
         best = np.flip(np.sort(held, axis=1), axis=1)
         numbers = (_LAST_NUMBER - (best & _LAST_NUMBER)).astype(np.int32)
@@ -221,9 +218,9 @@ def _merged(held: _Keys, products: NDArray[np.float32], begin: int) -> _Keys:
     if not len(rows):
         return held
     counts = np.bincount(rows, minlength=len(held))
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     fresh = np.full((len(held), counts.max()), -1, dtype=np.int64)
-    fresh[rows, places] = _keys(products[rows, columns], begin + columns)
+    fresh[rows, positions] = _keys(products[rows, columns], begin + columns)
     both = np.concatenate([held, fresh], axis=1)
     first = both.shape[1] - held.shape[1]
     return np.partition(both, first, axis=1)[:, first:]
@@ -235,5 +232,5 @@ def _keys(products: NDArray[np.float32], numbers: NDArray[np.int64]) -> _Keys:
 
 
 def _products(keys: _Keys) -> NDArray[np.int64]:
-    """The dot products of keys; of a place that holds none yet, less than any."""
+    """The dot products of keys; of a position that holds none yet, less than any."""
     return (keys >> _NUMBER_BITS) - _LIMIT

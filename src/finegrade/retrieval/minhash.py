@@ -1,15 +1,14 @@
 """Near duplicates among millions of texts: MinHash signatures on disk, compared where a band of them is equal.
 
-A text is the set of its runs of five signs; the share of equal places in two signatures estimates the Jaccard
-similarity of two sets (Broder, 1997). Texts that agree in all places of one band are compared (locality-sensitive
-hashing: pairs of similarity 0.8 share one of eight bands of four places with probability 0.98; then the estimate
-decides, which at 0.8 is a toss, and at 0.9 nearly always right). Memory grows by two bytes
-a text: signatures lie in a file, and the bands are sorted in parts.
+A text is the set of its runs of five characters; the share of equal positions in two signatures estimates the Jaccard
+similarity of two sets (Broder, 1997). Texts that agree in all positions of one band are compared (locality-sensitive
+hashing): at similarity 0.8 two texts share one of eight bands of four positions with probability 0.98. Then the
+estimate decides, which is a toss at 0.8 and nearly always right at 0.9. Memory grows by two bytes a text: signatures
+lie in a file, and the bands are sorted in parts. For up to some hundred thousand texts, `ShingleIndex` is exact.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -18,16 +17,14 @@ from numpy.typing import NDArray
 from finegrade.text import normalised
 
 SIMILAR = 0.8
-"""Share of equal places from which two texts are one."""
+"""Share of equal positions from which two texts are near duplicates."""
 
 RUN, BANDS, ROWS = 5, 8, 4
 PLACES = BANDS * ROWS
 
-_AT_ONCE = 1 << 19
-"""Signatures of a band that are sorted together: about a hundred bytes each, while it lasts."""
+_CHARACTERS = 500_000
+"""Characters that are hashed together: about fifty bytes each, while it lasts."""
 
-_COMPARED_AT_ONCE = 1 << 14
-_SIGNED_AT_ONCE = 500_000  # signs: about fifty bytes each, while it lasts
 _READ_AT_ONCE = 1 << 16  # signatures
 
 _Hashes = NDArray[np.uint64]
@@ -50,8 +47,8 @@ def signatures(texts: Sequence[str]) -> _Signatures:
     parts = [normalised(text).encode() for text in texts]
     runs = np.array([max(1, len(part) - RUN + 1) for part in parts])
     padded = b"".join(part.ljust(RUN, b"\0") for part in parts) + b"\0" * RUN
-    signs = np.frombuffer(padded, dtype=np.uint8).astype(np.uint64)
-    rolled = sum(signs[k : len(signs) - RUN + k] * _POWERS[k] for k in range(RUN))
+    characters = np.frombuffer(padded, dtype=np.uint8).astype(np.uint64)
+    rolled = sum(characters[k : len(characters) - RUN + k] * _POWERS[k] for k in range(RUN))
     lengths = runs + RUN - 1
     begins = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     own = np.repeat(begins - np.concatenate([[0], np.cumsum(runs)[:-1]]), runs) + np.arange(runs.sum())
@@ -59,22 +56,22 @@ def signatures(texts: Sequence[str]) -> _Signatures:
     hashes ^= hashes >> _HIGH
     found = np.empty((len(texts), PLACES), dtype=np.uint32)
     starts = np.concatenate([[0], np.cumsum(runs)[:-1]])
-    for place in range(PLACES):
-        mixed = (hashes * _FACTORS[place] + _ADDED[place]) >> _HIGH
-        found[:, place] = np.minimum.reduceat(mixed, starts)
+    for position in range(PLACES):
+        mixed = (hashes * _FACTORS[position] + _ADDED[position]) >> _HIGH
+        found[:, position] = np.minimum.reduceat(mixed, starts)
     return found
 
 
 def _together(texts: Iterable[str]) -> Iterator[list[str]]:
-    """A few at a time: as many as have so many signs."""
+    """A few at a time, by their characters."""
     some: list[str] = []
-    signs = 0
+    size = 0
     for text in texts:
         some.append(text)
-        signs += len(text)
-        if signs >= _SIGNED_AT_ONCE:
+        size += len(text)
+        if size >= _CHARACTERS:
             yield some
-            some, signs = [], 0
+            some, size = [], 0
     if some:
         yield some
 
@@ -84,10 +81,11 @@ class NearDuplicates:
 
     Args:
         path: Of the file that the signatures go to; it is made anew, and removed at the end of the block.
+        at_once: Signatures of a band that are sorted together: about a hundred bytes each, while it lasts.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._number = path, 0
+    def __init__(self, path: Path, at_once: int = 1 << 19) -> None:
+        self._path, self._at_once, self._number = path, at_once, 0
         self._watched = bytearray()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("wb")
@@ -95,19 +93,12 @@ class NearDuplicates:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
         self._path.unlink(missing_ok=True)
 
     def add(self, texts: Iterable[str], watched: bool = True) -> None:
-        """More texts.
-
-        Args:
-            texts: They count as earlier than what comes after them.
-            watched: Whether it matters which of them are nearly the same as an earlier one.
-        """
+        """Adds texts; those that are not ``watched`` only count as earlier than the texts after them."""
         for some in _together(texts):
             self._file.write(signatures(some).tobytes())
             self._number += len(some)
@@ -118,7 +109,7 @@ class NearDuplicates:
         self._file.close()
         flagged = np.zeros(self._number, dtype=np.bool_)
         if self._number:
-            parts = -(-self._number // _AT_ONCE)  # the file is read once a band and part: time spent for flat memory
+            parts = -(-self._number // self._at_once)  # the file is read once a band and part, for flat memory
             for band in range(BANDS):
                 for part in range(parts):
                     self._flag(flagged, *self._keys(band, part, parts))
@@ -159,7 +150,8 @@ class NearDuplicates:
         before = np.concatenate([places[:1], places[:-1]])
         for earlier, others in ((firsts, places), (before, before)):  # the second of a key has the first before it
             pairs = np.flatnonzero((places != firsts) & (others != firsts) & ~flagged[places])
-            for begin in range(0, len(pairs), _COMPARED_AT_ONCE):
-                some = pairs[begin : begin + _COMPARED_AT_ONCE]
+            step = max(1, self._at_once // 32)
+            for begin in range(0, len(pairs), step):
+                some = pairs[begin : begin + step]
                 same = (self._read(places[some]) == self._read(earlier[some])).mean(axis=1) >= SIMILAR
                 flagged[places[some[same]]] = True
