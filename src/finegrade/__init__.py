@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from finegrade.models.portable.received_attention import received_attention
     from finegrade.records import Negative, Sample
     from finegrade.retrieval.mining import mine_negatives
-    from finegrade.stages.report import write_report
-    from finegrade.stages.synthesize import synthesize
+    from finegrade.stages.pipeline import synthesize, write_report
     from finegrade.stages.verify import verify
     from finegrade.training.fit import train
 
@@ -29,10 +28,10 @@ _HOMES = {
     "load_encoder": "finegrade.models.encoder",
     "mine_negatives": "finegrade.retrieval.mining",
     "received_attention": "finegrade.models.portable.received_attention",
-    "synthesize": "finegrade.stages.synthesize",
+    "synthesize": "finegrade.stages.pipeline",
     "train": "finegrade.training.fit",
     "verify": "finegrade.stages.verify",
-    "write_report": "finegrade.stages.report",
+    "write_report": "finegrade.stages.pipeline",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ import pytest
 from finegrade.config import Config
 from finegrade.report.cards import CARD
 from finegrade.report.summary import TEST_QUERIES, load_snippet, print_summary
-from finegrade.stages.report import write_report
+from finegrade.stages.pipeline import write_report
 from finegrade.storage.atomic import write_json
 from finegrade.storage.run_folder import (
     MODEL,

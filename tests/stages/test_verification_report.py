@@ -33,7 +33,7 @@ def made_run(folder, verdicts, samples=(), left_out=(), **details):
 
 
 def page_of(run):
-    return Page(write_verification_report(CONFIG, run).read_text(encoding="utf-8"))
+    return Page(write_verification_report(run, 4).read_text(encoding="utf-8"))
 
 
 def verdict(score=0.5, **changes):
@@ -86,7 +86,7 @@ def test_a_page_goes_when_the_verdicts_do_that_it_tells_of(tmp_path, scorers):
     alone = plain_config(["verification.committee=[]"])
     verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     verify(alone, run, after=GIVEN)
-    page = write_verification_report(alone, run)
+    page = write_verification_report(run, 4)
     verify(alone, run, after=GIVEN)
     assert page.exists()
     verify(plain_config(["verification.committee=[]", "verification.margin=0.2"]), run, after=GIVEN)
@@ -124,7 +124,7 @@ def test_nothing_to_show_is_a_page_too(tmp_path):
 def test_without_the_verify_stage_there_is_no_page(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(InputError):
-        write_verification_report(CONFIG, run)
+        write_verification_report(run, 4)
     assert not run.path(VERIFICATION_REPORT).exists()
 
 

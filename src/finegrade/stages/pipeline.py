@@ -120,8 +120,8 @@ _DECLARATIONS = (
     StageDeclaration(
         name="report",
         summary="Writes the report and the model's card.",
-        function="finegrade.stages.report:write_report",
-        takes=None,
+        function="finegrade.stages.report:make_report",
+        takes=("config",),
         reads=("synthesize", "verify", "evaluate"),
         writes=(REPORT,),
     ),
@@ -158,6 +158,32 @@ def call_stage(name: str, config: Config, run: RunFolder) -> None:
 
 def _setting(config: Config, path: str) -> object:
     return config if path == "config" else attrgetter(path)(config)
+
+
+def synthesize(config: Config, run: RunFolder) -> None:
+    """Runs the synthesize stage in a run folder: writes and mines negatives, into ``samples/``.
+
+    Args:
+        config: The whole configuration, e.g. of ``load_config``.
+        run: The run folder; the stages before it must have run there.
+
+    Raises:
+        InputError: An earlier stage has not run, or the LLM cannot be had.
+    """
+    call_stage("synthesize", config, run)
+
+
+def write_report(config: Config, run: RunFolder) -> None:
+    """Runs the report stage in a run folder: writes ``report.html`` and the model's card.
+
+    Args:
+        config: The whole configuration, e.g. of ``load_config``.
+        run: The run folder; the stages before it must have run there.
+
+    Raises:
+        InputError: An earlier stage has not run.
+    """
+    call_stage("report", config, run)
 
 
 def run_all(config: Config, run: RunFolder) -> Path:
@@ -205,7 +231,7 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
         if name == "verify":
             from finegrade.stages.report import write_verification_report
 
-            say(f"verify: what it found: {write_verification_report(config, run)}")
+            say(f"verify: what it found: {write_verification_report(run, config.synthesis.levels)}")
 
 
 def _need_a_batch(config: Config, run: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""The report stage: a run folder becomes one self-contained HTML file; of verification alone there is one, too.
+"""The report stage: one self-contained HTML file about a run, and a smaller one about verification alone.
 
 Whatever a model or a file wrote is escaped by the template; the page's policy forbids scripts and outside requests.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from finegrade.config import Config
+from finegrade.config import Config, SourceConfig
 from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.report.cards import CARD, write_card
 from finegrade.report.charts import level_name, levels_chart, loss_chart, scores_chart
@@ -32,8 +32,8 @@ from finegrade.storage.run_folder import (
     RunFolder,
 )
 from finegrade.storage.tables import iterate_rows
-from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
-from finegrade.verification.findings import DRAWN, Found, beside_their_samples, find
+from finegrade.training.variants import FINEGRADE, trained_rows
+from finegrade.verification.findings import DRAWN, Findings, beside_their_samples, find
 
 _VERSIONS = (
     "finegrade",
@@ -49,28 +49,32 @@ _VERSIONS = (
 _SET_ASIDE_SHOWN = _LEFT_OUT_SHOWN = 12
 
 
-def write_report(config: Config, run: RunFolder) -> None:
+def make_report(run: RunFolder, config: Config) -> None:
     """Writes ``report.html``, and ``README.md`` into the model's folder.
+
+    Args:
+        run: The run folder.
+        config: The whole configuration: the report shows it.
 
     Raises:
         InputError: The evaluate stage has not run.
     """
-    names = _before_verification(config)
+    names = _before_verification(config.source)
     settings = {"config": config.model_dump(mode="json"), "told": [run.record(name)["details"] for name in names]}
     with run.stage("report", settings, after=["synthesize", "verify", "evaluate"]) as stage:
         if stage.done:
             return
-        _write_page(run.path(REPORT), "report.html", _facts(config, run))
+        _write_page(run.path(REPORT), "report.html", _facts(run, config))
         write_card(run)
         stage.finish([run.path(REPORT), run.path(CARD)], {})
 
 
-def write_verification_report(config: Config, run: RunFolder) -> Path:
+def write_verification_report(run: RunFolder, levels: int) -> Path:
     """Writes ``verification.html``, what verification found: the part of the report that needs no other stage.
 
     Args:
-        config: What was verified with; of it only the number of levels counts.
         run: Holds samples, verdicts, and the record of the verify stage.
+        levels: How many levels there are.
 
     Returns:
         The page.
@@ -80,7 +84,7 @@ def write_verification_report(config: Config, run: RunFolder) -> Path:
     """
     path = run.path(VERIFICATION_REPORT)
     found = find(iterate_rows(run.path(VERDICTS), Verdict))
-    _write_page(path, VERIFICATION_REPORT, _verification_facts(config, run, found))
+    _write_page(path, VERIFICATION_REPORT, _verification_facts(run, levels, found))
     return path
 
 
@@ -90,32 +94,32 @@ def _write_page(path: Path, template: str, facts: dict[str, Any]) -> None:
         temporary.write_text(html, encoding="utf-8")
 
 
-def _verification_facts(config: Config, run: RunFolder, found: Found) -> dict[str, Any]:
+def _verification_facts(run: RunFolder, levels: int, found: Findings) -> dict[str, Any]:
     before, after = ({level: one.values for level, one in side.items()} for side in (found.before, found.after))
     return {
         "verification": run.record("verify")["details"],
         "found": found,
         "drawn": DRAWN,
-        "levels_chart": Markup(levels_chart(before, after, config.synthesis.levels)),
+        "levels_chart": Markup(levels_chart(before, after, levels)),
         "disputed": beside_their_samples(found.disputed, iterate_rows(run.path(SAMPLES), Sample)),
         "left_out": list(islice(iterate_rows(run.path(LEFT_OUT), LeftOut), _LEFT_OUT_SHOWN)),
-        "level_name": lambda level: level_name(int(level), config.synthesis.levels),
+        "level_name": lambda level: level_name(int(level), levels),
     }
 
 
-def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
+def _facts(run: RunFolder, config: Config) -> dict[str, Any]:
     found = find(iterate_rows(run.path(VERDICTS), Verdict), config.seed)
     training = run.record(FINEGRADE.stage)["details"]
     scores = read_json(run.path(SCORES))
-    return _verification_facts(config, run, found) | {
+    return _verification_facts(run, config.synthesis.levels, found) | {
         "findings": findings(run),
         "scores": scores,
         "scores_chart": Markup(scores_chart(scores, FINEGRADE.name)),
         "loss_chart": Markup(loss_chart(training["steps"])),
         "synthesis": run.record("synthesize")["details"],
-        "source_counts": _source_counts(config, run),
+        "source_counts": _source_counts(run, config.source),
         "seeds": run.record("seeds")["details"],
-        "stages": _stages(config, run),
+        "stages": _stages(run, config),
         "samples": _samples(run, found),
         "set_aside": _set_aside(run),
         "snippet": load_snippet(run.path(MODEL)),
@@ -130,12 +134,12 @@ def _facts(config: Config, run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _source_counts(config: Config, run: RunFolder) -> dict[str, dict[str, int]]:
+def _source_counts(run: RunFolder, source: SourceConfig) -> dict[str, dict[str, int]]:
     """What was read and written before there were seeds, and what of it was left out."""
-    if config.source.is_tasks:
+    if source.is_tasks:
         tasks = run.record("tasks")["details"]
         return {"tasks": tasks["kinds"], "tasks set aside": tasks["set_aside"]}
-    if not config.source.has_documents:
+    if not source.has_documents:
         return {}
     documents, queries = run.record("documents")["details"], run.record("queries")["details"]
     return {
@@ -146,16 +150,16 @@ def _source_counts(config: Config, run: RunFolder) -> dict[str, dict[str, int]]:
     }
 
 
-def _before_verification(config: Config) -> list[str]:
-    first = ["tasks"] if config.source.is_tasks else ["documents", "queries"] if config.source.has_documents else []
+def _before_verification(source: SourceConfig) -> list[str]:
+    first = ["tasks"] if source.is_tasks else ["documents", "queries"] if source.has_documents else []
     return [*first, "seeds", "synthesize"]
 
 
-def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
-    """Seconds and tokens of every stage; the control rows apart."""
-    trained = [row for row in TRAINED_ROWS if config.training.controls or not row.is_control]
-    names = [*_before_verification(config), "verify", *(row.stage for row in trained)]
-    names += ["score-bm25", "score-base", *(f"score-{row.name}" for row in trained), "evaluate"]
+def _stages(run: RunFolder, config: Config) -> list[dict[str, Any]]:
+    """Seconds and tokens of every stage; the control rows are stages of their own."""
+    rows = trained_rows(config.training.controls)
+    names = [*_before_verification(config.source), "verify", *(row.stage for row in rows)]
+    names += ["score-bm25", "score-base", *(f"score-{row.name}" for row in rows), "evaluate"]
     records = {name: run.record(name) for name in names}
     return [
         {"name": name, "seconds": record["seconds"], "usage": record["details"].get("usage", {})}
@@ -163,7 +167,7 @@ def _stages(config: Config, run: RunFolder) -> list[dict[str, Any]]:
     ]
 
 
-def _samples(run: RunFolder, found: Found) -> list[dict[str, Any]]:
+def _samples(run: RunFolder, found: Findings) -> list[dict[str, Any]]:
     """Samples to read, with what was decided on each of their negatives, hardest first."""
     judged = {verdicts[0].sample: verdicts for verdicts in found.to_read}
     samples = {sample.id: sample for sample in iterate_rows(run.path(VERIFIED), Sample) if sample.id in judged}
