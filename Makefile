@@ -1,12 +1,18 @@
 # make demo       sets up .venv, fetches the embedded models, runs the whole main job, prints the path of report.html
 # make test       sets up what is missing, runs linters, type checker and every test (fetches the test models)
-# make test-fast  the tests that need no model, about a minute
+# make test-fast  the tests that take less than about a second each, in a minute once all is installed
+# make lint       linters, type checker and the layers of the packages
 # make clean      removes .venv and caches (not runs/, not the downloaded models)
+#
+# CI runs `make test` with Python 3.11. Where other versions are installed, each has an environment of its own:
+#     make test-fast PYTHON=python3.12 VENV=.venv-3.12
+#     make test-fast PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 TORCH ?= torch==2.13.0
 
 .PHONY: demo test test-fast lint setup setup-dev clean
@@ -16,10 +22,10 @@ demo: setup
 
 test: setup-dev lint
 	$(BIN)/finegrade models fetch qwen2.5-coder-0.5b all-minilm-l6-v2 reranker-en bge-small-en sts-b
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 test-fast: setup-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile=fast
 
 lint: setup-dev
 	$(BIN)/ruff check src tests benchmarks

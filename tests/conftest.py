@@ -5,20 +5,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from helpers.corpus import WORDS, write_pairs
 from helpers.fake_llm import FakeLLM
 
 pytest_plugins = ["helpers.carriers"]
+FAST_EXAMPLES = 10
 
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 os.environ["HF_HUB_OFFLINE"] = "1"  # also for the processes that tests start
 os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run as Python on the CPU; 0: compiled, on a GPU
 
-settings.register_profile("same each time", derandomize=True)
-settings.register_profile("new examples")  # pytest --hypothesis-profile="new examples", to look for more
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+"""No test fails because a machine is busy; and each example makes its own files in a fixture's folder."""
+settings.register_profile("same each time", UNHURRIED, derandomize=True)
+settings.register_profile("fast", UNHURRIED, derandomize=True, max_examples=FAST_EXAMPLES)  # make test-fast
+settings.register_profile("new examples", UNHURRIED)  # pytest --hypothesis-profile="new examples", to look for more
 settings.load_profile("same each time")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The profile "fast" also holds for tests that ask for more examples than its own."""
+    if config.getoption("hypothesis_profile") != "fast":
+        return
+    for test in {item.obj for item in items if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj)}:
+        own = getattr(test, "_hypothesis_internal_use_settings", settings.default)
+        fewer = min(own.max_examples, FAST_EXAMPLES)
+        test._hypothesis_internal_use_settings = settings(own, max_examples=fewer)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_flush_to_the_disk() -> Iterator[None]:
+    """Files are flushed for a loss of power, which no test brings about, and that takes a tenth of the tests' time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have no charts, which take a third of a second to draw."""
+    for name in ("scores_chart", "levels_chart", "loss_chart"):
+        monkeypatch.setattr(f"finegrade.stages.report.{name}", lambda *_: "")
 
 
 @pytest.fixture

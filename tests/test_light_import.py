@@ -34,6 +34,7 @@ def test_import_finegrade_loads_nothing_heavy_and_takes_less_than_0_3_seconds():
     assert min(spent for _, spent in runs) < 0.3
 
 
+@pytest.mark.slow
 def test_data_half_imports_no_torch():
     loaded, _ = _loaded_by("\n".join(f"import finegrade.{name}" for name in DATA_HALF))
     assert "finegrade" in loaded

@@ -19,6 +19,7 @@ def folder(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
+@pytest.mark.slow
 def test_shares_add_up_to_1_and_tokens_stand_in_their_places(folder):
     model = load_anchor_model(folder)
     texts = ["The valve opens, slowly.", "It closes."]

@@ -84,6 +84,7 @@ def test_stage_too_early_names_the_one_to_run_first(finegrade, tmp_path, command
     assert_told(finegrade(command), "seeds: got none", "Run `finegrade seeds` first, or `finegrade run`.")
 
 
+@pytest.mark.slow
 def test_a_stage_alone_does_not_work_on_what_was_made_with_other_settings(finegrade, tmp_path, pairs_file):
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[synthesis]\nllm_samples = 0\n')
     assert finegrade("seeds")[0] == 0

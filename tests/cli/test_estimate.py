@@ -84,6 +84,7 @@ MODES = [
 
 
 @pytest.mark.parametrize(("source", "settings"), MODES, ids=str)
+@pytest.mark.slow
 def test_requests_are_what_is_asked(source, settings):
     settings = config(source, **settings)
     assert {name: one.requests for name, one in estimated(settings).items() if one.requests} == asked(settings)
@@ -177,6 +178,7 @@ def test_more_levels_are_more_tokens_and_requests_only_stepwise():
 MODES_OF_TASKS = ("one-call", "stepwise")
 
 
+@pytest.mark.slow
 def test_invented_texts_of_the_fake_server_pass_the_gates():
     """So that what is counted and timed with it is what an LLM that does its work would make."""
     for mode in MODES_OF_TASKS:

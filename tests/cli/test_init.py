@@ -40,6 +40,7 @@ def test_pairs_and_beir_folders_are_known_by_what_lies_there(tmp_path):
     assert look_at(tmp_path / "rows.jsonl").kind == "documents"
 
 
+@pytest.mark.slow
 def test_more_minutes_are_a_larger_run_that_fits_them(tmp_path):
     write_documents(tmp_path / "docs", 300)
     asked = []
@@ -102,6 +103,7 @@ REMOTE = (
 )
 
 
+@pytest.mark.slow
 def test_more_money_is_a_larger_run_that_fits_it(tmp_path):
     write_documents(tmp_path / "docs", 300)
     asked = []

@@ -47,11 +47,13 @@ def finegrade(*arguments: str, command: Sequence[str] = COMMAND) -> tuple[int, l
     return done.returncode, done.stderr.splitlines()
 
 
+@pytest.mark.slow
 def test_version() -> None:
     done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("finegrade 0.")
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_2(place: Path) -> None:
     code, lines = finegrade("synthesize")
     assert code == 2

@@ -53,6 +53,7 @@ def test_of_pairs_it_shows_no_more_than_a_run_asks_for(
     assert ("No more than" in told) == (shown < 5)
 
 
+@pytest.mark.slow
 def test_terminal_commands_in_documents_stay_words(config, tmp_path, capsys, fake_llm):
     hostile = "\x1b[2J\x1b]0;title\x07 [red]:smile: and more words of prose. "
     (tmp_path / "docs" / "evil.md").write_text("# Evil\n\n" + hostile * 3)

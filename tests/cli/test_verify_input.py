@@ -19,6 +19,8 @@ from finegrade.storage.tables import read_rows
 from finegrade.verification.rules import FALSE_NEGATIVE, WEAK_POSITIVE
 from helpers.verification import ROWS, Words, flag_embedding
 
+pytestmark = pytest.mark.usefixtures("no_charts")
+
 
 @pytest.fixture(autouse=True)
 def scorers(monkeypatch):
@@ -104,6 +106,7 @@ def test_a_row_whose_positives_are_all_weak_is_left_out(tmp_path):
     assert "query 40" not in {row["query"] for row in lines(tmp_path / "out.jsonl")}
 
 
+@pytest.mark.slow
 def test_the_same_command_again_scores_nothing_and_writes_the_same(tmp_path, scorers):
     path = flag_embedding(tmp_path / "data.jsonl", ROWS)
     outputs = []
@@ -117,6 +120,7 @@ def test_the_same_command_again_scores_nothing_and_writes_the_same(tmp_path, sco
     assert outputs[0] == outputs[1] != outputs[2]
 
 
+@pytest.mark.slow
 def test_changed_data_is_verified_anew(tmp_path):
     path = flag_embedding(tmp_path / "data.jsonl", ROWS)
     run = RunFolder(tmp_path / "run")
@@ -197,6 +201,7 @@ def test_a_run_in_a_beir_folder_comes_back_as_one(tmp_path):
     assert levels == ["q0\tnear0\t3", "q0\tfar0\t1"]
 
 
+@pytest.mark.slow
 def test_so_many_documents_of_a_run_are_looked_at(tmp_path, monkeypatch, capsys):
     folder = beir(tmp_path / "beir")
     for depth, kinds in ((1, ["near"]), (2, ["near", "far"])):
@@ -215,6 +220,7 @@ def test_so_many_documents_of_a_run_are_looked_at(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("part", ["qrels/train.tsv", "corpus.jsonl", "queries.jsonl"])
+@pytest.mark.slow
 def test_a_change_in_any_file_of_a_beir_folder_is_verified_anew(tmp_path, capsys, part):
     folder = beir(tmp_path / "beir", more=[(0, "same")])
     verified(folder / "run.trec", tmp_path / "out", tmp_path / "run")
@@ -277,6 +283,7 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path, monkeypatch, capsys, be
     assert (mine.path("samples") / "part-000000.parquet").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_data_of_one_name_has_folders_of_its_own(tmp_path, monkeypatch, scorers):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b", "a"):
@@ -322,6 +329,7 @@ def test_the_result_is_beside_the_data(tmp_path, monkeypatch, here, given, resul
     assert (tmp_path / result).is_file()
 
 
+@pytest.mark.slow
 def test_files_that_others_made_are_never_written_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flag_embedding(tmp_path / "data.jsonl", ROWS)
@@ -340,6 +348,7 @@ def test_files_that_others_made_are_never_written_over(tmp_path, monkeypatch, ca
     assert "data.verified.jsonl: got a file that is there and was changed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_of_an_earlier_result_only_its_own_files_are_removed(tmp_path):
     rows = [*ROWS, ("query 70", "answer 70", ["same 70 text"])]
     path = flag_embedding(tmp_path / "data.jsonl", rows)

@@ -233,6 +233,7 @@ def test_what_onnx_runtime_refuses_is_told_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_default_prompt_is_the_users_to_add(folder: Path) -> None:
     model = load_encoder(folder, device="cpu")
     model.prompts, model.default_prompt_name = {"query": "open the file "}, "query"

@@ -54,6 +54,7 @@ def student(run: RunFolder) -> Path:
     return run.path("model-mean")
 
 
+@pytest.mark.slow
 def test_the_student_is_nearer_to_the_model_than_its_mean_was_on_texts_that_it_did_not_learn(
     run: RunFolder, student: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_same_seed_makes_the_same_student(run: RunFolder, student: Path, tmp
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_half_written(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(self: Steps, *given: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -132,6 +134,7 @@ def test_the_student_of_a_decoder_with_a_chat_template_reads_plain_texts(chat_de
 
 
 @pytest.mark.parametrize("after", [0.5, float("nan")])
+@pytest.mark.slow
 def test_a_student_that_came_out_worse_is_the_plain_mean(
     after: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_slow_one_holds_up_no_others(ask_all, fake_llm):
 
 
 @pytest.mark.parametrize("concurrency", [1, 256])
+@pytest.mark.slow
 def test_as_many_are_under_way_as_the_configuration_says(ask_all, fake_llm, concurrency):
     all_there = threading.Barrier(concurrency)
     fake_llm.answer = lambda body: (all_there.wait(10), fake_llm.reply("x"))[1]
@@ -115,6 +116,7 @@ def test_the_same_request_is_asked_once_even_at_the_same_time(ask_all, fake_llm)
     assert len(fake_llm.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_few_at_once_gets_few_at_once_and_answers_all(ask_all, fake_llm):
     """The most it ever had at once falls from what was configured to about what it bears."""
     inside, turned_away, lock = 0, [], threading.Lock()
@@ -147,6 +149,7 @@ def test_one_that_fails_again_and_again_is_set_aside_where_others_are_answered(a
 
 
 @pytest.mark.parametrize(("status", "told"), [(500, "HTTP status 500"), (503, "HTTP status 503"), (429, "status 429")])
+@pytest.mark.slow
 def test_a_server_that_answers_nobody_any_more_stops_the_work_and_what_is_there_is_kept(
     ask_all, fake_llm, tmp_path, status, told
 ):
@@ -160,6 +163,7 @@ def test_a_server_that_answers_nobody_any_more_stops_the_work_and_what_is_there_
 
 
 @pytest.mark.parametrize("answer", [(400, {}), (500, {}), (200, [])], ids=["refused", "fails", "strange"])
+@pytest.mark.slow
 def test_a_run_that_lacks_only_what_gets_no_answer_comes_to_its_end(ask_all, fake_llm, answer):
     """What was answered before is found at once: what the server will not answer is then all that is asked."""
     hopeless = {"3", "11", "17"} if answer[0] == 500 else {str(number) for number in range(0, 60, 3)}

@@ -74,6 +74,7 @@ def told(ask_all, server, items=range(10), *talk, **settings) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_replies_are_those_of_the_direct_way_in_order_and_in_one_batch(ask_all, fake, tmp_path):
     server = fake(seconds=0.1)
     found = ask_all(server, range(100), price_in=1.0, price_out=10.0)
@@ -162,6 +163,7 @@ def test_conversations_take_a_batch_a_round(ask_all, fake):
     assert server.moments()["created"] <= 7  # one for each round, for all items together
 
 
+@pytest.mark.slow
 def test_what_is_in_a_batch_is_not_asked_directly_beside_it(ask_all, fake, tmp_path):
     server = fake(seconds=0.5)
 
@@ -265,6 +267,7 @@ def test_a_server_that_answers_nobody_stops_the_work(ask_all, fake):
     [None, {"response": {"status_code": 400, "body": {"error": {}}}, "error": None}],
     ids=["no line", "refused"],
 )
+@pytest.mark.slow
 def test_a_run_that_lacks_only_what_gets_no_answer_comes_to_its_end(ask_all, fake, line):
     ask_all(fake(faults=[{"share": 0.2, "line": line}]), range(50))
     found = reasons(ask_all(fake(faults=[{"line": line}]), range(50)))

@@ -71,6 +71,7 @@ def set_aside(run):
     return [json.loads(line) for line in run.path(SET_ASIDE).read_text(encoding="utf-8").split("\n")[:-1]]
 
 
+@pytest.mark.slow
 def test_hostile_replies_are_set_aside_and_harm_nothing(fake_llm, seeded, run, tmp_path, capsys):
     """Each sample gets another one; asked again with the error, the same."""
     told = {name: (text.replace("SECRET_FILE", str(tmp_path / "secret.txt")), r) for name, (text, r) in HOSTILE.items()}

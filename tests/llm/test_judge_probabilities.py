@@ -63,6 +63,7 @@ def test_what_is_of_another_form_is_as_good_as_untold(ask, fake_llm, logprobs):
     assert (reply.text, reply.alternatives) == ('{"grade": 3}', ())
 
 
+@pytest.mark.slow
 def test_hostile_tokens_are_cut_and_the_key_is_taken_out(ask, fake_llm, path):
     hostile = [{"token": token, "logprob": -math.inf} for token in ("x" * 10_000, f"a {KEY}", "\ud800")]
     with_logprobs(fake_llm, {"content": [{"token": "a", "logprob": 0.0, "top_logprobs": hostile}] * 10_000})

@@ -65,6 +65,7 @@ def by_definition(family: Family, probability: Tensor, mask: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("side", ["none", "both"])
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.slow
 def test_features_hold_the_definition_and_the_same_states(name: str, side: str, load: Load) -> None:
     ours, plain = load(name)
     inputs = batch(side)
@@ -81,6 +82,7 @@ def test_features_hold_the_definition_and_the_same_states(name: str, side: str, 
 
 
 @pytest.mark.parametrize("name", ["Bert", "Mistral", "Gemma2", "MPNet", "ModernBert, local"])
+@pytest.mark.slow
 def test_gradients_of_the_pooled_vector_are_those_of_the_eager_way(name: str, load: Load) -> None:
     family, (ours, plain), inputs = FAMILIES[name], load(name), batch()
     mask = inputs["attention_mask"]
@@ -128,6 +130,7 @@ def test_models_of_one_process_do_not_disturb_each_other(load: Load) -> None:
     assert torch.equal(alone, copied)
 
 
+@pytest.mark.slow
 def test_four_threads_each_get_their_own_weights(load: Load) -> None:
     ours, _ = load("Bert")
     batches = [
@@ -145,6 +148,7 @@ def test_four_threads_each_get_their_own_weights(load: Load) -> None:
             torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.slow
 def test_a_model_whose_attention_cannot_be_read_is_refused(tmp_path: Path, tiny_encoder: Path) -> None:
     options = {"vocab_size": 100, "dim": 32, "hidden_dim": 48, "n_layers": 1, "n_heads": 4}
     AutoModel.from_config(transformers.XLMConfig(**options)).save_pretrained(tmp_path)

@@ -22,6 +22,7 @@ def texts(count: int, seed: int) -> list[str]:
     return [" ".join(generator.choice(WORDS, generator.integers(1, 13))) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_vectors_come_in_the_order_of_the_texts(model: SentenceTransformer) -> None:
     given = texts(37, 0)
     found = embed(model, given, batch_size=2, what="test")  # chunks of 16

@@ -56,6 +56,7 @@ def test_queries_are_kept_where_they_find_their_chunk_again(config, run, fake_ll
     assert details["usage"]["replies"] == 24
 
 
+@pytest.mark.slow
 def test_a_query_that_does_not_lead_back_is_set_aside(config, run, fake_llm):
     chunks = read_rows(run.path(CHUNKS), Chunk)
     other = {chunk.text: chunks[place - 1].text for place, chunk in enumerate(chunks)}
@@ -81,6 +82,7 @@ def test_a_second_run_asks_nothing_and_gives_the_same(config, run, fake_llm):
     assert run.record("queries")["outputs"] == outputs
 
 
+@pytest.mark.slow
 def test_more_chunks_ask_only_for_the_new_ones(config, run, fake_llm):
     write_queries(config(), run)
     write_queries(config(chunks=32), run)

@@ -162,6 +162,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     return make_run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text_wherever_it_stands(html: str) -> None:
     page = Page(html)
     assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)

@@ -186,6 +186,7 @@ def test_changed_gates_make_the_samples_again_and_ask_nothing(config, new_run, f
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.slow
 def test_second_run_reads_the_ledger_and_asks_nothing(config, new_run, fake_llm, concurrency, capsys):
     fake_llm.answer = slowly
     run = new_run()
@@ -198,6 +199,7 @@ def test_second_run_reads_the_ledger_and_asks_nothing(config, new_run, fake_llm,
     assert "what it holds is not asked again" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_samples_ask_only_for_what_is_new(config, new_run, fake_llm):
     run = new_run()
     synthesize(config(4), run)
@@ -256,6 +258,7 @@ def continues_as(whole, config, run, fake_llm, answered) -> None:
 
 
 @pytest.mark.parametrize("answered", [1, 4])
+@pytest.mark.slow
 def test_continues_after_the_server_broke_down(config, new_run, fake_llm, whole, answered):
     fake_llm.requests.clear()
     fake_llm.answer = lambda body: rewrite(body) if len(fake_llm.requests) <= answered else (500, {})

@@ -89,6 +89,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule", ["coarse-to-fine", pytest.param("reverse", marks=SLOW), pytest.param("shuffled", marks=SLOW)]
 )
+@pytest.mark.slow
 def test_the_trainer_sees_the_rows_of_the_plan_in_its_order(
     schedule: str, tiny_encoder: Path, tmp_path: Path, seen: list[list[dict[str, str]]]
 ) -> None:
@@ -122,6 +123,7 @@ def _number(row: dict[str, str]) -> int:
     return next(i for i, sample in enumerate(make_samples()) if sample.query == row["anchor"])
 
 
+@pytest.mark.slow
 def test_every_steps_loss_is_recorded_with_its_level(uninterrupted: RunFolder, config: Config) -> None:
     steps = uninterrupted.record(FINEGRADE.stage)["details"]["steps"]
     assert [entry["step"] for entry in steps] == list(range(1, STEPS + 1))
@@ -170,6 +172,7 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW), 5])
+@pytest.mark.slow
 def test_an_interrupted_run_continues_and_ends_with_identical_weights(
     step: int, uninterrupted: RunFolder, config: Config, tmp_path: Path, messages: list[str]
 ) -> None:

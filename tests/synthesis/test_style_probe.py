@@ -26,6 +26,7 @@ def samples(number, llm, corpus, positive, of_each=1):
 
 
 @pytest.mark.parametrize("source", ["llm", "corpus", "positive"])
+@pytest.mark.slow
 def test_a_habit_gives_its_writer_away(source):
     writers = {name: texts(name) for name in ("llm", "corpus", "positive")}
     writers[source] = texts(source, "It", "is", "important", "to", "note", "that")
@@ -34,12 +35,14 @@ def test_a_habit_gives_its_writer_away(source):
     assert (found[PAIR] > 0.9) == (source in ("llm", "positive"))
 
 
+@pytest.mark.slow
 def test_texts_of_one_kind_cannot_be_told_apart():
     means = [probe(samples(120, texts(i), texts(i + 10), texts(i + 20)), 0) for i in range(3)]
     for name in (CORPUS, PAIR):
         assert sum(found[name] for found in means) / 3 == pytest.approx(0.5, abs=0.08)
 
 
+@pytest.mark.slow
 def test_what_texts_of_a_sample_share_gives_nobody_away():
     """Negatives of a sample are about its subject: by that alone the writer must not be known."""
 
@@ -60,6 +63,7 @@ def test_too_few_texts_are_no_number(number):
     assert probe(samples(number, texts(1, "x"), texts(2), texts(3)), 0) == {CORPUS: None, PAIR: None}
 
 
+@pytest.mark.slow
 def test_without_texts_of_the_corpus_only_the_other_number_is_there():
     alone = [
         sample.model_copy(update={"negatives": sample.negatives[:1]})
@@ -74,6 +78,7 @@ def test_many_texts_of_few_samples_are_no_number():
     assert probe(samples(4, texts(1, "x"), texts(2), texts(3), of_each=20), 0)[CORPUS] is None
 
 
+@pytest.mark.slow
 def test_the_same_samples_and_seed_give_the_same_number():
     first, again, other = (probe(samples(40, texts(1), texts(2), texts(3)), seed) for seed in (0, 0, 1))
     assert first == again != other
@@ -88,6 +93,7 @@ def test_texts_of_no_longer_words_do_no_harm(text):
     assert probe(samples(FEWEST, same(), same(), same()), 0) == {CORPUS: 0.5, PAIR: 0.5}
 
 
+@pytest.mark.slow
 def test_no_more_is_read_than_is_looked_at():
     read = []
 

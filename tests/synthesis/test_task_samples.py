@@ -94,6 +94,7 @@ def test_an_llm_that_writes_nothing_of_use_is_asked_for_no_more(config, new_run,
     assert len(fake_llm.requests) <= 2 * (5 + AHEAD)  # so many are talked about at once
 
 
+@pytest.mark.slow
 def test_without_a_single_sample_the_stage_says_why(config, new_run, fake_llm):
     fake_llm.answer = lambda body: fake_llm.reply("Sure!")
     run = new_run()
@@ -113,6 +114,7 @@ def samples(run, name=SAMPLES):
     return read_rows(run.path(name), Sample)
 
 
+@pytest.mark.slow
 def test_tasks_samples_and_seeds_follow_each_other(config, fake_llm, tmp_path):
     run, settings = RunFolder(tmp_path / "run"), config()
     write_tasks(settings, run)
@@ -143,6 +145,7 @@ def test_tasks_samples_and_seeds_follow_each_other(config, fake_llm, tmp_path):
     assert len(fake_llm.requests) == number
 
 
+@pytest.mark.slow
 def test_samples_lie_in_parts_and_are_named_by_their_content(config, new_run):
     run = new_run()
     synthesize(config(), run)
@@ -156,6 +159,7 @@ def test_samples_lie_in_parts_and_are_named_by_their_content(config, new_run):
 
 
 @pytest.mark.parametrize("mode", ["one-call", "stepwise"])
+@pytest.mark.slow
 def test_concurrency_changes_nothing(config, new_run, fake_llm, mode):
     made, asked = [], []
     for concurrency in (1, 16):
@@ -169,6 +173,7 @@ def test_concurrency_changes_nothing(config, new_run, fake_llm, mode):
     assert asked[0] == asked[1]
 
 
+@pytest.mark.slow
 def test_a_second_run_also_with_other_parts_and_gates_reads_the_ledger_and_asks_nothing(
     config, new_run, fake_llm, whole
 ):
@@ -183,6 +188,7 @@ def test_a_second_run_also_with_other_parts_and_gates_reads_the_ledger_and_asks_
         assert (outputs(run) == whole[0]) == ("shard_rows" not in settings)
 
 
+@pytest.mark.slow
 def test_more_samples_keep_those_that_were_there(config, new_run, fake_llm):
     run = new_run()
     synthesize(config(llm_samples=8), run)
@@ -217,6 +223,7 @@ def writes(monkeypatch):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("part", [0, 3, PARTS - 1])
+@pytest.mark.slow
 def test_finished_parts_are_not_made_again(config, new_run, fake_llm, whole, writes, when, part):
     seen, breaks = writes
     run = new_run()
@@ -261,6 +268,7 @@ def damage(run, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "gone", "of another run", "of nobody"])
+@pytest.mark.slow
 def test_a_damaged_or_foreign_part_is_made_again_from_the_ledger(
     config, new_run, fake_llm, whole, writes, monkeypatch, how
 ):
@@ -275,6 +283,7 @@ def test_a_damaged_or_foreign_part_is_made_again_from_the_ledger(
     assert outputs(run) == whole[0]
 
 
+@pytest.mark.slow
 def test_a_part_that_is_damaged_within_is_told_once_and_then_made_again(config, new_run, fake_llm, whole, monkeypatch):
     run = new_run()
     broken_off_after_drafts(config, run, monkeypatch)
@@ -289,6 +298,7 @@ def test_a_part_that_is_damaged_within_is_told_once_and_then_made_again(config, 
     assert outputs(run) == whole[0]
 
 
+@pytest.mark.slow
 def test_drafts_that_are_whole_start_no_llm(config, new_run, fake_llm, whole, monkeypatch):
     run = new_run()
     broken_off_after_drafts(config, run, monkeypatch)
@@ -298,6 +308,7 @@ def test_drafts_that_are_whole_start_no_llm(config, new_run, fake_llm, whole, mo
 
 
 @pytest.mark.parametrize("name", ["write_parts", "write_lines", "probe"])
+@pytest.mark.slow
 def test_broken_off_while_samples_are_assembled(config, new_run, fake_llm, whole, monkeypatch, name):
     run = new_run()
     with monkeypatch.context() as patched:
@@ -310,6 +321,7 @@ def test_broken_off_while_samples_are_assembled(config, new_run, fake_llm, whole
     assert outputs(run) == whole[0]
 
 
+@pytest.mark.slow
 def test_drafts_of_other_settings_are_made_again(config, new_run, writes, monkeypatch):
     run = new_run()
     broken_off_after_drafts(config, run, monkeypatch)
@@ -319,6 +331,7 @@ def test_drafts_of_other_settings_are_made_again(config, new_run, writes, monkey
 
 
 @pytest.mark.parametrize("answered", [1, 4, 9])
+@pytest.mark.slow
 def test_what_a_server_did_not_answer_before_it_broke_down_is_asked_in_the_next_run(
     config, new_run, fake_llm, whole, answered
 ):

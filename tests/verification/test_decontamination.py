@@ -234,6 +234,7 @@ def test_a_near_duplicate_is_found_among_thousands_of_a_template():
     assert benchmarks.leak(template.format(f"{WORDS[7]}{WORDS[9]}").replace("the last", "last"), "")
 
 
+@pytest.mark.slow
 def test_samples_of_a_template_take_no_time_of_each_text_of_it():
     dice = random.Random(4)
     template = " {} ".join(text(dice, 11) for _ in range(4)).replace("{}", "{0}")

@@ -122,6 +122,7 @@ def products(factors):
 
 @triton.jit
 def gradient_of_logits(x, share, pull, capped, cap):
+    """The gradient of the logits, through the cap where there is one."""
     d_logits = x * (share / (1.0 + x) - pull)
     if cap is not None:
         d_logits = d_logits * (1.0 - (capped / cap) * (capped / cap))
