@@ -1,6 +1,7 @@
-"""The exceptions that the command line tells in one line: the user's input is wrong, or finegrade's own result is."""
+"""Errors that the command line prints in one line: the user's input is wrong, or finegrade's own result is."""
 
 import difflib
+import errno
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 
 class InputError(Exception):
-    """Bad input, told in one line: what is wrong, what was got, what is wanted, and how to mend it.
+    """Bad input, in one line: what is wrong, what was got, what is wanted, and how to mend it.
 
     The command line prints it without a traceback and exits with code 2.
     """
@@ -19,27 +20,34 @@ class InputError(Exception):
         super().__init__(" ".join(_printable(line).split()))  # names out of data files may hold terminal escapes
 
     def __reduce__(self) -> tuple[Callable[[], "InputError"], tuple[Any, ...]]:
-        """It travels from one process to another, which exceptions with keywords do not by themselves."""
+        """Lets it go from one process to another, which exceptions with keywords cannot by themselves."""
         return partial(InputError, self.what, got=str(self.got), wanted=self.wanted, remedy=self.remedy), ()
 
 
 class CheckFailedError(Exception):
-    """What finegrade made does not hold what it has to; it was not kept.
+    """A result of finegrade failed a check; it was not kept.
 
     The command line prints it without a traceback and exits with code 1.
     """
 
 
-def no_space(place: Path, wanted: str, got: str = "no space left") -> InputError:
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk is full; safetensors and SQLite raise types of their own."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return any(words in str(error) for words in ("No space left on device", "database or disk is full"))
+
+
+def no_space(path: Path, wanted: str, got: str = "no space left") -> InputError:
     """The error for a full disk."""
     remedy = (
         "Free some space, or set FINEGRADE_CACHE (models) or --run (results) to another disk; what is done is kept."
     )
-    return InputError(f"the disk of {place}", got=got, wanted=wanted, remedy=remedy)
+    return InputError(f"the disk of {path}", got=got, wanted=wanted, remedy=remedy)
 
 
 def unknown_name(what: str, got: object, known: Iterable[str]) -> InputError:
-    """The error for a name that is none of those there are."""
+    """The error for a name that is not among the known ones."""
     names = sorted(known)
     near = difflib.get_close_matches(str(got), names, 1)
     remedy = f"Did you mean {near[0]}?" if near else "Correct the name."
@@ -59,12 +67,12 @@ def run_first(run: Path, command: str, got: str = "none") -> InputError:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's exception says, or its name where it says nothing."""
+    """The first line of another library's message, or the exception's name where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _short(value: object, limit: int = 200) -> str:

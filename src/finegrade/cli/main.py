@@ -1,7 +1,6 @@
 """The command line: parse, call, print."""
 
 import errno
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +11,9 @@ from finegrade.config import Config
 from finegrade.config.toml import load_config, plain_config
 from finegrade.console import say
 from finegrade.data.formats.base import DEPTH
-from finegrade.errors import CheckFailedError, InputError, no_space
+from finegrade.errors import CheckFailedError, InputError, is_disk_full, no_space, unreadable
 from finegrade.machine import VERSION
-from finegrade.stages.pipeline import demo_config, run_all, run_stage
+from finegrade.stages.pipeline import STAGES, StageDeclaration, demo_config, run_all, run_stage
 from finegrade.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -27,20 +26,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="The models and data that finegrade can bring along.", no_args_is_help=True)
+models_app = typer.Typer(help="The embedded models and data.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
-RunOption = Annotated[Path, typer.Option("--run", help="The run folder: everything one run makes.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Texts may go to the remote LLM that the configuration names.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Go on where the models do not speak the texts' language.")]
-EngineOption = Annotated[
-    str | None, typer.Option(help="ray: synthesize asks the LLM from all machines of a Ray cluster; else plain.")
-]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, wins over the file.")]
+RunOption = Annotated[Path, typer.Option("--run", help="The run folder, which holds everything that a run makes.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Allow texts to go to the remote LLM of the configuration.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Go on where a model does not speak the texts' language.")]
+_ENGINE = "ray: ask the LLM from all machines of a Ray cluster; plain: from this one."
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; wins over the file.")]
+ModelOption = Annotated[Path, typer.Option(help="A model that finegrade trained.")]
 
 _INTERRUPTED = 130  # typer's exit code for Ctrl-C
-_FULL_DISK = ("No space left on device", "database or disk is full")  # safetensors and SQLite raise types of their own
 DEFAULT_CONFIG, DEFAULT_RUN = Path("finegrade.toml"), Path("runs/run")
 
 
@@ -53,7 +50,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def demo(run: RunOption = Path("runs/demo"), settings: SetOption = None) -> None:
-    """Runs the whole main job on the Python documentation of this machine."""
+    """Runs all stages on the Python documentation of this machine."""
     _run(demo_config(settings or ()), run)
 
 
@@ -64,8 +61,8 @@ def run_command(
     settings: SetOption = None,
     yes: YesOption = False,
     force: ForceOption = False,
-    engine: EngineOption = None,
-    preview: Annotated[int, typer.Option(min=0, help="Show so many samples first, and stop.")] = 0,
+    engine: Annotated[str | None, typer.Option(help=_ENGINE)] = None,
+    preview: Annotated[int, typer.Option(min=0, help="Show this many samples first, and stop.")] = 0,
 ) -> None:
     """Runs every stage that is not done, from documents or pairs to the report."""
     checked = load_config(config, _overrides(settings, force, engine))
@@ -94,11 +91,20 @@ def _run(config: Config, folder: Path, yes: bool = False) -> None:
     run = RunFolder(folder)
     _need_consent(config, run, yes)
     report = run_all(config, run)
-    _print_end(run)
+    _print_summary(run)
     typer.echo(report)
 
 
-def _print_end(run: RunFolder) -> None:
+def _run_stage(name: str, config: Config, folder: Path, yes: bool) -> None:
+    run = RunFolder(folder, only=name)
+    if name in ("tasks", "queries", "synthesize") or (name == "verify" and config.verification.asks_llm):
+        _need_consent(config, run, yes)
+    run_stage(name, config, run)
+    if name == "report":
+        _print_summary(run)
+
+
+def _print_summary(run: RunFolder) -> None:
     from finegrade.report.summary import print_summary
 
     print_summary(run)
@@ -106,9 +112,9 @@ def _print_end(run: RunFolder) -> None:
 
 @app.command(name="anchors")
 def anchors_command(
-    texts: Annotated[list[str] | None, typer.Argument(help="A text; or two, to be set side by side.")] = None,
-    model: Annotated[Path, typer.Option(help="A model that finegrade trained.")] = DEFAULT_RUN / "model",
-    file: Annotated[list[Path] | None, typer.Option(help="Files with a text each.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="A text; or two, to compare side by side.")] = None,
+    model: ModelOption = DEFAULT_RUN / "model",
+    file: Annotated[list[Path] | None, typer.Option(help="Files, each with one text.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page.")] = None,
 ) -> None:
     """Shows which tokens carry a text's vector."""
@@ -120,15 +126,15 @@ def anchors_command(
 @app.command(name="export")
 def export_command(
     onnx: Annotated[bool, typer.Option("--onnx", help="One ONNX graph: encoder, pooling, unit length.")] = False,
-    pooling: Annotated[str | None, typer.Option(help="mean: a student for servers that know no other.")] = None,
-    model: Annotated[Path, typer.Option(help="A model that finegrade trained.")] = DEFAULT_RUN / "model",
+    pooling: Annotated[str | None, typer.Option(help="mean: a student for servers with mean pooling only.")] = None,
+    model: ModelOption = DEFAULT_RUN / "model",
     output: Annotated[Path | None, typer.Option(help="The folder to write; beside the model by default.")] = None,
     texts: Annotated[
-        Path | None, typer.Option(help="What the student learns from; the run's texts by default.")
+        Path | None, typer.Option(help="A file of texts that the student learns from; the run's texts by default.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="How long the student learns; 100 by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of the student; 100 by default.")] = None,
     data: Annotated[
-        bool, typer.Option("--data", help="The samples, for sentence-transformers and FlagEmbedding.")
+        bool, typer.Option("--data", help="The samples, as files for sentence-transformers and FlagEmbedding.")
     ] = False,
     run: Annotated[Path, typer.Option("--run", help="With --data: the run folder.")] = DEFAULT_RUN,
 ) -> None:
@@ -157,12 +163,12 @@ def export_command(
 @app.command(name="init")
 def init(
     path: Annotated[Path, typer.Argument(help="A folder or file of documents, a BEIR folder, or pairs in JSONL.")],
-    minutes: Annotated[float, typer.Option(min=5, help="What a run may take, on two cores.")] = 30,
+    minutes: Annotated[float, typer.Option(min=5, help="Minutes that a run may take, on two cores.")] = 30,
     output: Annotated[Path, typer.Option("--output", "-o", help="The configuration to write.")] = DEFAULT_CONFIG,
     queries: Annotated[Path | None, typer.Option(help="Your own queries, JSONL.")] = None,
     settings: SetOption = None,
 ) -> None:
-    """Looks at your data and writes a configuration for it, fitted to the minutes and to llm.max_cost if you set it."""
+    """Looks at your data and writes a configuration that keeps to the minutes, and to llm.max_cost if you set it."""
     from finegrade.cli.init import write_config
 
     write_config(path, minutes, output, queries, settings or ())
@@ -170,69 +176,46 @@ def init(
 
 @app.command(name="estimate")
 def estimate_command(config: ConfigOption = DEFAULT_CONFIG, settings: SetOption = None) -> None:
-    """Says what a run will take: requests, tokens, minutes, money. Asks and spends nothing."""
+    """Estimates requests, tokens, minutes and money of a run. Nothing is sent, nothing is spent."""
     from finegrade.cli.estimate import told_estimate
 
     typer.echo(told_estimate(load_config(config, settings or ())))
 
 
-def _stage_command(name: str, does: str) -> None:
+def _add_stage_command(stage: StageDeclaration) -> None:
     def command(
         config: ConfigOption = DEFAULT_CONFIG,
         run: RunOption = DEFAULT_RUN,
         settings: SetOption = None,
         yes: YesOption = False,
         force: ForceOption = False,
+        engine: Annotated[str | None, typer.Option(help=_ENGINE, hidden=stage.name != "synthesize")] = None,
     ) -> None:
-        _run_stage(name, load_config(config, _overrides(settings, force)), run, yes)
+        if engine and stage.name != "synthesize":
+            remedy = "Leave it out: only synthesize has engines."
+            raise InputError("--engine", got=f"it for {stage.name}", wanted="it for synthesize", remedy=remedy)
+        _run_stage(stage.name, load_config(config, _overrides(settings, force, engine)), run, yes)
 
-    app.command(name=name, help=does)(command)
-
-
-def _run_stage(name: str, config: Config, run: Path, yes: bool) -> None:
-    folder = RunFolder(run, only=name)
-    if name in ("tasks", "queries", "synthesize") or (name == "verify" and config.verification.asks_llm):
-        _need_consent(config, folder, yes)
-    run_stage(name, config, folder)
-    if name == "report":
-        _print_end(folder)
+    reads = f"Reads the results of {', '.join(stage.reads)}. " if stage.reads else ""
+    app.command(name=stage.name, help=f"{stage.summary}\n\n{reads}Writes {', '.join(stage.writes)}.")(command)
 
 
-_stage_command("tasks", "Thinks up embedding tasks of all kinds, for a domain or for the open one.")
-_stage_command("documents", "Reads documents, cuts them into chunks and splits them into train and test.")
-_stage_command("queries", "Writes queries for chunks and keeps those that find their chunk again.")
-_stage_command("seeds", "Makes train and test of queries and the texts that answer them.")
-
-
-@app.command(name="synthesize")
-def synthesize_command(
-    config: ConfigOption = DEFAULT_CONFIG,
-    run: RunOption = DEFAULT_RUN,
-    settings: SetOption = None,
-    yes: YesOption = False,
-    force: ForceOption = False,
-    engine: EngineOption = None,
-) -> None:
-    """Writes and mines negatives at graded levels."""
-    _run_stage("synthesize", load_config(config, _overrides(settings, force, engine)), run, yes)
-
-
-@app.command(name="verify")
 def verify_command(
     config: ConfigOption = DEFAULT_CONFIG,
     run: Annotated[
-        Path | None, typer.Option("--run", help="The run folder: runs/run; with --input one for each place of data.")
+        Path | None, typer.Option("--run", help="The run folder: runs/run, or with --input one for each data file.")
     ] = None,
     settings: SetOption = None,
     yes: YesOption = False,
     force: ForceOption = False,
-    given: Annotated[
-        Path | None, typer.Option("--input", help="Training data of others, in place of a run's samples.")
+    data: Annotated[
+        Path | None, typer.Option("--input", help="External training data, in place of a run's samples.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="With --input: the result; NAME.verified beside it.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With --input: the file to write; NAME.verified beside the data by default.")
+    ] = None,
     depth: Annotated[
-        int | None,
-        typer.Option(min=1, max=1_000, help=f"Of a BEIR run: how many documents of a query are looked at; {DEPTH}."),
+        int | None, typer.Option(min=1, max=1_000, help=f"Of a BEIR run: documents of a query to check; {DEPTH}.")
     ] = None,
 ) -> None:
     """Checks that negatives are negative and levels in order: of a run, or of any training data (--input).
@@ -240,48 +223,45 @@ def verify_command(
     Data: columns as sentence-transformers has them (.parquet .jsonl .csv .tsv), FlagEmbedding's JSONL, or a run over a
     BEIR folder. It is written back in the same format. A finegrade.toml is used if there is one.
     """
-    if given is None:
+    if data is None:
         for name, value in (("--output", output), ("--depth", depth)):
             if value is not None:
                 remedy = "Leave it out, or name the data with --input."
                 raise InputError(name, got=value, wanted="--input beside it", remedy=remedy)
         _run_stage("verify", load_config(config, _overrides(settings, force)), run or DEFAULT_RUN, yes)
-    elif force:
-        remedy = "Leave it out: of others' data no language is checked."
+        return
+    if force:
+        remedy = "Leave it out: the language of external data is not checked."
         raise InputError("--force", got="it beside --input", wanted="one of them", remedy=remedy)
-    else:
-        _verify_given(given, output, config, run, settings or [], yes, depth)
-
-
-def _verify_given(
-    given: Path, output: Path | None, config: Path, run: Path | None, settings: list[str], yes: bool, depth: int | None
-) -> None:
     from finegrade.cli.verify_input import verify_given
 
-    checked = load_config(config, settings) if config.exists() or config != DEFAULT_CONFIG else plain_config(settings)
-    verify_given(given, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead), depth)
+    has_file = config.exists() or config != DEFAULT_CONFIG
+    checked = load_config(config, settings or ()) if has_file else plain_config(settings or ())
+    verify_given(data, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead), depth)
 
 
-_stage_command("train", "Trains the model, coarse to fine, and its controls.")
-_stage_command("evaluate", "Scores every row on the held-out groups.")
-_stage_command("report", "Writes report.html.")
+for _stage in STAGES.values():
+    if _stage.name == "verify":
+        app.command(name="verify")(verify_command)
+    else:
+        _add_stage_command(_stage)
 
 
 @models_app.command(name="list")
 def models_list() -> None:
-    """Lists the catalogue: what each entry is, its licence, its size, and where it is."""
+    """Lists the catalogue: name, size, licence, contents, origin and path of each entry."""
     from finegrade.models.catalogue import CATALOGUE
     from finegrade.models.resolve import entry_folder
 
     for entry in CATALOGUE.values():
-        place = str(entry_folder(entry)) if entry.is_complete(entry_folder(entry)) else "not fetched"
+        path = str(entry_folder(entry)) if entry.is_complete(entry_folder(entry)) else "not fetched"
         typer.echo(f"{entry.name:20} {entry.size / 1e6:7,.0f} MB  {entry.licence:12} {entry.what}")
-        typer.echo(f"{'':20} upstream {entry.upstream}; {place}")
+        typer.echo(f"{'':20} upstream {entry.upstream}; {path}")
 
 
 @models_app.command(name="fetch")
 def models_fetch(names: Annotated[list[str], typer.Argument(help="Names of entries.")]) -> None:
-    """Fetches entries, or checks the hashes of what is there."""
+    """Fetches entries, and checks the hashes of those that are there."""
     from finegrade.models.resolve import fetch
 
     for name in names:
@@ -290,14 +270,14 @@ def models_fetch(names: Annotated[list[str], typer.Argument(help="Names of entri
 
 @models_app.command(name="path")
 def models_path(name: Annotated[str, typer.Argument(help="Catalogue name, path or Hugging Face id.")]) -> None:
-    """Prints where a model lies, fetching it where needed."""
+    """Prints the path of a model; fetches it first where needed."""
     from finegrade.models.resolve import model_path
 
     typer.echo(model_path(name))
 
 
 def main() -> None:
-    """Runs the command line; wrong input is one line and exit code 2, Ctrl-C loses nothing and says so."""
+    """Runs the command line. Wrong input is one line and exit code 2; Ctrl-C loses no finished work and says so."""
     try:
         app()
     except SystemExit as end:
@@ -308,23 +288,23 @@ def main() -> None:
         say(f"finegrade: {error}")
         sys.exit(1)
     except Exception as error:
-        told = error if isinstance(error, InputError) else _fault_of_the_machine(error)
-        if told is None:
+        known = error if isinstance(error, InputError) else _system_error(error)
+        if known is None:
             raise
-        say(f"finegrade: {told}")
+        say(f"finegrade: {known}")
         sys.exit(2)
 
 
-def _fault_of_the_machine(error: Exception) -> InputError | None:
-    """A full disk or a place that cannot be written to, as one line: the user's to mend, not a crash."""
+def _system_error(error: Exception) -> InputError | None:
+    """A full disk or a path that cannot be written, as one line: the user can mend it, it is no crash."""
     number = error.errno if isinstance(error, OSError) else None
-    place = Path(str(getattr(error, "filename", None) or "the run folder"))
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(words in str(error) for words in _FULL_DISK):
-        return no_space(place, "space to go on")
+    path = Path(str(getattr(error, "filename", None) or "the run folder"))
+    if is_disk_full(error):
+        return no_space(path, "space to go on")
     if number == errno.ENOENT:
         remedy = "Check --run and --output; where a file of a run is gone, run the stage that makes it again."
-        return InputError(str(place), got=os.strerror(number), wanted="a file or folder there", remedy=remedy)
+        return unreadable(path, error, "a file or folder there", remedy)
     if number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        remedy = "Name another place with --run or --output, or mend its permissions."
-        return InputError(str(place), got=os.strerror(number), wanted="a place to write", remedy=remedy)
+        remedy = "Name another path with --run or --output, or correct its permissions."
+        return unreadable(path, error, "a path to write to", remedy)
     return None

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from sentence_transformers import SentenceTransformer
 
@@ -17,7 +17,7 @@ from finegrade.retrieval.bm25 import BM25
 from finegrade.rows import Rows, as_dicts, as_samples
 
 BM25_MODEL = "bm25"
-Model = str | SentenceTransformer
+Model: TypeAlias = str | SentenceTransformer
 """Catalogue name, local folder, Hugging Face id, "bm25", or a loaded model."""
 
 

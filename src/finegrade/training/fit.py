@@ -268,4 +268,4 @@ class PlanBatchSampler(DefaultBatchSampler):
             yield list(range(start, start + self.batch_size))
 
     def __len__(self) -> int:
-        return len(self.sampler) // self.batch_size
+        return int(len(self.sampler) // self.batch_size)
