@@ -60,10 +60,17 @@ def unreadable(path: Path | str, error: BaseException, wanted: str, remedy: str)
     return InputError(str(path), got=got, wanted=wanted, remedy=remedy)
 
 
-def run_first(run: Path, command: str, got: str = "none") -> InputError:
-    """The error for a stage whose earlier stage has no result that holds."""
+def run_first(run: Path, stage: str, command: str, got: str = "none") -> InputError:
+    """The error for a stage that lacks the valid result of an earlier one.
+
+    Args:
+        run: The run folder.
+        stage: The earlier stage.
+        command: The command that runs it.
+        got: What is there in place of its result.
+    """
     remedy = f"Run `finegrade {command}` first, or `finegrade run`."
-    return InputError(f"{run}: {command}", got=got, wanted=f"a finished {command} stage", remedy=remedy)
+    return InputError(f"{run}: {stage}", got=got, wanted=f"a finished {stage} stage", remedy=remedy)
 
 
 def first_line(error: BaseException) -> str:

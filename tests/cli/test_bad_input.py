@@ -90,7 +90,7 @@ def test_a_stage_alone_does_not_work_on_what_was_made_with_other_settings(finegr
     assert finegrade("seeds")[0] == 0
     code, lines = finegrade("synthesize", "--set", "source.max_train=20")
     assert code == 2
-    assert "seeds: got a result that does not hold, its settings or inputs have changed" in lines[-1]
+    assert "seeds: got a result that is not valid: its settings or inputs have changed" in lines[-1]
     assert finegrade("synthesize")[0] == 0
 
 

@@ -174,7 +174,7 @@ def test_samples_that_were_verified_before_they_were_made_again_are_not_taken(ru
     verified(run, samples=SAMPLES_MADE[:1])
     synthesized(run, samples=SAMPLES_MADE[1:], a=2)
     with pytest.raises(InputError, match=r"verify: got one that was made from another result of synthesize.*"
-                       "Run `finegrade verify` again"):  # fmt: skip
+                       "Run `finegrade verify` first"):  # fmt: skip
         export_data(run.root, None)
     assert not run.path("data").exists()
 
@@ -183,7 +183,7 @@ def test_what_a_kill_left_half_made_is_not_taken(run):
     with pytest.raises(KeyboardInterrupt), run.stage("synthesize", {"a": 2}):
         write_rows(part_paths(run.path(SAMPLES))[0], SAMPLES_MADE[:1], Sample)
         raise KeyboardInterrupt
-    with pytest.raises(InputError, match=r"synthesize: got one that lacks files.*Run `finegrade synthesize` again"):
+    with pytest.raises(InputError, match=r"synthesize: got one that lacks files.*Run `finegrade synthesize` first"):
         export_data(run.root, None)
 
 

@@ -14,7 +14,7 @@ from finegrade.records import (
     Kind,
     LeftOut,
     Negative,
-    Opinion,
+    ScorerResult,
     Sample,
     Seed,
     SetAside,
@@ -34,8 +34,8 @@ scores = st.floats(allow_nan=False)
 negatives = st.builds(
     Negative, text=texts, level=levels, source=sources, sibling=st.none() | texts, flaw=st.none() | texts
 )
-opinions = st.builds(
-    Opinion, scorer=texts, positive=scores, score=scores, sibling=st.none() | scores, raw=scores, reason=texts
+results = st.builds(
+    ScorerResult, scorer=texts, positive=scores, score=scores, sibling=st.none() | scores, raw=scores, reason=texts
 )
 RECORDS = {
     Seed: st.builds(
@@ -44,7 +44,7 @@ RECORDS = {
     ),
     Sample: st.builds(
         Sample, id=texts, query=texts, positive=texts, negatives=st.lists(negatives, max_size=3).map(tuple),
-        group=texts, hardest_mined=texts, kind=texts, instruction=texts,
+        group=texts, kind=texts, instruction=texts,
     ),
     Draft: st.builds(
         Draft, id=texts, seed=texts, query=texts, positive=texts, group=texts, side=sides, kind=texts,
@@ -56,7 +56,7 @@ RECORDS = {
         Verdict, sample=texts, text=texts, source=sources, level_before=st.none() | levels,
         level_after=st.none() | levels,
         decision=decisions, reason=texts, positive_score=scores, score=scores, sibling_score=st.none() | scores,
-        opinions=st.lists(opinions, max_size=2).map(tuple),
+        results=st.lists(results, max_size=2).map(tuple),
     ),
     LeftOut: st.builds(LeftOut, sample=texts, query=texts, positive=texts, reason=texts, evidence=texts),
     Chunk: st.builds(
@@ -100,7 +100,7 @@ def test_only_what_may_be_none_may_be_null(kind, may):
 
 def test_a_negative_s_own_fields_may_be_null_inside_a_sample():
     inside = schema_of(Sample).field("negatives").type.value_type
-    assert {field.name for field in inside if field.nullable} == {"sibling", "flaw"}
+    assert {field.name for field in inside if field.nullable} == {"level", "sibling", "flaw"}
 
 
 @given(st.lists(RECORDS[Task], max_size=9), st.integers(1, 4))

@@ -1,8 +1,8 @@
 """The run folder: where the stages meet, and how each knows what is already done.
 
 Durable files are the truth. A stage writes its outputs atomically and, last of all, its record
-``stages/NAME.json``. The record carries a fingerprint of the settings and inputs that the stage reads, so that a
-second run keeps what still holds, reruns what does not, and says which.
+``stages/NAME.json`` with a fingerprint of the settings and inputs that it reads. Stages whose fingerprint changed run
+again; the others are reused.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from finegrade.console import say
-from finegrade.errors import InputError
+from finegrade.errors import InputError, run_first
 from finegrade.storage.atomic import file_hash, read_json, write_json
 
 CHUNKS, UNUSED = "documents/chunks.parquet", "documents/set_aside.jsonl"
@@ -33,7 +33,7 @@ LEDGER, LLM_LOG, CONSENT = "ledger.sqlite", "llm.log", "consent.json"
 VERIFIED, VERDICTS, LEFT_OUT = "verified", "verdicts", "left_out"
 SCORE_BOOK = "relevance.sqlite"
 GIVEN = "given"
-"""The stage that takes in others' training data: what ``synthesize`` is for samples that finegrade makes."""
+"""The stage that reads external training data, in place of ``synthesize``."""
 MODEL, CONTROLS, CHECKPOINTS = "model", "controls", "checkpoints"
 SCORES, REPORT = "scores.json", "report.html"
 VERIFICATION_REPORT = "verification.html"
@@ -43,7 +43,7 @@ FORMAT = 2
 
 
 def fingerprint(*values: Any) -> str:
-    """Hash of settings and inputs: what decides whether a stage's result still holds."""
+    """Hash of settings and inputs; it decides whether a stage's result is still valid."""
     return hashlib.sha256(json.dumps([FORMAT, *values], sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -83,7 +83,7 @@ class Stage:
         write_json(self._clock_path, {"fingerprint": self.fingerprint, "seconds": self.seconds()})
 
     def seconds(self) -> float:
-        """Seconds worked on this result, with earlier sessions that could still write them down when they ended."""
+        """Seconds worked on this result; of earlier sessions, those that could write their time when they ended."""
         earlier = _read_record(self._clock_path) or {}
         before = earlier["seconds"] if earlier.get("fingerprint") == self.fingerprint else 0.0
         return float(before + time.monotonic() - self._began)
@@ -93,7 +93,7 @@ class Stage:
 
         Args:
             outputs: Files in the run folder that later stages read.
-            details: Counts and whatever else the report tells of this stage; JSON.
+            details: Counts and whatever else the report shows of this stage; JSON.
         """
         seconds = self.seconds()
         record = {
@@ -116,21 +116,21 @@ def is_run_folder(folder: Path) -> bool:
 
 
 class RunFolder:
-    """Everything one run made. Stages never import each other: they meet only here.
+    """Everything that one run made. Stages never import each other: they meet only here.
 
     Args:
         root: The folder.
-        only: The command whose stages may work; others must hold as they are. None: all may.
+        only: The command whose stages may run; the results of others must be valid. None: all may run.
     """
 
     def __init__(self, root: Path, only: str | None = None) -> None:
         self.root, self._only = root, only
         if root.exists() and not root.is_dir():
-            raise InputError("--run", got=root, wanted="a folder", remedy="Name another place.")
+            raise InputError("--run", got=root, wanted="a folder", remedy="Name another path.")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out for the length of the block; a process that dies gives way.
+        """Keeps other processes out for the length of the block; the lock ends with its process.
 
         Raises:
             InputError: Another process is at work in the folder.
@@ -141,8 +141,8 @@ class RunFolder:
             lock.acquire(blocking=False)
         except Timeout:
             remedy = "Wait until it has ended, or name another folder with --run."
-            got = "another finegrade at work in it"
-            raise InputError(str(self.root), got=got, wanted="a folder of one's own", remedy=remedy) from None
+            got, wanted = "another finegrade at work in it", "a folder that is not in use"
+            raise InputError(str(self.root), got=got, wanted=wanted, remedy=remedy) from None
         try:
             yield
         finally:
@@ -153,7 +153,7 @@ class RunFolder:
         return self.root.joinpath(*parts)
 
     def stages(self) -> set[str]:
-        """The stages that have worked here, also those that have not finished."""
+        """The stages that have begun here, finished or not."""
         names = (path.name for path in self.path(STAGES).glob("*.json"))
         return {name.removeprefix(".").partition(".")[0] for name in names}
 
@@ -166,13 +166,11 @@ class RunFolder:
         path = self.path(STAGES, f"{stage}.json")
         record = _read_record(path)
         if record is None or "outputs" not in record:
-            wanted = f"a finished {stage} stage"
-            remedy = f"Run `finegrade {command_of(stage)}` first."
-            raise InputError(str(self.root), got="none", wanted=wanted, remedy=remedy)
+            raise run_first(self.root, stage, command_of(stage))
         return record
 
     def holding(self, stage: str) -> dict[str, Any]:
-        """The record of a finished stage that has all it wrote, from what the stages before it have now.
+        """The record of a finished stage whose files are whole, and whose inputs are those that are there now.
 
         Raises:
             InputError: The stage has not finished, or something has changed since.
@@ -182,8 +180,7 @@ class RunFolder:
         changed = [name for name, found in made_from.items() if fingerprint(self.record(name)["outputs"]) != found]
         if changed or not _whole(self, record):
             got = f"one that was made from another result of {changed[0]}" if changed else "one that lacks files"
-            remedy = f"Run `finegrade {command_of(stage)}` again."
-            raise InputError(f"{self.root}: {stage}", got=got, wanted="a finished stage that holds", remedy=remedy)
+            raise run_first(self.root, stage, command_of(stage), got)
         return record
 
     def stage(self, name: str, settings: Mapping[str, Any], after: Sequence[str] = ()) -> Stage:
@@ -195,15 +192,14 @@ class RunFolder:
             after: The stages whose outputs it reads.
 
         Raises:
-            InputError: An earlier stage has not finished, or this one may not work (``only``) and does not hold.
+            InputError: An earlier stage has not finished; or this one has no valid result and may not run (``only``).
         """
         inputs = {stage: fingerprint(self.record(stage)["outputs"]) for stage in after}
         wanted_fingerprint = fingerprint(name, settings, inputs)
         changed = _changed(self, _read_record(self.path(STAGES, f"{name}.json")), wanted_fingerprint)
         if changed and self._only not in (None, command_of(name)):
-            got = f"a result that does not hold, {changed}" if self.path(STAGES, f"{name}.json").is_file() else "none"
-            remedy = f"Run `finegrade {command_of(name)}` first, or `finegrade run`."
-            raise InputError(f"{self.root}: {name}", got=got, wanted="a finished stage that holds", remedy=remedy)
+            got = f"a result that is not valid: {changed}" if self.path(STAGES, f"{name}.json").is_file() else "none"
+            raise run_first(self.root, name, command_of(name), got)
         self.path(STAGES).mkdir(parents=True, exist_ok=True)
         return Stage(self, name, wanted_fingerprint, inputs, changed)
 
@@ -218,7 +214,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def command_of(stage: str) -> str:
-    """The command that a stage belongs to: rows of a table are stages of their own."""
+    """The command that a stage belongs to; each row of the score table has stages of its own."""
     return {"train": "train", "score": "evaluate"}.get(stage.partition("-")[0], stage)
 
 
@@ -228,10 +224,10 @@ def _changed(run: RunFolder, record: Mapping[str, Any] | None, wanted_fingerprin
         return "its record is damaged"
     if record["fingerprint"] != wanted_fingerprint:
         return "its settings or inputs have changed"
-    return "" if _whole(run, record) else "what it wrote is gone or was changed"
+    return "" if _whole(run, record) else "its files are gone or were changed"
 
 
 def _whole(run: RunFolder, record: Mapping[str, Any]) -> bool:
-    """Whether the outputs are still what was recorded: a later run may have been killed after writing some of them."""
+    """Whether the outputs are as recorded; a later run may have been killed after it wrote some of them."""
     found = {name: run.path(name) for name in record["outputs"]}
     return all(path.is_file() and file_hash(path) == record["outputs"][name] for name, path in found.items())

@@ -1,4 +1,4 @@
-"""What stays of a stream that may be longer than the memory: the best of it, or some of it at random."""
+"""A part of a stream that does not fit into memory: the best items, or some at random."""
 
 import heapq
 import random
@@ -10,10 +10,10 @@ Thing = TypeVar("Thing")
 
 
 class Best(Generic[Thing]):
-    """The things with the highest keys; iterated over best first, of equal keys the earlier first.
+    """The items with the highest keys; iterated over best first, of equal keys the earlier first.
 
     Args:
-        number: At most so many.
+        number: Items at most.
     """
 
     def __init__(self, number: int) -> None:
@@ -21,11 +21,11 @@ class Best(Generic[Thing]):
         self._heap: list[tuple[Any, int, Thing]] = []
 
     def offer(self, key: Any, thing: Thing) -> None:
-        """Keeps a thing, if it is among the best.
+        """Keeps an item if it is among the best.
 
         Args:
             key: A number, or a tuple of them; none of them nan, which has no place in an order.
-            thing: What it is the key of.
+            thing: The item.
         """
         entry = (key, -next(self._seen), thing)
         if len(self._heap) < self._number:
@@ -38,14 +38,14 @@ class Best(Generic[Thing]):
 
 
 class Drawn(Generic[Thing]):
-    """Things of a stream, all as likely to be among those that stay (Vitter's algorithm R).
+    """A uniform random sample of a stream (Vitter's algorithm R).
 
     Args:
-        number: At most so many stay.
+        number: Items at most.
         seed: Of the draws.
 
     Attributes:
-        values: Those that stay.
+        values: The sample so far.
     """
 
     def __init__(self, number: int, seed: object) -> None:
@@ -54,9 +54,9 @@ class Drawn(Generic[Thing]):
         self.values: list[Thing] = []
 
     def add(self, value: Thing) -> None:
-        """Keeps a thing, or not."""
+        """Offers an item."""
         self._seen += 1
         if len(self.values) < self._number:
             self.values.append(value)
-        elif (place := self._dice.randrange(self._seen)) < self._number:
-            self.values[place] = value
+        elif (index := self._dice.randrange(self._seen)) < self._number:
+            self.values[index] = value
