@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from finegrade.models.portable.received_attention import Backend, received_attention
-from pooling import SHAPES, batch, build, encode, interleaved, told, write_backbone
+from pooling import SHAPES, batch, build, encode, interleaved, summary_of, write_backbone
 
 TOKENS = 32768  # encoded at once, whatever the length of a text is
 HEADS, KV_HEADS, HEAD_DIM = 16, 8, 64
@@ -131,7 +131,7 @@ def encoding(shape: str, lengths: Sequence[int], repeats: int) -> None:
             found = interleaved(works, repeats)
             for backend in BACKENDS:
                 speed = [mean / anchor for mean, anchor in zip(found["mean"], found[backend], strict=True)]
-                line += f"  {backend} {'padded' if padded else 'full'} {told(speed)}"
+                line += f"  {backend} {'padded' if padded else 'full'} {summary_of(speed)}"
         print(line, flush=True)
 
 

@@ -6,7 +6,7 @@
 Without --miners and --model it is the search alone.
 
 The search: random vectors of 384 dimensions, so that no model is waited for, written to the disk and read back, the 200
-nearest of each for so many queries. The floor of the seconds is the operations (2 x documents x 384 a query) at the
+most similar for each query. The floor of the seconds is the operations (2 x documents x 384 a query) at the
 speed of one large product of matrices, taken in the same process; "share" is how much of that speed is left. The miner:
 texts of eighty words, BM25 as it is, the bi-encoder's vectors random again; "seeds" is the peak when only the seeds are
 there, and the hours are those of mining for every seed at the speed of the queries that were tried, without embedding
@@ -123,10 +123,10 @@ def mine(kind: str, documents: int, queries: int, folder: Path) -> dict[str, flo
 
 def embed(model: str) -> dict[str, float]:
     """How many texts a bi-encoder embeds a second."""
-    from finegrade.models.scorers import load_scorer
+    from finegrade.models.scorers import load_bi_encoder
     from finegrade.retrieval.mining import MAX_LENGTH
 
-    encoder: Any = load_scorer(model, MAX_LENGTH)
+    encoder = load_bi_encoder(model, MAX_LENGTH)
     texts = list(islice(made_texts(), 512))
     asked = [" ".join(text.split()[:QUERY_WORDS]) for text in texts]
     return {
@@ -172,8 +172,8 @@ def table(options: argparse.Namespace) -> None:
             f"{QUERY_WORDS}; peak {found['peak'] / 1e6:,.0f} MB"
         )
         for documents in options.documents:
-            told = f"{hours(documents, found['texts'])}, as many queries {hours(documents, found['queries'])}"
-            print(f"{documents:>9,} documents  embedded in {told}")
+            times = f"{hours(documents, found['texts'])}, as many queries {hours(documents, found['queries'])}"
+            print(f"{documents:>9,} documents  embedded in {times}")
 
 
 def hours(number: int, a_second: float) -> str:

@@ -133,7 +133,7 @@ def interleaved(works: dict[str, Callable[[], None]], repeats: int) -> dict[str,
     return found
 
 
-def told(ratios: Sequence[float]) -> str:
+def summary_of(ratios: Sequence[float]) -> str:
     """Median and quarters."""
     low, middle, high = statistics.quantiles(ratios, n=4)
     return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
@@ -154,7 +154,7 @@ def table(shape: str, lengths: Sequence[int], repeats: int, train: Sequence[int]
             found = interleaved(works, repeats)
             speed = [mean / anchor for mean, anchor in zip(found["mean"], found["anchor"], strict=True)]
             passes = [(a - m) / p for m, a, p in zip(found["mean"], found["anchor"], found["pass"], strict=True)]
-            line = f"{shape:8} {length:5}  encoding {told(speed)}  passes {told(passes)}"
+            line = f"{shape:8} {length:5}  encoding {summary_of(speed)}  passes {summary_of(passes)}"
             everything = {"anchor": works["anchor"], "all": partial(with_all_attentions, eager, features)}
             slow = interleaved(everything, max(3, repeats // 4))
             times = statistics.median(slow["all"]) / statistics.median(slow["anchor"])
@@ -162,7 +162,7 @@ def table(shape: str, lengths: Sequence[int], repeats: int, train: Sequence[int]
             if length in train:
                 trained = interleaved({name: partial(step, model, features) for name, model in models.items()}, repeats)
                 speed = [mean / anchor for mean, anchor in zip(trained["mean"], trained["anchor"], strict=True)]
-                line += f"  training {told(speed)}"
+                line += f"  training {summary_of(speed)}"
             print(line, flush=True)
 
 

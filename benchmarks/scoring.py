@@ -32,7 +32,7 @@ from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.retrieval.mining import Miner
 from finegrade.text import content_hash
 from finegrade.verification.calibration import calibrate, draw
-from finegrade.verification.ensemble import Committee, Member
+from finegrade.verification.ensemble import CalibratedScorer, Ensemble
 from finegrade.verification.verifier import Verifier
 
 REPEATS, MAX_LENGTH, THREADS, LEVELS = 3, 192, 2, 4
@@ -92,18 +92,20 @@ def mined_samples(*numbers: int) -> list[list[Sample]]:
     ]
 
 
-def member(name: str, scorer: Scorer, samples: Sequence[Sample]) -> Member:
+def calibrated(name: str, scorer: Scorer, samples: Sequence[Sample]) -> CalibratedScorer:
     """A scorer on its scale, which is found once a run and is not timed here."""
-    return Member(name, scorer, calibrate(scorer, draw(samples, 0), 0, name))
+    return CalibratedScorer(name, scorer, calibrate(scorer, draw(samples, 0), 0, name))
 
 
-def verdicts(samples: Sequence[Sample], first: Member, second: Member | None = None) -> list[Verdict]:
+def verdicts(
+    samples: Sequence[Sample], first: CalibratedScorer, second: CalibratedScorer | None = None
+) -> Sequence[Verdict]:
     """By one scorer, or by two, with the margins of the default; no positive is too weak, for both decide on all."""
     doubt = {"second_opinion": (second.name,), "doubt": DOUBT} if second else {}
     plain = {"scorer": first.name, "committee": (), "weakest_positive": -100}
     rules = VerificationConfig.model_validate(plain | doubt)
-    others = Committee([second]) if second else None
-    return Verifier(rules, LEVELS, Committee([first]), lambda written: others).judge(samples).verdicts
+    others = Ensemble([second]) if second else None
+    return Verifier(rules, LEVELS, Ensemble([first]), lambda written: others).verify(samples).verdicts
 
 
 def main() -> None:
@@ -119,11 +121,11 @@ def main() -> None:
     compare(verdicts(to_decide, exact), verdicts(to_decide, cheap, exact))
 
 
-def both(samples: Sequence[Sample]) -> tuple[Member, Member]:
+def both(samples: Sequence[Sample]) -> tuple[CalibratedScorer, CalibratedScorer]:
     """The cheap scorer and the expensive one."""
     texts = (text for s in samples for text in (s.positive, *(n.text for n in s.negatives)))
     encoder = OnnxCrossEncoder(OnnxModel(FOLDER, MAX_LENGTH, THREADS))
-    return member("bm25", LexicalScorer(texts), samples), member("reranker-en", encoder, samples)
+    return calibrated("bm25", LexicalScorer(texts), samples), calibrated("reranker-en", encoder, samples)
 
 
 def time_all(samples: Sequence[Sample]) -> None:
@@ -131,7 +133,7 @@ def time_all(samples: Sequence[Sample]) -> None:
     asked = ((s.query, text) for s in samples for text in (s.positive, *(n.text for n in s.negatives)))
     pairs = list(dict.fromkeys(asked))
     cheap, exact = both(samples)
-    variants: dict[str, Callable[[], NDArray[np.float64] | list[Verdict]]] = {
+    variants: dict[str, Callable[[], NDArray[np.float64] | Sequence[Verdict]]] = {
         "one pair after the other": partial(batched(1), pairs),
         "the same on one thread": partial(batched(1, threads=1), pairs),
         **{f"batches of {size}": partial(batched(size), pairs) for size in (8, 32)},
@@ -154,21 +156,21 @@ def time_all(samples: Sequence[Sample]) -> None:
         print(f"{name:28} {statistics.median(rates[name]):8.1f} {ratio:6.2f} {moved}", flush=True)
 
 
-def compare(exact: list[Verdict], cascade: list[Verdict]) -> None:
+def compare(exact: Sequence[Verdict], cascade: Sequence[Verdict]) -> None:
     """Prints what the cascade decides otherwise than the cross-encoder alone."""
     pairs = list(zip(exact, cascade, strict=True))
     stays = [(a.level_after is None) == (b.level_after is None) for a, b in pairs]
     fate = [kind(a) == kind(b) for a, b in pairs]
     level = [a.level_after == b.level_after for a, b in pairs]
     gone = [b.level_after is None for a, b in pairs if a.level_after is None]
-    asked = sum(len(b.opinions) > 1 for _, b in pairs) / len(pairs)
+    asked = sum(len(b.results) > 1 for _, b in pairs) / len(pairs)
     print(f"\nof {len(pairs)} negatives the cascade asks the cross-encoder about {asked:.2f}")
     print(
-        f"they stay or go as by the cross-encoder alone: {told(stays)}; promoted or dropped alike, too: {told(fate)};"
+        f"they stay or go as by the cross-encoder alone: {share(stays)}; promoted or dropped alike, too: {share(fate)};"
     )
-    print(f"at the same level: {told(level)}")
+    print(f"at the same level: {share(level)}")
     print(
-        f"of {len(gone)} that go, {told(gone)} are caught; to let all stay agrees on {1 - len(gone) / len(pairs):.3f}"
+        f"of {len(gone)} that go, {share(gone)} are caught; to let all stay agrees on {1 - len(gone) / len(pairs):.3f}"
     )
 
 
@@ -177,7 +179,7 @@ def kind(verdict: Verdict) -> str:
     return "stays" if verdict.level_after is not None else verdict.decision
 
 
-def told(hits: Sequence[bool]) -> str:
+def share(hits: Sequence[bool]) -> str:
     """A share with its 95 % bootstrap interval."""
     drawn = np.random.default_rng(0).choice(np.array(hits), (2_000, len(hits))).mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])

@@ -73,6 +73,7 @@ EAGER_ONLY = ("Gemma2", "GptOss")
     ("family", "implementation"),
     [(name, way) for name in DECODERS for way in ("eager", "sdpa") if way == "eager" or name not in EAGER_ONLY],
 )
+@pytest.mark.slow
 def test_a_late_token_changes_the_first_state_only_where_both_ways_are_asked_for(
     family: str, implementation: str, backbone: Callable[[str], Path]
 ) -> None:
@@ -98,6 +99,7 @@ def test_both_ways_survive_saving_and_loading(
 
 @pytest.mark.parametrize("attention", ["native", "bidirectional"])
 @pytest.mark.parametrize("family", ["Llama", "Gemma3Text", "Phi3"])
+@pytest.mark.slow
 def test_merging_lora_changes_no_vector_and_no_direction(
     family: str, attention: Any, backbone: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -134,13 +136,14 @@ def test_adapters_are_merged_by_saving_and_what_cannot_be_merged_is_refused(
         build_encoder(str(backbone("Llama")), lora=LoraConfig(modules_to_save=["norm"]), device="cpu")
 
 
+@pytest.mark.slow
 def test_an_encoder_reads_both_ways_as_it_is(tiny_encoder: Path) -> None:
     native, asked = (build_encoder(str(tiny_encoder), attention=a, device="cpu") for a in ("native", "bidirectional"))
     torch.testing.assert_close(asked.encode(["open the file"]), native.encode(["open the file"]), rtol=0, atol=0)
     assert getattr(asked[0].model.config, "is_causal", None) is not False  # nothing that a server would stumble over
 
 
-def test_a_decoder_that_heeds_nothing_is_told_in_one_line(tmp_path: Path, tiny_encoder: Path) -> None:
+def test_a_decoder_that_heeds_nothing_is_refused_in_one_line(tmp_path: Path, tiny_encoder: Path) -> None:
     config = transformers.OpenAIGPTConfig(vocab_size=100, n_embd=32, n_layer=2, n_head=4, n_positions=64)
     model = AutoModel.from_config(config)
     model.save_pretrained(tmp_path)

@@ -109,6 +109,7 @@ def saved(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("pooling", get_args(PoolingName))
+@pytest.mark.slow
 def test_what_is_saved_and_loaded_gives_the_same_vectors(
     pooling: PoolingName, tiny_encoder: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_what_is_saved_and_loaded_gives_the_same_vectors(
     assert loaded.max_seq_length == 12
 
 
+@pytest.mark.slow
 def test_poolings_differ_where_they_should(tiny_encoder: Path) -> None:
     vectors = {
         name: encode(build_encoder(str(tiny_encoder), pooling=name, device="cpu")) for name in get_args(PoolingName)
@@ -327,6 +329,7 @@ def test_whether_prompts_count_is_saved(tiny_encoder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("pooling", get_args(PoolingName))
+@pytest.mark.slow
 def test_a_trained_model_is_a_backbone_for_every_pooling(pooling: PoolingName, saved: Path) -> None:
     again = build_encoder(str(saved), pooling=pooling, device="cpu")
     if pooling == "anchor":
@@ -370,12 +373,12 @@ def test_texts_are_not_put_into_a_decoders_chat_template(chat_decoder: Path, tmp
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such/folder"])
-def test_an_unknown_backbone_is_told_in_one_line(name: str) -> None:
+def test_an_unknown_backbone_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(InputError, match=f"got {name}; wanted"):
         build_encoder(name)
 
 
-def test_a_folder_that_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="wanted an encoder that transformers can load"):
         build_encoder(str(tmp_path))
@@ -414,6 +417,7 @@ def test_weights_of_another_shape_are_refused(tiny_encoder: Path, tmp_path: Path
         build_encoder(str(tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_a_backbone_without_the_pooler_that_nobody_reads_is_taken(tiny_encoder: Path, tmp_path: Path) -> None:
     whole = build_encoder(str(tiny_encoder), device="cpu")
     lacking = build_encoder(str(_without(tiny_encoder, tmp_path / "model", "pooler.")), device="cpu")
@@ -436,17 +440,17 @@ def test_an_attention_with_a_bias_of_positions_is_refused(tiny_encoder: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [({"pooling": "best"}, "pooling: got best; wanted one of anchor"), ({"attention": "both"}, "attention: got both"),
      ({"lora": 0}, "lora: got 0"),
      ({"max_length": 0}, "max_length: got 0; wanted at least 4"), ({"max_length": -3}, "max_length: got -3")],
 )  # fmt: skip
-def test_arguments_that_make_no_sense_are_refused(tiny_encoder: Path, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_arguments_that_make_no_sense_are_refused(tiny_encoder: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         build_encoder(str(tiny_encoder), **options)
 
 
-@pytest.mark.parametrize("place", ["nope", "."])
-def test_a_place_without_a_model_is_refused(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["nope", "."])
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"got no model \(modules\.json\) in it"):
-        load_encoder(tmp_path / place)
+        load_encoder(tmp_path / name)

@@ -218,7 +218,7 @@ def failing(error: Exception) -> Any:
     return fail
 
 
-def test_a_gpu_that_cannot_run_them_is_told_of_once(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_cannot_run_them_is_reported_once(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "received_attention", failing(RuntimeError("\nFailed to find C compiler.\nmore")))
     with pytest.warns(UserWarning, match=r"without its kernels on cpu: Failed to find C compiler\.$") as told:
         assert [attention._runs_kernels(torch.device("cpu")) for _ in range(2)] == [False, False]

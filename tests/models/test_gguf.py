@@ -32,7 +32,7 @@ def test_a_file_is_converted_once_and_its_own_folder_left_alone(converted, tmp_p
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_another_file_in_its_place_is_converted_anew(converted, tmp_path):
+def test_another_file_of_that_name_is_converted_anew(converted, tmp_path):
     path = tmp_path / "my.gguf"
     path.write_bytes(b"one")
     first = backbone.as_folder(path)
@@ -58,7 +58,7 @@ def test_what_a_kill_left_is_no_model(converted, tmp_path, monkeypatch):
     assert (backbone.as_folder(path) / "model.safetensors").read_bytes() == b"one"
 
 
-def test_what_transformers_cannot_read_is_told(converted, tmp_path, monkeypatch):
+def test_what_transformers_cannot_read_is_refused(converted, tmp_path, monkeypatch):
     def fails(path: Path, folder: Path) -> None:
         raise ValueError("GGUF model with architecture x is not supported yet.")
 

@@ -199,7 +199,7 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"window": 0}, "window is 0"), ({"window": -1}, "window is -1"), ({"window": 2.5}, "window is 2.5"),
         ({"softcap": 0.0}, "softcap is 0.0"), ({"softcap": -1.0}, "softcap is -1.0"),
@@ -213,9 +213,9 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
         ({"attention_mask": torch.ones(1, 5)}, "so additive"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(options: dict, told: str) -> None:
+def test_what_makes_no_sense_is_refused(options: dict, message: str) -> None:
     query, key = draw(1, 5)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         received_attention(query, key, **options)
 
 
@@ -260,6 +260,7 @@ def test_a_state_without_context_counts_where_no_other_has_any() -> None:
     assert first == 0
 
 
+@pytest.mark.slow
 def test_long_texts_do_not_overflow_in_the_paper_s_form(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend != "blockwise":
         pytest.skip("too long a text for it")

@@ -67,7 +67,7 @@ def test_wrong_hash_is_refused_and_nothing_of_it_is_kept(tiny, cache):
     assert not list(cache.glob(".*.partial"))
 
 
-def test_too_little_free_space_is_said_before_anything_is_downloaded(tiny, cache, pip, monkeypatch):
+def test_too_little_free_space_is_reported_before_anything_is_downloaded(tiny, cache, pip, monkeypatch):
     tiny()
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=500_000))
@@ -185,6 +185,7 @@ def _model_path_in_a_process(name: str, home: Path, endpoint: str) -> list[str]:
     return done.stdout.strip().splitlines()
 
 
+@pytest.mark.slow
 def test_hub_that_cannot_be_reached_is_one_line(tmp_path):
     lines = _model_path_in_a_process("nobody/no-model", tmp_path, "http://127.0.0.1:1")
     assert len(lines) == 1
@@ -255,7 +256,7 @@ def test_a_blank_name_is_no_model(name):
         resolve.model_path(name)
 
 
-def test_a_cache_that_is_a_file_is_told_as_such(tiny, cache, tmp_path, monkeypatch):
+def test_a_cache_that_is_a_file_is_reported(tiny, cache, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "file"))
     tiny()

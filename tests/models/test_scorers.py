@@ -145,14 +145,14 @@ def test_a_damaged_folder_for_torch_is_one_line(tmp_path: Path, files: dict[str,
         load_scorer(str(tmp_path), 64)
 
 
-def test_a_damaged_onnx_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_onnx_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no model")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match=r"tokenizer.json and model.onnx"):
         load_scorer(str(tmp_path), 64)
 
 
-def test_a_length_beyond_the_model_s_positions_is_told_before_any_work(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_a_length_beyond_the_model_s_positions_is_reported_before_any_work(tiny_encoder: Path, tmp_path: Path) -> None:
     folder = str(classifier(tmp_path / "one", tiny_encoder, 1))
     with pytest.raises(InputError, match=r"verification.max_length: got 65: .*; wanted a length"):
         load_scorer(folder, 65)

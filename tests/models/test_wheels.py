@@ -235,6 +235,7 @@ resolve.fetch("tiny")
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_part_costs_that_part_only(tiny, cache, pip):
     command = [sys.executable, "-c", KILLED]
     assert subprocess.run(command, env=os.environ | {"FINEGRADE_CACHE": str(cache)}).returncode == -9
@@ -272,7 +273,7 @@ def pip_is(tmp_path, monkeypatch):
     return run
 
 
-def test_pip_that_fails_is_told_with_its_last_error(pip_is):
+def test_pip_that_fails_is_reported_with_its_last_error(pip_is):
     code = (
         "import sys; print('WARNING: x', file=sys.stderr); print('ERROR: first', file=sys.stderr);"
         "print('ERROR: No matching distribution found for tiny==1.0', file=sys.stderr); sys.exit(1)"

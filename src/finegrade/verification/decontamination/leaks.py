@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrade.errors import InputError
-from finegrade.retrieval.minhash import BANDS, PLACES, ROWS, RUN, SIMILAR, signatures
+from finegrade.retrieval.minhash import BANDS, POSITIONS, ROWS, RUN, SIMILAR, signatures
 from finegrade.text import encodable, jaccard, normalised, word_count, words
-from finegrade.verification.decontamination.columns import BenchmarkText, Role
+from finegrade.verification.decontamination.benchmarks import BenchmarkText, Role
 
 MAX_TEXTS = 2_000_000
 """Different texts of all benchmarks together: they are held in memory, one to two kilobytes each."""
@@ -228,7 +228,7 @@ class Benchmarks:
         telling: defaultdict[str, list[int]] = defaultdict(list)
         runs: defaultdict[int, list[_Hashes]] = defaultdict(list)
         bands: list[list[_Hashes]] = [[] for _ in range(BANDS)]
-        self._signatures = np.zeros((len(self._plains), PLACES), dtype=np.uint8)
+        self._signatures = np.zeros((len(self._plains), POSITIONS), dtype=np.uint8)
         begin = 0
         for plains in _together(self._plains, len):
             for number, plain in enumerate(plains, begin):
@@ -301,8 +301,9 @@ class Benchmarks:
         similar = (characters.astype(np.uint8)[rows] == self._signatures[numbers]).mean(axis=1)
         likely = similar >= _LIKELY
         by_words = np.array(told, dtype=np.int64).reshape(-1, 2).T
-        pairs = np.append(by_words, [of[rows[likely]], numbers[likely]], axis=1)
-        return _in_order(*pairs, np.append(np.ones(len(told)), similar[likely]))
+        indices = np.append(by_words[0], of[rows[likely]])
+        weights = np.append(np.ones(len(told)), similar[likely])
+        return _in_order(indices, np.append(by_words[1], numbers[likely]), weights)
 
 
 class _WordRuns:
@@ -376,7 +377,7 @@ def _band_hashes(characters: NDArray[np.uint32]) -> _Hashes:
 def _long_signatures(plains: Sequence[str]) -> tuple[NDArray[np.uint32], _Numbers]:
     """Signatures, and the indices of the texts that have one: [long texts, 32] and [long texts]."""
     long = [index for index, plain in enumerate(plains) if word_count(plain) >= LONG_WORDS]
-    found = signatures([plains[index] for index in long]) if long else np.empty((0, PLACES), dtype=np.uint32)
+    found = signatures([plains[index] for index in long]) if long else np.empty((0, POSITIONS), dtype=np.uint32)
     return found, np.array(long, dtype=np.int64)
 
 
