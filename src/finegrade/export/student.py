@@ -1,7 +1,7 @@
-"""``finegrade export --pooling mean``: a student with plain pooling, for servers that know no other.
+"""``finegrade export --pooling mean``: a student with mean pooling, for servers that know no other.
 
-It starts from the model's own weights and is distilled for a short time on texts of the user, so that the mean of its
-token states comes near the vector that the model pools.
+The student starts from the model's own weights. A short distillation on the user's texts brings the mean of its token
+states near the vector that the model pools.
 """
 
 from pathlib import Path
@@ -26,16 +26,123 @@ from finegrade.report.summary import RE_EMBED, load_snippet
 from finegrade.storage.atomic import read_json, write_json
 from finegrade.training.trainer import QuietTrainer, prepare_training, trainer_arguments
 
+STEPS = 100
+_BATCH, _LEARNING_RATE, _WARMUP_SHARE, _SEED = 32, 5e-5, 0.1, 0
 _LOW = 0.05
+_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+
+
+def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = STEPS) -> None:
+    """Makes the student, measures how close it is to the model, and writes it with its card.
+
+    Args:
+        folder: The model's.
+        texts: A file of texts to distil on; the texts of the model's run by default.
+        output: The student's folder; beside the model by default.
+        steps: Optimizer steps, 32 texts each.
+
+    Raises:
+        InputError: There is no such model, it pools by the mean itself, its vectors are no numbers, or there are too
+            few texts.
+    """
+    prepare_training()
+    target = output or folder.resolve().with_name(f"{folder.resolve().name}-mean")
+    with new_export(target, folder) as work:
+        model = _load_model(folder)
+        drawn = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
+        learnt, held_out = drawn.learnt[: steps * _BATCH], drawn.held_out
+        original = _vectors(model, held_out, "the model's vectors, held-out texts")
+        if not np.isfinite(original).all():
+            raise InputError(str(folder), got="vectors that are no numbers", wanted="a sound model", remedy=REMEDY)
+        student = _new_student(folder, model)
+        before = closeness(_vectors(student, held_out, "the mean's vectors, held-out texts"), original)
+        _train(student, learnt, _vectors(model, learnt, "the model's vectors"), steps)
+        save_plain(student, work)
+        saved = SentenceTransformer(str(work), local_files_only=True, trust_remote_code=False)
+        after = closeness(_vectors(saved, held_out, "the student's vectors, held-out texts"), original)
+        if not after.mean >= before.mean:
+            say(
+                f"the student came out no nearer (1 - cosine {1 - after.mean:.1e}) than it began "
+                f"({1 - before.mean:.1e}): the mean is kept as it was, untrained"
+            )
+            student, after, steps = _new_student(folder, model), before, 0
+            save_plain(student, work)
+        card = _card(work, folder, before, after, f"{steps:,} steps on {len(learnt):,} texts", len(held_out))
+        (work / "README.md").write_text(card, encoding="utf-8")
+        figures = {"before": before._asdict(), "after": after._asdict(), "held_out": len(held_out)}
+        training = {"texts": len(learnt), "steps": steps, "batch_size": _BATCH, "learning_rate": _LEARNING_RATE}
+        write_manifest(work, "mean", folder, {"closeness": figures, "training": training})
+    say(f"on {len(held_out):,} texts that were held out, to the model's own vectors:")
+    say(f"  its mean, before:  {before}")
+    say(f"  the student:       {after}")
+    for line in server_needs(student):
+        say(line)
+    say(f"{target}: written")
+
+
+def _load_model(folder: Path) -> SentenceTransformer:
+    model = load_trained(folder)
+    if any(isinstance(module, Pooling) and module.pooling_mode == "mean" for module in model):
+        remedy = "Serve it as it is: it is what a student would be."
+        raise InputError(str(folder), got="mean pooling", wanted="a model that pools otherwise", remedy=remedy)
+    if model.get_embedding_dimension() != model[0].get_embedding_dimension():
+        got, wanted = f"{model.get_embedding_dimension()} dimensions", "as many as a token's state has"
+        raise InputError(str(folder), got=got, wanted=wanted, remedy=REMEDY)
+    return model
+
+
+def _new_student(folder: Path, model: SentenceTransformer) -> SentenceTransformer:
+    """The model's own weights under the mean of the token states.
+
+    Without dropout: there is one right vector for each text, and noise moves a student away that is already near.
+    """
+    transformer = load_transformer(folder)
+    for part in transformer.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        for name, value in vars(part).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
+    return SentenceTransformer(
+        modules=[transformer, pooling, Normalize()], prompts=model.prompts,
+        default_prompt_name=model.default_prompt_name, device=str(model.device),
+    )  # fmt: skip
+
+
+def _vectors(model: SentenceTransformer, texts: list[str], what: str) -> NDArray[np.float32]:
+    """[texts, dimension], of length 1 also where the model does not normalise them."""
+    vectors = embed(model, texts, _BATCH, what)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def _train(student: SentenceTransformer, texts: list[str], targets: NDArray[np.float32], steps: int) -> None:
+    """Pulls the student's vectors to the targets: the loss is 1 - cosine, half the squared distance."""
+    dataset = Dataset.from_dict({"text": texts, "label": list(targets)})
+    with TemporaryDirectory() as work, progress("distilling", steps) as meter:
+        arguments = trainer_arguments(
+            Path(work), steps=steps, batch_size=_BATCH, learning_rate=_LEARNING_RATE, warmup_share=_WARMUP_SHARE,
+            bf16=None, seed=_SEED, save_strategy="no", prompts=student.prompts.get(student.default_prompt_name),
+        )  # fmt: skip
+        trainer = QuietTrainer(
+            meter,
+            lambda step, loss: f"1 - cosine {loss:.4f}",
+            model=student,
+            args=arguments,
+            train_dataset=dataset,
+            loss=EmbedDistillLoss(student, distance_metric="cosine"),
+        )
+        trainer.train()
 
 
 class Closeness(NamedTuple):
-    """What is left of the original's vectors.
+    """How close the vectors of one model are to those of another.
 
     Attributes:
-        mean: Of the cosines of a text's two vectors.
-        low: Their 5 % quantile.
-        same_nearest: Share of the texts whose nearest other text is the same one.
+        mean: Mean cosine of a text's two vectors.
+        low: The 5 % quantile of these cosines.
+        same_nearest: Share of the texts that have the same nearest other text.
     """
 
     mean: float
@@ -50,11 +157,11 @@ class Closeness(NamedTuple):
 
 
 def closeness(vectors: NDArray[np.float32], original: NDArray[np.float32]) -> Closeness:
-    """Compares row by row.
+    """Compares two models row by row.
 
     Args:
         vectors: [texts, dimension], of length 1; at least two different texts.
-        original: Likewise, the other model's.
+        original: The other model's, likewise.
     """
     cosines = np.einsum("nd,nd->n", vectors, original)
     same = _nearest(vectors) == _nearest(original)
@@ -68,11 +175,8 @@ def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
     return nearest
 
 
-_MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
-
-
 def save_plain(model: SentenceTransformer, folder: Path) -> None:
-    """Saves a model so that it loads without code of ours, in sentence-transformers and in servers.
+    """Saves a model so that it loads without our code, in sentence-transformers of any version and in servers.
 
     Args:
         model: Transformer, mean pooling, Normalize.
@@ -90,150 +194,27 @@ def save_plain(model: SentenceTransformer, folder: Path) -> None:
     write_json(folder / "sentence_bert_config.json", lengths)
 
 
-def write_student_card(
-    folder: Path, source: Path, before: Closeness, after: Closeness, held_out: int, learnt: int, steps: int
-) -> None:
-    """Writes ``README.md``. Of the user's data it holds counts, never a text.
-
-    Args:
-        folder: The student's.
-        source: The model's.
-        before: Of the mean of the model's token states, to the model's vectors.
-        after: Of the student.
-        held_out: Texts that both were measured on.
-        learnt: Texts that the student was distilled on.
-        steps: Of the distillation.
-    """
+def _card(folder: Path, source: Path, before: Closeness, after: Closeness, training: str, held_out: int) -> str:
+    """The student's README.md. Of the user's data it holds counts, never a text."""
     hashes = [f"- `{name}`: sha256 `{digest}`" for name, digest in weight_hashes(source).items()]
     lines = [
         "---", "library_name: sentence-transformers", "---", "", "# A text-embedding model with mean pooling", "",
         "A student that finegrade made for servers that know only mean pooling. It stands in for a model that pools "
-        "otherwise, whose weights it started from:", "", *hashes, "",
-        f"It was distilled in {steps:,} steps on {learnt:,} texts. On {held_out:,} others, its vectors compared with "
-        "the original's:", "",
+        "otherwise, and started from its weights:", "", *hashes, "",
+        f"It was distilled in {training}. On {held_out:,} others, its vectors compared with the original's:", "",
         "| | cosine, mean | cosine, 5 % quantile | same nearest neighbour |", "|---|---|---|---|",
-        _row("original weights, mean pooling", before), _row("**this student**", after), "",
+        *(
+            f"| {name} | {found.mean:.4f} | {found.low:.4f} | {found.same_nearest:.1%} |"
+            for name, found in (("original weights, mean pooling", before), ("**this student**", after))
+        ), "",
         f"{RE_EMBED} Nor do the student's with the original's.", "",
         "```python", load_snippet(folder).replace(repr(str(folder)), repr("path/to/this/folder")), "```", "",
     ]  # fmt: skip
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def _row(name: str, found: Closeness) -> str:
-    return f"| {name} | {found.mean:.4f} | {found.low:.4f} | {found.same_nearest:.1%} |"
-
-
-STEPS = 100
-_BATCH, _LEARNING_RATE, _WARMUP_SHARE, _SEED = 32, 5e-5, 0.1, 0
-
-
-def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = STEPS) -> None:
-    """Makes the student, says how near it is to the model before and after, and writes it with its card.
-
-    Args:
-        folder: Of the model.
-        texts: A file of texts to distil on; the texts of the model's run by default.
-        output: The student's folder; beside the model by default.
-        steps: Of the optimizer, 32 texts each.
-
-    Raises:
-        InputError: There is no such model, it pools by the mean itself, its vectors are no numbers, or there are too
-            few texts.
-    """
-    prepare_training()
-    target = output or folder.resolve().with_name(f"{folder.resolve().name}-mean")
-    with new_export(target, folder) as work:
-        model = _load(folder)
-        drawn = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
-        learnt, held_out = drawn.learnt[: steps * _BATCH], drawn.held_out
-        wanted = _vectors(model, held_out, "the model's vectors, held-out texts")
-        if not np.isfinite(wanted).all():
-            raise InputError(str(folder), got="vectors that are no numbers", wanted="a sound model", remedy=REMEDY)
-        student = _student(folder, model)
-        before = closeness(_vectors(student, held_out, "the mean's vectors, held-out texts"), wanted)
-        _train(student, learnt, _vectors(model, learnt, "the model's vectors"), steps)
-        save_plain(student, work)
-        saved = SentenceTransformer(str(work), local_files_only=True, trust_remote_code=False)
-        after = closeness(_vectors(saved, held_out, "the student's vectors, held-out texts"), wanted)
-        if not after.mean >= before.mean:
-            say(
-                f"the student came out no nearer (1 - cosine {1 - after.mean:.1e}) than it began "
-                f"({1 - before.mean:.1e}): the mean is kept as it was, untrained"
-            )
-            student, after, steps = _student(folder, model), before, 0
-            save_plain(student, work)
-        write_student_card(work, folder, before, after, len(held_out), len(learnt), steps)
-        figures = {"before": before._asdict(), "after": after._asdict(), "held_out": len(held_out)}
-        training = {"texts": len(learnt), "steps": steps, "batch_size": _BATCH, "learning_rate": _LEARNING_RATE}
-        write_manifest(work, "mean", folder, {"closeness": figures, "training": training})
-    say(f"on {len(held_out):,} texts that were held out, to the model's own vectors:")
-    say(f"  its mean, before:  {before}")
-    say(f"  the student:       {after}")
-    for line in server_needs(student):
-        say(line)
-    say(f"{target}: written")
-
-
-def _load(folder: Path) -> SentenceTransformer:
-    model = load_trained(folder)
-    if any(isinstance(module, Pooling) and module.pooling_mode == "mean" for module in model):
-        remedy = "Serve it as it is: it is what a student would be."
-        raise InputError(str(folder), got="mean pooling", wanted="a model that pools otherwise", remedy=remedy)
-    if model.get_embedding_dimension() != model[0].get_embedding_dimension():
-        got, wanted = f"{model.get_embedding_dimension()} dimensions", "as many as a token's state has"
-        raise InputError(str(folder), got=got, wanted=wanted, remedy=REMEDY)
-    return model
-
-
-def _student(folder: Path, model: SentenceTransformer) -> SentenceTransformer:
-    """The model's own weights under the mean of the token states."""
-    transformer = load_transformer(folder)
-    _drop_nothing(transformer)
-    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
-    return SentenceTransformer(
-        modules=[transformer, pooling, Normalize()], prompts=model.prompts,
-        default_prompt_name=model.default_prompt_name, device=str(model.device),
-    )  # fmt: skip
-
-
-def _drop_nothing(module: nn.Module) -> None:
-    """Without dropout: there is one right vector for each text, and with noise a student that is near moves away."""
-    for part in module.modules():
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
-        for name, value in vars(part).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(part, name, 0.0)
-
-
-def _vectors(model: SentenceTransformer, texts: list[str], what: str) -> NDArray[np.float32]:
-    """[texts, dimension], of length 1, also where the model itself does not see to that."""
-    vectors = embed(model, texts, _BATCH, what)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
-
-
-def _train(student: SentenceTransformer, texts: list[str], wanted: NDArray[np.float32], steps: int) -> None:
-    """Pulls the student's vectors to the wanted ones: the loss is 1 - cosine, half the squared distance."""
-    dataset = Dataset.from_dict({"text": texts, "label": list(wanted)})
-    with TemporaryDirectory() as work, progress("distilling", steps) as meter:
-        arguments = trainer_arguments(
-            Path(work), steps=steps, batch_size=_BATCH, learning_rate=_LEARNING_RATE, warmup_share=_WARMUP_SHARE,
-            bf16=None, seed=_SEED, save_strategy="no", prompts=student.prompts.get(student.default_prompt_name),
-        )  # fmt: skip
-        trainer = QuietTrainer(
-            meter,
-            lambda step, loss: f"1 - cosine {loss:.4f}",
-            model=student,
-            args=arguments,
-            train_dataset=dataset,
-            loss=EmbedDistillLoss(student, distance_metric="cosine"),
-        )
-        trainer.train()
+    return "\n".join(lines)
 
 
 def server_needs(student: SentenceTransformer) -> list[str]:
-    """What a server has to support beyond mean pooling, a line each.
+    """What a server has to support beyond mean pooling, one line each.
 
     Args:
         student: Its first module is the transformer.
