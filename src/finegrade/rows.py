@@ -17,6 +17,45 @@ POSITIVE_NAMES = ("positive", "pos", "answer", "response", "document", "passage"
 NEGATIVE_NAME = re.compile(r"(hard[ _]?)?neg(ative)?s?[ _]?\d*", re.IGNORECASE)
 """What the columns of training data are called, by sentence-transformers, FlagEmbedding and others."""
 
+LABEL_NAMES = ("label", "labels", "score", "scores")
+"""What sentence-transformers takes for labels instead of texts."""
+
+LABELLED_TEXT_NAMES = (*POSITIVE_NAMES, "text", "content", "sentence", "sentence2")
+"""Of pairs with a label: what may answer or not."""
+
+TEXT_NAMES = (
+    "text", "content", "contents", "body", "passage", "document", "positive", "answer", "description", "abstract",
+)  # fmt: skip
+TITLE_NAMES = ("title", "heading", "subject", "headline")
+ID_NAMES = ("_id", "id", "doc_id", "docid", "document_id", "url", "path")
+"""What the columns of documents are called; the first name that is there counts."""
+
+BENCHMARK_QUERY_NAMES = (*QUERY_NAMES, "queries", "query_text", "claim")
+BENCHMARK_ANSWER_NAMES = (
+    *POSITIVE_NAMES, "positive_passage", "long_answer", "evidence", "summary", "highlights", "human_summaries",
+    "machine_summaries", "doc", "document_text", "corpus", "passage_text", "context", "content", "body", "article",
+    "abstract",
+)  # fmt: skip
+BENCHMARK_EITHER_NAMES = ("text", "text_a", "text_b", "premise", "hypothesis", "sentence", "sentence_a", "sentence_b")
+"""What the columns of benchmarks are called, also with an s or a number at the end; the last may ask or answer."""
+
+
+def named_columns(names: Iterable[str], columns: Iterable[str]) -> list[str]:
+    """The columns that have one of these names, whatever their case, in the order of the names."""
+    there = {str(column).strip().lower(): column for column in reversed(list(columns))}
+    return [there[name] for name in names if name in there]
+
+
+def is_negative_name(column: str) -> bool:
+    """Whether a column of this name holds negatives."""
+    return bool(NEGATIVE_NAME.fullmatch(column))
+
+
+def is_text_name(column: str) -> bool:
+    """Whether a column of this name holds texts to train on, whatever they look like."""
+    return column.strip().lower() in (*QUERY_NAMES, *POSITIVE_NAMES) or is_negative_name(column)
+
+
 Rows = Any
 """An iterable of mappings or records; or a datasets.Dataset, a pandas.DataFrame, a pyarrow.Table."""
 
@@ -96,7 +135,7 @@ def _sample(row: dict[str, Any], index: int) -> Sample:
     if row.keys() >= {"id", "query", "positive", "negatives", "group"}:
         return Sample.model_validate(row)
     query, positive = _text(row, QUERY_NAMES, index), _text(row, POSITIVE_NAMES, index)
-    values = [row[name] for name in row if NEGATIVE_NAME.fullmatch(name)]
+    values = [row[name] for name in row if is_negative_name(name)]
     negatives = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
     return Sample(
         id=content_hash(query, positive),
@@ -108,7 +147,7 @@ def _sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def _text(row: Mapping[str, Any], names: Sequence[str], index: int) -> str:
-    value = next((row[name] for name in names if row.get(name)), None)
+    value = next((row[name] for name in named_columns(names, row) if row[name]), None)
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str) or not value.strip():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.data.chunking import Piece, chunk_document
+from finegrade.data.chunking import chunk_document
 from finegrade.data.readers.document import Block, Document, paragraphs
 
 
@@ -13,7 +13,7 @@ def by_words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
 
 
-def chunks(document: Document, limit: int) -> list[Piece]:
+def chunks(document: Document, limit: int) -> list[Block]:
     return list(chunk_document(document, limit, by_words))
 
 
@@ -57,7 +57,7 @@ def test_sections_are_not_mixed_unless_they_are_small() -> None:
     made = chunks(Document("x", [Block("A", long, 0), Block("B", long, 100)]), 60)
     assert [piece.heading for piece in made] == ["A", "B"]
     made = chunks(Document("x", [Block("T > A", "few words", 0), Block("T > B", "and more", 20)]), 60)
-    assert made == [Piece("T > A", "few words B: and more", 0)]
+    assert made == [Block("T > A", "few words B: and more", 0)]
 
 
 def test_sentences_stay_whole_where_they_fit() -> None:

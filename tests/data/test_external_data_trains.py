@@ -17,7 +17,7 @@ from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncode
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from finegrade.data.formats.open import open_given
+from finegrade.data.formats import open_external
 from helpers.external_data import drawn, judged, write_table
 
 _LOADERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
@@ -46,12 +46,13 @@ def losses(trainer: SentenceTransformerTrainer | CrossEncoderTrainer) -> list[fl
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.slow
 def test_columns_of_a_result_are_trained_on(tmp_path, tiny_encoder, suffix, loaded):
     rows = [
         {"query": f"query {i}", "answer": f"answer {i}"} | {f"negative_{n}": f"other {i} {n}" for n in (1, 2, 3)}
         for i in range(40)
     ]  # fmt: skip
-    data = open_given(write_table(tmp_path / f"a{suffix}", rows))
+    data = open_external(write_table(tmp_path / f"a{suffix}", rows))
     files = data.write(judged(data, drawn(random.Random(0))), tmp_path / f"out{suffix}")
     tables = {path.stem.replace(".", "_"): loaded(path) for path in files if ".levels." not in path.name}
     assert {name: table.column_names for name, table in tables.items()} == {
@@ -69,13 +70,14 @@ def test_columns_of_a_result_are_trained_on(tmp_path, tiny_encoder, suffix, load
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".tsv"])
+@pytest.mark.slow
 def test_labelled_pairs_of_a_result_are_trained_on(tmp_path, tiny_encoder, suffix, loaded):
     rows = [
         {"query": f"query {i}", "text": f"{text} {i}", "label": int(text == "answer")}
         for i in range(40) for text in ("answer", "other", "more")
     ]  # fmt: skip
     random.Random(0).shuffle(rows)
-    data = open_given(write_table(tmp_path / f"a{suffix}", rows))
+    data = open_external(write_table(tmp_path / f"a{suffix}", rows))
     pairs, _ = data.write(judged(data, drawn(random.Random(0))), tmp_path / f"out{suffix}")
     model = CrossEncoder(str(tiny_encoder), num_labels=1, device="cpu")
     arguments = CrossEncoderTrainingArguments(**options(tmp_path))

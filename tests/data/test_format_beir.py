@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.data.formats.base import Given, Judged, PassedRow
-from finegrade.data.formats.beir_files import Scored, ranked
+from finegrade.data.beir import Scored, ranked
+from finegrade.data.formats import open_external
+from finegrade.data.formats.base import ExternalRow, PassedRow, VerifiedRow
 from finegrade.data.formats.line_index import LineIndex
-from finegrade.data.formats.open import open_given
 from finegrade.errors import InputError
 from helpers.external_data import all_kept, drawn, judged, left
 
@@ -43,16 +43,16 @@ def document(number: int) -> str:
     return "Title document 1" if number == 1 else f"document {number}"
 
 
-FIRST = Given("query 1", (document(1),), (document(2), document(3)))
-SECOND = Given("query 2", (document(3), document(4)), (document(1), document(5)))
+FIRST = ExternalRow("query 1", (document(1),), (document(2), document(3)))
+SECOND = ExternalRow("query 2", (document(3), document(4)), (document(1), document(5)))
 
 
-def rows(path: Path, **more: int) -> list[Given]:
-    return list(open_given(path, **more).rows())
+def rows(path: Path, **more: int) -> list[ExternalRow]:
+    return list(open_external(path, **more).rows())
 
 
 def test_negatives_are_what_the_run_found_and_nobody_judged_relevant(tmp_path):
-    data = open_given(beir(tmp_path / "a"))
+    data = open_external(beir(tmp_path / "a"))
     assert list(data.rows()) == [FIRST, SECOND]
     assert data.passed_over == {}
     assert data.about == "queries and relevant documents: qrels/train.tsv, negatives: the first 30 others of bm25.trec"
@@ -67,13 +67,13 @@ def test_a_run_may_be_named(tmp_path, place):
     assert rows(folder / place) == [FIRST, SECOND]
     if place != "runs/bm25.run":
         with pytest.raises(InputError, match=rf"got runs: {place}, other.trec; wanted one run.*Name one of them"):
-            open_given(folder)
+            open_external(folder)
 
 
 @pytest.mark.parametrize("header", [[], [HEADER]])
 def test_a_run_in_three_columns(tmp_path, header):
     lines = [f"{query}\t{document}\t{score}" for query, document, score in RUN]
-    data = open_given(beir(tmp_path / "a", run=[*header, *lines], name="run.tsv"))
+    data = open_external(beir(tmp_path / "a", run=[*header, *lines], name="run.tsv"))
     assert list(data.rows()) == [FIRST, SECOND]
     assert data.passed_over == {}
 
@@ -92,7 +92,7 @@ def test_documents_are_ordered_by_score_as_trec_s_tools_do():
 
 def test_a_run_that_is_in_no_order(tmp_path):
     mixed = [RUN[i] for i in (2, 3, 0, 5, 4, 1)]
-    data = open_given(beir(tmp_path / "a", run=trec(mixed)))
+    data = open_external(beir(tmp_path / "a", run=trec(mixed)))
     assert list(data.rows()) == [FIRST, SECOND]
     qrels = [QRELS[i] for i in (2, 0, 3, 1)]
     assert rows(beir(tmp_path / "b", run=trec(mixed), qrels=qrels)) == [FIRST, SECOND]
@@ -108,11 +108,11 @@ def test_judgements_of_a_test_are_never_trained_on(tmp_path, names, taken):
     for name in names:
         shutil.copy(train, folder / "qrels" / f"{name}.tsv")
     if taken:
-        assert f"qrels/{taken}.tsv" in open_given(folder).about
+        assert f"qrels/{taken}.tsv" in open_external(folder).about
     else:
         got = ", ".join(f"{name}.tsv" for name in names) or "none"
         with pytest.raises(InputError, match=rf"qrels: got {got}; wanted judgements to train by.*train\.tsv"):
-            open_given(folder)
+            open_external(folder)
 
 
 @pytest.mark.parametrize("line", [b"some notes of six words here", b"", b"\xff\xfe", b"a\tb\tc"])
@@ -121,15 +121,15 @@ def test_a_folder_without_a_run(tmp_path, line):
     (folder / "bm25.trec").rename(folder / "levels.tsv")
     (folder / "notes.txt").write_bytes(line)
     with pytest.raises(InputError, match="got runs: none; wanted one run"):
-        open_given(folder)
+        open_external(folder)
     with pytest.raises(InputError, match="got other lines; wanted a run"):
-        open_given(folder / "notes.txt")
+        open_external(folder / "notes.txt")
 
 
 def test_a_table_that_lies_in_a_folder(tmp_path):
     folder = beir(tmp_path / "a")
     (folder / "triplets.tsv").write_text("query\tpositive\tnegative\nq\tp\tn\n")
-    assert rows(folder / "triplets.tsv") == [Given("q", ("p",), ("n",))]
+    assert rows(folder / "triplets.tsv") == [ExternalRow("q", ("p",), ("n",))]
     assert rows(folder) == [FIRST, SECOND]
 
 
@@ -138,14 +138,14 @@ def test_a_folder_that_is_not_whole(tmp_path, name):
     folder = beir(tmp_path / "a")
     (folder / name).unlink()
     with pytest.raises(InputError, match=r"corpus\.jsonl|queries\.jsonl: got No such file|qrels: got none"):
-        open_given(folder)
+        open_external(folder)
 
 
 def test_what_is_left_is_written_as_beir_has_it(tmp_path):
     folder = beir(tmp_path / "a", qrels=[*QRELS, "q9\td9\t1"])
     (folder / "qrels" / "test.tsv").write_text("test\n")
-    data = open_given(folder)
-    decided = [Judged(((1, 2), (0, 4)), (), (0,)), Judged(((1, 1),), (0,), (1,))]
+    data = open_external(folder)
+    decided = [VerifiedRow(((1, 2), (0, 4)), (), (0,)), VerifiedRow(((1, 1),), (0,), (1,))]
     output = tmp_path / "out"
     files = data.write(decided, output)
     assert {file.relative_to(output).as_posix() for file in files} == {
@@ -160,12 +160,12 @@ def test_what_is_left_is_written_as_beir_has_it(tmp_path):
     assert (output / "qrels" / "train.tsv").read_text().splitlines() == qrels
     for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
         assert (output / name).read_bytes() == (folder / name).read_bytes()
-    assert rows(output) == [FIRST, Given("query 2", (document(4), document(1)), (document(5),))]
+    assert rows(output) == [FIRST, ExternalRow("query 2", (document(4), document(1)), (document(5),))]
 
 
 def test_a_query_that_is_set_aside_is_no_longer_judged(tmp_path):
-    data = open_given(beir(tmp_path / "a"))
-    data.write([Judged(((0, 1),), (1,), ()), all_kept(SECOND)], tmp_path / "out")
+    data = open_external(beir(tmp_path / "a"))
+    data.write([VerifiedRow(((0, 1),), (1,), ()), all_kept(SECOND)], tmp_path / "out")
     assert (tmp_path / "out" / "qrels" / "train.tsv").read_text().splitlines() == [HEADER, *QRELS[2:]]
     assert "q1" not in (tmp_path / "out" / "bm25.trec").read_text()
 
@@ -180,7 +180,7 @@ def test_what_is_written_is_read_as_what_was_left(tmp_path_factory, seed, is_tre
     qrels = [f"{query}\t{document}\t{dice.choice([0, 1])}" for query, document in pairs[:9]]
     run = [(query, document, dice.choice([0.5, 1.0, 2.0])) for query, document in dice.sample(pairs, 14)]
     lines = trec(run) if is_trec else ["\t".join(map(str, row)) for row in run]
-    data = open_given(beir(folder / "a", qrels, lines, name="run.trec" if is_trec else "run.tsv"))
+    data = open_external(beir(folder / "a", qrels, lines, name="run.trec" if is_trec else "run.tsv"))
     before = list(data.rows())
     for number, judge in enumerate((all_kept, drawn(dice))):
         decided = judged(data, judge)
@@ -198,7 +198,7 @@ def test_hostile_lines(tmp_path):
     with (folder / "corpus.jsonl").open("ab") as file:
         file.write(b'{"_id": "d7", "text": null}\n{"_id": "d8", "text": 7}\n{"text": "x"}\nnull\n\xff\n[\n')
         file.write(b'{"_id": "d5", "text": "\xff"}\n{"_id": "d5", "text": "\\ud800"}\n{"_id": "torn')
-    data = open_given(folder)
+    data = open_external(folder)
     second = SECOND._replace(negatives=(document(1),))  # d5 is not what it was: the last line counts
     told: list[PassedRow] = []
     assert list(data.rows(told.append)) == [FIRST, second]
@@ -218,7 +218,7 @@ def test_a_document_with_the_query_s_id_is_the_query(tmp_path):
     folder = beir(tmp_path / "a", run=["q1 Q0 q1 1 99 x", *trec()])
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"_id": "q1", "text": "what the first query asks"}\n')
-    assert next(iter(open_given(folder).rows())) == FIRST
+    assert next(iter(open_external(folder).rows())) == FIRST
 
 
 def test_however_many_documents_are_relevant_all_are_looked_at(tmp_path):
@@ -226,7 +226,7 @@ def test_however_many_documents_are_relevant_all_are_looked_at(tmp_path):
     folder = beir(tmp_path / "a", qrels=[*QRELS, *(f"q1\t{name}\t1" for name in many)])
     with (folder / "corpus.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps({"_id": name, "text": f"Text {name}."}) + "\n" for name in many)
-    first = next(iter(open_given(folder).rows()))
+    first = next(iter(open_external(folder).rows()))
     assert len(first.positives) == 1 + len(many)
 
 
@@ -237,13 +237,13 @@ def test_hostile_files(tmp_path, name, content):
     (folder / name).write_bytes(content)
     if name == "bm25.trec":
         with pytest.raises(InputError, match="got other lines"):
-            open_given(folder / name)
+            open_external(folder / name)
     else:
-        assert list(open_given(folder / "bm25.trec").rows()) == []
+        assert list(open_external(folder / "bm25.trec").rows()) == []
 
 
 def test_the_input_is_never_written_over(tmp_path):
-    data = open_given(beir(tmp_path / "a"))
+    data = open_external(beir(tmp_path / "a"))
     with pytest.raises(InputError, match="the input itself"):
         data.write([], tmp_path / "a" / ".." / "a")
     (tmp_path / "file").touch()
@@ -252,7 +252,7 @@ def test_the_input_is_never_written_over(tmp_path):
 
 
 def test_nothing_is_written_where_it_breaks_off(tmp_path):
-    data = open_given(beir(tmp_path / "a"))
+    data = open_external(beir(tmp_path / "a"))
     with pytest.raises(InputError, match="other rows than were verified"):
         data.write([all_kept(FIRST)], tmp_path / "out")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []

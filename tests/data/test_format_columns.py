@@ -12,13 +12,13 @@ from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.data.formats.base import Given, Judged
-from finegrade.data.formats.open import open_given
+from finegrade.data.formats import open_external
+from finegrade.data.formats.base import ExternalRow, VerifiedRow
 from finegrade.errors import InputError
 from finegrade.export import data as data_export
 from helpers.external_data import TABLES, TEXTS, all_kept, drawn, judged, left, lines, read_table, write_table
 
-ALL = Judged(((0, 1), (1, 2), (2, 3)), (), (0,))
+ALL = VerifiedRow(((0, 1), (1, 2), (2, 3)), (), (0,))
 
 
 def rows_of(number: int, negatives: int = 3) -> list[dict[str, str]]:
@@ -29,18 +29,18 @@ def rows_of(number: int, negatives: int = 3) -> list[dict[str, str]]:
     ]
 
 
-def as_given(rows: list[dict[str, str]]) -> list[Given]:
-    return [Given(query, (positive,), tuple(negatives)) for query, positive, *negatives in map(dict.values, rows)]
+def as_given(rows: list[dict[str, str]]) -> list[ExternalRow]:
+    return [ExternalRow(query, (positive,), tuple(negatives)) for query, positive, *negatives in map(dict.values, rows)]
 
 
-def read(path: Path) -> list[Given]:
-    return list(open_given(path).rows())
+def read(path: Path) -> list[ExternalRow]:
+    return list(open_external(path).rows())
 
 
 @pytest.mark.parametrize("suffix", TABLES)
 def test_columns_are_read_by_their_names(tmp_path, suffix):
     path = write_table(tmp_path / f"a{suffix}", rows_of(3))
-    data = open_given(path)
+    data = open_external(path)
     assert list(data.rows()) == as_given(rows_of(3))
     assert data.passed_over == Counter()
     assert data.about == "queries: anchor, positives: positive, negatives: negative_1, negative_2, negative_3"
@@ -53,30 +53,30 @@ def test_columns_are_read_by_their_names(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", TABLES)
 def test_columns_of_other_names_are_read_in_their_order(tmp_path, suffix, names):
     path = write_table(tmp_path / f"a{suffix}", [dict(zip(names, ("q", "p", "n"), strict=True))])
-    assert read(path) == [Given("q", ("p",), ("n",))]
+    assert read(path) == [ExternalRow("q", ("p",), ("n",))]
 
 
 def test_names_go_before_order(tmp_path):
     row = {"language": "en", "negative_2": "n2", "positive": "p", "title": "t", "negative_1": "n1", "query": "q"}
-    assert read(write_table(tmp_path / "a.parquet", [row])) == [Given("q", ("p",), ("n2", "n1"))]
+    assert read(write_table(tmp_path / "a.parquet", [row])) == [ExternalRow("q", ("p",), ("n2", "n1"))]
 
 
 @pytest.mark.parametrize("suffix", TABLES)
 def test_what_is_no_text_is_no_negative(tmp_path, suffix):
     row = {"id": 7, "query": "q", "text": "p", "other": "n", "source": "s", "rating": 0.5, "nothing": None}
-    assert read(write_table(tmp_path / f"a{suffix}", [row])) == [Given("q", ("p",), ("n",))]
+    assert read(write_table(tmp_path / f"a{suffix}", [row])) == [ExternalRow("q", ("p",), ("n",))]
 
 
 def test_columns_of_known_names_may_hold_numbers_in_a_csv_file(tmp_path):
     row = {"question": "1 + 1", "answer": "2", "negative": "3", "rating": "4"}
-    assert read(write_table(tmp_path / "a.csv", [row])) == [Given("1 + 1", ("2",), ("3",))]
+    assert read(write_table(tmp_path / "a.csv", [row])) == [ExternalRow("1 + 1", ("2",), ("3",))]
 
 
 def test_negatives_under_keys_that_come_later_are_not_overlooked(tmp_path):
     rows = [{"query": "q", "positive": "p", "negative_1": "n", "negative_2": None}] * 150
     rows += [{**rows[0], "negative_2": "m"}, {**rows[0], "negative_3": "m"}]
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
-    assert list(data.rows())[-1] == Given("q", ("p",), ("n", "m"))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
+    assert list(data.rows())[-1] == ExternalRow("q", ("p",), ("n", "m"))
     assert data.passed_over == {"negatives: a column that the first rows do not have": 1}
 
 
@@ -88,13 +88,13 @@ def test_a_column_of_lists(tmp_path, suffix):
         {"query": "s", "positive": "u", "title": "t", "negatives": [], "scores": [1.0]},
     ]
     path = write_table(tmp_path / f"a{suffix}", rows)
-    data = open_given(path)
+    data = open_external(path)
     assert list(data.rows()) == [
-        Given("q", ("p",), ("a", "b", "c")),
-        Given("r", ("o",), ("d",)),
-        Given("s", ("u",), ()),
+        ExternalRow("q", ("p",), ("a", "b", "c")),
+        ExternalRow("r", ("o",), ("d",)),
+        ExternalRow("s", ("u",), ()),
     ]
-    decided = [Judged(((2, 1), (0, 4)), (1,), (0,)), Judged(((0, 2),), (), (0,)), Judged((), (), (0,))]
+    decided = [VerifiedRow(((2, 1), (0, 4)), (1,), (0,)), VerifiedRow(((0, 2),), (), (0,)), VerifiedRow((), (), (0,))]
     files = data.write(decided, tmp_path / f"out{suffix}")
     assert [file.name for file in files] == [f"out{suffix}", "out.levels.jsonl", f"out.0{suffix}"]
     assert read_table(files[0]) == [
@@ -108,14 +108,14 @@ def test_a_column_of_lists(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", TABLES)
 def test_rows_go_to_files_by_the_number_of_negatives_that_are_left(tmp_path, suffix):
-    data = open_given(write_table(tmp_path / f"a{suffix}", rows_of(6)))
+    data = open_external(write_table(tmp_path / f"a{suffix}", rows_of(6)))
     decided = [
         ALL,
-        Judged(((2, 1), (0, 2), (1, 4)), (), (0,)),
-        Judged(((1, 3),), (), (0,)),
-        Judged((), (), (0,)),
-        Judged(((0, 1), (1, 1)), (2,), (0,)),
-        Judged(((0, 1), (1, 1), (2, 1)), (), ()),  # the positive does not stay: set aside
+        VerifiedRow(((2, 1), (0, 2), (1, 4)), (), (0,)),
+        VerifiedRow(((1, 3),), (), (0,)),
+        VerifiedRow((), (), (0,)),
+        VerifiedRow(((0, 1), (1, 1)), (2,), (0,)),
+        VerifiedRow(((0, 1), (1, 1), (2, 1)), (), ()),  # the positive does not stay: set aside
     ]
     files = data.write(decided, tmp_path / "made" / f"out{suffix}")
     names = [f"out{suffix}", "out.levels.jsonl", f"out.1{suffix}", "out.1.levels.jsonl", f"out.0{suffix}"]
@@ -142,8 +142,8 @@ def test_rows_go_to_files_by_the_number_of_negatives_that_are_left(tmp_path, suf
 
 
 def test_triplets(tmp_path):
-    data = open_given(write_table(tmp_path / "a.parquet", rows_of(3, negatives=1)))
-    decided = [Judged(((0, 2),), (), (0,)), Judged((), (), (0,)), Judged((), (0,), (0,))]
+    data = open_external(write_table(tmp_path / "a.parquet", rows_of(3, negatives=1)))
+    decided = [VerifiedRow(((0, 2),), (), (0,)), VerifiedRow((), (), (0,)), VerifiedRow((), (0,), (0,))]
     files = data.write(decided, tmp_path / "out.parquet")
     assert [tuple(row.values()) for row in read_table(files[0])] == [("query 0", "positive 0", "negative 0 1")]
     pairs = [("query 1", "positive 1"), ("query 2", "positive 2"), ("query 2", "negative 2 1")]
@@ -161,9 +161,9 @@ def test_everything_kept_is_everything_as_it_was(tmp_path_factory, data, negativ
     if is_list and suffix in (".parquet", ".jsonl"):
         tables = [{"anchor": query, "positive": positive, "negatives": others} for query, positive, *others in rows]
     path = write_table(folder / f"a{suffix}", tables)
-    opened = open_given(path)
+    opened = open_external(path)
     before = list(opened.rows())
-    assert before == [Given(query, (positive,), tuple(others)) for query, positive, *others in rows]
+    assert before == [ExternalRow(query, (positive,), tuple(others)) for query, positive, *others in rows]
     (whole, _) = opened.write(judged(opened, all_kept), folder / f"b{suffix}")
     assert read_table(whole) == tables == read_table(path)
     assert read(whole) == before
@@ -172,7 +172,7 @@ def test_everything_kept_is_everything_as_it_was(tmp_path_factory, data, negativ
     files = opened.write(decided, folder / f"c{suffix}")
     wanted = [row._replace(positives=(one,)) for row in left(before, decided) for one in row.positives]
     found = Counter(row for file in files if _has_negatives(file) for row in read(file))
-    found.update(Given(row["anchor"], (row["positive"],), ()) for file in files if ".0." in file.name
+    found.update(ExternalRow(row["anchor"], (row["positive"],), ()) for file in files if ".0." in file.name
                  for row in read_table(file))  # fmt: skip
     assert found == Counter(wanted)
     levels = [line["levels"] for file in files if file.name.endswith(".levels.jsonl") for line in lines(file)]
@@ -199,8 +199,12 @@ def test_other_columns_types_and_metadata_stay(tmp_path):
         "nothing": pa.nulls(3),
     }).replace_schema_metadata({"made by": "somebody"})  # fmt: skip
     pq.write_table(table, tmp_path / "a.parquet")
-    data = open_given(tmp_path / "a.parquet")
-    decided = [Judged(((0, 1), (1, 2)), (), (0,)), Judged((), (), ()), Judged(((1, 1), (0, 2)), (), (0,))]
+    data = open_external(tmp_path / "a.parquet")
+    decided = [
+        VerifiedRow(((0, 1), (1, 2)), (), (0,)),
+        VerifiedRow((), (), ()),
+        VerifiedRow(((1, 1), (0, 2)), (), (0,)),
+    ]
     written = pq.read_table(data.write(decided, tmp_path / "out.parquet")[0])
     wanted = table.take([0, 2])
     for column in table.column_names:
@@ -217,14 +221,14 @@ def test_keys_that_only_some_rows_have_stay_in_their_row(tmp_path):
     row = {"query": "q", "positive": "p", "negative": "n"}
     others = [{"a": None}, {"b": [1, {"c": "\ud800"}]}, {"x": float("inf")}]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row | other) + "\n" for other in others))
-    data = open_given(tmp_path / "a.jsonl")
+    data = open_external(tmp_path / "a.jsonl")
     assert lines(data.write(judged(data, all_kept), tmp_path / "b.jsonl")[0]) == [row | other for other in others]
 
 
 def test_labels_stay_in_step_with_their_texts(tmp_path):
     margins = [{**row, "label": [0.1, 0.2, 0.3]} for row in rows_of(2)]
-    data = open_given(write_table(tmp_path / "a.parquet", margins))
-    decided = [Judged(((2, 1), (0, 2)), (1,), (0,)), Judged((), (2,), (0,))]
+    data = open_external(write_table(tmp_path / "a.parquet", margins))
+    decided = [VerifiedRow(((2, 1), (0, 2)), (1,), (0,)), VerifiedRow((), (2,), (0,))]
     files = data.write(decided, tmp_path / "out.parquet")
     assert [row["label"] for row in read_table(files[0])] == [[0.3, 0.1]]
     assert read_table(files[2]) == [
@@ -232,7 +236,7 @@ def test_labels_stay_in_step_with_their_texts(tmp_path):
     ]  # fmt: skip
     assert data.not_written == {"a negative that answers: no label of it is known": 1}
     with_positive = [{**row, "scores": [0.9, 0.1, 0.2, 0.3]} for row in rows_of(1)]
-    data = open_given(write_table(tmp_path / "b.parquet", with_positive))
+    data = open_external(write_table(tmp_path / "b.parquet", with_positive))
     files = data.write(decided[:1], tmp_path / "out.parquet")
     assert [row["scores"] for row in read_table(files[0])] == [[0.9, 0.3, 0.1], [0.2, 0.3, 0.1]]
     assert data.not_written == {}
@@ -240,8 +244,8 @@ def test_labels_stay_in_step_with_their_texts(tmp_path):
 
 def test_labels_stay_in_step_where_there_are_gaps(tmp_path):
     row = {"query": "q", "positive": "p", "negatives": [None, "a", "b"], "scores": [0.9, 0.0, 0.1, 0.2]}
-    data = open_given(write_table(tmp_path / "a.jsonl", [row]))
-    (file, _) = data.write([Judged(((1, 1),), (0,), (0,))], tmp_path / "out.jsonl")
+    data = open_external(write_table(tmp_path / "a.jsonl", [row]))
+    (file, _) = data.write([VerifiedRow(((1, 1),), (0,), (0,))], tmp_path / "out.jsonl")
     left = row | {"negatives": ["b"], "scores": [0.9, 0.2]}
     assert read_table(file) == [left, left | {"positive": "a", "scores": [0.1, 0.2]}]
 
@@ -249,14 +253,14 @@ def test_labels_stay_in_step_where_there_are_gaps(tmp_path):
 def test_keys_are_written_in_one_order(tmp_path):
     """sentence-transformers takes the columns in the order in which they are read."""
     first = {"anchor": "q", "positive": "p", "negative": "n"}
-    data = open_given(write_table(tmp_path / "a.jsonl", [first, dict(reversed(first.items())) | {"more": 1}]))
+    data = open_external(write_table(tmp_path / "a.jsonl", [first, dict(reversed(first.items())) | {"more": 1}]))
     (file, _) = data.write(judged(data, all_kept), tmp_path / "out.jsonl")
     assert [list(row) for row in lines(file)] == [["anchor", "positive", "negative"], [*first, "more"]]
 
 
 def test_labels_of_other_texts_set_the_row_aside(tmp_path):
     rows = [{**row, "scores": scores} for row, scores in zip(rows_of(3), ([1.0] * 4, [1.0], None), strict=True)]
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
     assert len(list(data.rows())) == 2
     assert data.passed_over == {"scores: not one for each text": 1}
 
@@ -264,35 +268,35 @@ def test_labels_of_other_texts_set_the_row_aside(tmp_path):
 def test_lists_beside_the_negatives_stay_in_step(tmp_path):
     row = {"query": "q", "positive": "p", "negatives": ["a", "b"], "negative_ids": ["d1", "d2"], "neg_scores": [1, 2],
            "negative_source": "bm25"}  # fmt: skip
-    data = open_given(write_table(tmp_path / "a.parquet", [row]))
-    assert list(data.rows()) == [Given("q", ("p",), ("a", "b"))]
-    (file, _) = data.write([Judged(((1, 1), (0, 2)), (), (0,))], tmp_path / "out.parquet")
+    data = open_external(write_table(tmp_path / "a.parquet", [row]))
+    assert list(data.rows()) == [ExternalRow("q", ("p",), ("a", "b"))]
+    (file, _) = data.write([VerifiedRow(((1, 1), (0, 2)), (), (0,))], tmp_path / "out.parquet")
     changed = {"negatives": ["b", "a"], "negative_ids": ["d2", "d1"], "neg_scores": [2, 1]}
     assert read_table(file) == [row | changed]
     with pytest.raises(InputError, match="columns neg_more"):
-        open_given(write_table(tmp_path / "a.jsonl", [row | {"neg_more": [{"a": 1}, {"a": 2}]}]))
+        open_external(write_table(tmp_path / "a.jsonl", [row | {"neg_more": [{"a": 1}, {"a": 2}]}]))
 
 
 def test_columns_that_begin_alike(tmp_path):
     rows = [{"query": "q", "text": "p", "text_2": "n", "text_3": "m"}]
-    data = open_given(write_table(tmp_path / "a.parquet", rows))
-    assert list(data.rows()) == [Given("q", ("p",), ("n", "m"))]
-    (file, _) = data.write([Judged(((0, 1),), (1,), (0,))], tmp_path / "out.parquet")
+    data = open_external(write_table(tmp_path / "a.parquet", rows))
+    assert list(data.rows()) == [ExternalRow("q", ("p",), ("n", "m"))]
+    (file, _) = data.write([VerifiedRow(((0, 1),), (1,), (0,))], tmp_path / "out.parquet")
     assert [row["text"] for row in read_table(file)] == ["p", "m"]
 
 
 def test_a_positive_with_an_id_gets_no_other_text(tmp_path):
     rows = [{**row, "positive_id": "d1"} for row in rows_of(1)]
-    data = open_given(write_table(tmp_path / "a.csv", rows))
-    (file, _) = data.write([Judged(((0, 1),), (1,), (0,))], tmp_path / "out.csv")
+    data = open_external(write_table(tmp_path / "a.csv", rows))
+    (file, _) = data.write([VerifiedRow(((0, 1),), (1,), (0,))], tmp_path / "out.csv")
     assert [row["positive"] for row in read_table(file)] == ["positive 0"]
     assert sum(data.not_written.values()) == 1
 
 
 def test_gaps_among_the_negatives(tmp_path):
     rows = [*rows_of(1), *(row | {"negative_1": None, "negative_3": " "} for row in rows_of(1))]
-    data = open_given(write_table(tmp_path / "a.parquet", rows))
-    assert list(data.rows())[1:] == [Given("query 0", ("positive 0",), ("negative 0 2",))]
+    data = open_external(write_table(tmp_path / "a.parquet", rows))
+    assert list(data.rows())[1:] == [ExternalRow("query 0", ("positive 0",), ("negative 0 2",))]
     files = data.write(judged(data, all_kept), tmp_path / "out.parquet")
     assert files[2].name == "out.1.parquet"
     assert read_table(files[2]) == [{"anchor": "query 0", "positive": "positive 0", "negative_1": "negative 0 2"}]
@@ -312,41 +316,41 @@ def test_gaps_among_the_negatives(tmp_path):
 @pytest.mark.parametrize("suffix", TABLES)
 def test_columns_that_do_not_tell_what_they_are(tmp_path, suffix, row, got):
     with pytest.raises(InputError, match=got):
-        open_given(write_table(tmp_path / f"a{suffix}", [row]))
+        open_external(write_table(tmp_path / f"a{suffix}", [row]))
 
 
 def test_the_kind_of_column_that_is_missing_is_named(tmp_path):
     row = {"query": "q", "positives": ["p"], "negatives": ["n"]}
     with pytest.raises(InputError, match=r"query \(text\), positives \(texts\), .*, none of them of positives"):
-        open_given(write_table(tmp_path / "a.jsonl", [row]))
+        open_external(write_table(tmp_path / "a.jsonl", [row]))
 
 
 def test_two_columns_of_lists(tmp_path):
     with pytest.raises(InputError, match="columns some, others"):
-        open_given(write_table(tmp_path / "a.jsonl", [{"query": "q", "text": "p", "some": ["n"], "others": ["n"]}]))
+        open_external(write_table(tmp_path / "a.jsonl", [{"query": "q", "text": "p", "some": ["n"], "others": ["n"]}]))
 
 
 def test_the_input_is_never_written_over(tmp_path):
     path = write_table(tmp_path / "out.2.parquet", rows_of(1))
     for output in (path, tmp_path / "out.parquet"):
         with pytest.raises(InputError, match="the input itself"):
-            open_given(path).check_output(output)
+            open_external(path).check_output(output)
     with pytest.raises(InputError, match=r"got \.csv; wanted \.parquet"):
-        open_given(path).check_output(tmp_path / "other.csv")
-    assert open_given(path).check_output(tmp_path / "other.parquet") is None
+        open_external(path).check_output(tmp_path / "other.csv")
+    assert open_external(path).check_output(tmp_path / "other.parquet") is None
 
 
 def test_only_the_files_of_the_result_are_touched(tmp_path):
-    data = open_given(write_table(tmp_path / "a.parquet", rows_of(1)))
+    data = open_external(write_table(tmp_path / "a.parquet", rows_of(1)))
     mine = [tmp_path / name for name in ("out.0.parquet", "out.2.parquet", "out.levels.jsonl")]
     for path in mine:
         path.write_text("mine")
-    data.write([Judged(((0, 1),), (), (0,))], tmp_path / "out.parquet")
+    data.write([VerifiedRow(((0, 1),), (), (0,))], tmp_path / "out.parquet")
     assert [path.read_text() for path in mine] == ["mine"] * 3
 
 
 def test_nothing_is_written_where_it_breaks_off(tmp_path):
-    data = open_given(write_table(tmp_path / "a.parquet", rows_of(3)))
+    data = open_external(write_table(tmp_path / "a.parquet", rows_of(3)))
 
     def broken():
         yield ALL
@@ -360,7 +364,7 @@ def test_nothing_is_written_where_it_breaks_off(tmp_path):
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_file_that_changed_is_not_written(tmp_path, number):
     path = write_table(tmp_path / "a.jsonl", rows_of(2))
-    data = open_given(path)
+    data = open_external(path)
     decided = judged(data, all_kept)
     write_table(path, rows_of(number))
     with pytest.raises(InputError, match="other rows than were verified"):
@@ -374,9 +378,9 @@ def test_what_finegrade_exports_is_read(tmp_path):
     columns = ["anchor", "positive", "negative_1", "negative_2", "negative_3"]
     data_export._write_table(flat, columns, iter(rows))
     data_export._write_table(triplets, ["anchor", "positive", "negative"], iter(row[:3] for row in rows))
-    assert read(flat) == [Given(query, (positive,), tuple(others)) for query, positive, *others in rows]
-    assert read(triplets) == [Given(query, (positive,), (other,)) for query, positive, other, *_ in rows]
-    data = open_given(flat)
+    assert read(flat) == [ExternalRow(query, (positive,), tuple(others)) for query, positive, *others in rows]
+    assert read(triplets) == [ExternalRow(query, (positive,), (other,)) for query, positive, other, *_ in rows]
+    data = open_external(flat)
     (written, levels) = data.write([ALL, ALL], tmp_path / "b.parquet")
     assert pq.read_table(written).equals(pq.read_table(flat))
     assert lines(levels) == [{"row": row, "levels": [1, 2, 3]} for row in range(2)]

@@ -9,9 +9,9 @@ from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.data.formats.base import Given, Judged
+from finegrade.data.formats import open_external
+from finegrade.data.formats.base import ExternalRow, VerifiedRow
 from finegrade.data.formats.flag_embedding import FlagEmbedding
-from finegrade.data.formats.open import open_given
 from finegrade.errors import InputError
 from finegrade.export import data as data_export
 from finegrade.records import Negative, Sample
@@ -25,18 +25,18 @@ ROW = {
 
 
 def opened(folder: Path, *rows: dict) -> FlagEmbedding:
-    data = open_given(write_table(folder / "a.jsonl", list(rows)))
+    data = open_external(write_table(folder / "a.jsonl", list(rows)))
     assert isinstance(data, FlagEmbedding)
     return data
 
 
 def test_rows_are_read(tmp_path):
-    assert list(opened(tmp_path, ROW).rows()) == [Given("q", ("p1", "p2"), ("n1", "n2", "n3"))]
+    assert list(opened(tmp_path, ROW).rows()) == [ExternalRow("q", ("p1", "p2"), ("n1", "n2", "n3"))]
 
 
 def test_what_is_left_is_written_hardest_first_and_everything_in_step(tmp_path):
     data = opened(tmp_path, ROW)
-    (file,) = data.write([Judged(((2, 1), (0, 3)), (1,), (1,))], tmp_path / "out.jsonl")
+    (file,) = data.write([VerifiedRow(((2, 1), (0, 3)), (1,), (1,))], tmp_path / "out.jsonl")
     assert lines(file) == [ROW | {
         "pos": ["p2", "n2"], "neg": ["n1", "n3"], "pos_scores": [0.8, 0.2], "neg_scores": [0.1, 0.3],
         "neg_ids": ["a", "c"], "neg_levels": [3, 1],
@@ -47,7 +47,7 @@ def test_what_is_left_is_written_hardest_first_and_everything_in_step(tmp_path):
 def test_rows_without_negatives_go_to_a_file_of_their_own(tmp_path):
     """FlagEmbedding divides by their number."""
     data = opened(tmp_path, ROW, ROW, ROW)
-    decided = [all_kept(next(data.rows())), Judged((), (0, 1, 2), (0, 1)), Judged(((0, 1),), (), ())]
+    decided = [all_kept(next(data.rows())), VerifiedRow((), (0, 1, 2), (0, 1)), VerifiedRow(((0, 1),), (), ())]
     whole, none = data.write(decided, tmp_path / "out.jsonl")
     assert (whole.name, none.name) == ("out.jsonl", "out.0.jsonl")
     assert len(lines(whole)) == 1
@@ -62,7 +62,7 @@ def test_no_text_gets_beside_the_positives_without_its_score(tmp_path, beside):
     row = {"query": "q", "pos": ["p"], "neg": ["a", "b"], "pos_scores": [1.0]} | beside
     data = opened(tmp_path, row)
     for _ in range(2):
-        (file,) = data.write([Judged(((1, 2),), (0,), (0,))], tmp_path / "out.jsonl")
+        (file,) = data.write([VerifiedRow(((1, 2),), (0,), (0,))], tmp_path / "out.jsonl")
         assert lines(file) == [row | {"neg": ["b"], "neg_levels": [2]}]
         assert data.not_written == {"a negative that answers: no label of it is known": 1}
 
@@ -76,7 +76,7 @@ def test_only_the_files_of_the_result_are_touched(tmp_path):
 
 def test_what_was_graded_before_is_graded_anew(tmp_path):
     data = opened(tmp_path, {"query": "q", "pos": ["p"], "neg": ["n1", "n2"], "neg_levels": [4, 1]})
-    (file,) = data.write([Judged(((0, 2), (1, 3)), (), (0,))], tmp_path / "out.jsonl")
+    (file,) = data.write([VerifiedRow(((0, 2), (1, 3)), (), (0,))], tmp_path / "out.jsonl")
     assert lines(file) == [{"query": "q", "pos": ["p"], "neg": ["n2", "n1"], "neg_levels": [3, 2]}]
 
 
@@ -111,7 +111,7 @@ def test_one_row_that_is_none_does_not_make_it_another_format(tmp_path):
 
 def test_gaps_in_the_lists(tmp_path):
     data = opened(tmp_path, ROW | {"neg": ["n1", None, "n3"], "pos": ["", "p2"]})
-    assert list(data.rows()) == [Given("q", ("p2",), ("n1", "n3"))]
+    assert list(data.rows()) == [ExternalRow("q", ("p2",), ("n1", "n3"))]
     (file,) = data.write(judged(data, all_kept), tmp_path / "b.jsonl")
     (row,) = lines(file)
     assert (row["neg"], row["neg_scores"], row["pos"], row["pos_scores"]) == (["n3", "n1"], [0.3, 0.1], ["p2"], [0.8])
@@ -119,7 +119,7 @@ def test_gaps_in_the_lists(tmp_path):
 
 def test_a_row_without_negatives(tmp_path):
     data = opened(tmp_path, ROW, {"query": "r", "pos": ["p"]})
-    assert list(data.rows())[1] == Given("r", ("p",), ())
+    assert list(data.rows())[1] == ExternalRow("r", ("p",), ())
     assert lines(data.write(judged(data, all_kept), tmp_path / "b.jsonl")[1]) == [
         {"query": "r", "pos": ["p"], "neg": [], "neg_levels": []},
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_row_without_negatives(tmp_path):
 def test_what_is_written_is_read_as_what_was_left(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("flag")
     data = opened(folder, *({"query": query, "pos": pos, "neg": neg} for query, pos, neg in rows))
-    before = [Given(query, tuple(pos), tuple(neg)) for query, pos, neg in rows]
+    before = [ExternalRow(query, tuple(pos), tuple(neg)) for query, pos, neg in rows]
     assert list(data.rows()) == before
     for number, judge in enumerate((all_kept, drawn(random.Random(repr(rows))))):
         decided = judged(data, judge)
@@ -162,9 +162,9 @@ def test_what_finegrade_exports_is_read(tmp_path):
     sample = Sample(id="1", query="q", positive="p", negatives=negatives, group="g", instruction="Find it")
     path = tmp_path / data_export.FLAG_EMBEDDING
     data_export._write_jsonl(path, map(data_export._for_flag_embedding, [sample, sample]))
-    data = open_given(path)
-    assert list(data.rows()) == [Given("q", ("p",), ("n4\u2028", "n2\u2028", "n1\u2028"))] * 2
-    (file,) = data.write([Judged(((2, 1), (1, 2), (0, 4)), (), (0,))] * 2, tmp_path / "b.jsonl")
+    data = open_external(path)
+    assert list(data.rows()) == [ExternalRow("q", ("p",), ("n4\u2028", "n2\u2028", "n1\u2028"))] * 2
+    (file,) = data.write([VerifiedRow(((2, 1), (1, 2), (0, 4)), (), (0,))] * 2, tmp_path / "b.jsonl")
     assert "\u2028" not in file.read_text(encoding="utf-8")
     assert lines(file) == [line | {"neg_levels": [4, 2, 1]} for line in lines(path)]
 
@@ -176,4 +176,4 @@ def test_the_input_is_never_written_over(tmp_path):
             data.write([], output)
     (tmp_path / "b.0.jsonl").write_text(json.dumps(ROW))
     with pytest.raises(InputError, match="the input itself"):
-        open_given(tmp_path / "b.0.jsonl").check_output(tmp_path / "b.jsonl")
+        open_external(tmp_path / "b.0.jsonl").check_output(tmp_path / "b.jsonl")

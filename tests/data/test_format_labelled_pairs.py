@@ -9,10 +9,9 @@ from itertools import product
 import pytest
 
 from finegrade.cli.main import main
-from finegrade.data.formats import labelled_pairs
-from finegrade.data.formats.base import Given, Judged
-from finegrade.data.formats.open import open_given
-from finegrade.data.readers.jsonl import MAX_ROW_BYTES
+from finegrade.data.formats import labelled_pairs, open_external
+from finegrade.data.formats.base import ExternalRow, VerifiedRow
+from finegrade.data.readers.text_files import MAX_ROW_BYTES
 from helpers.external_data import TABLES, all_kept, drawn, judged, left, lines, read_table, write_table
 from helpers.verification import Words
 
@@ -26,20 +25,20 @@ ROWS = [
     ])
 ]  # fmt: skip
 GIVEN = [
-    Given("q", ("yes", "too"), ("no 1", "no 2")),
-    Given("r", ("certainly",), ("no 3",)),
-    Given("t", ("alone",), ()),
+    ExternalRow("q", ("yes", "too"), ("no 1", "no 2")),
+    ExternalRow("r", ("certainly",), ("no 3",)),
+    ExternalRow("t", ("alone",), ()),
 ]
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [*product(TABLES, (int, float)), (".jsonl", bool), (".parquet", bool)])
 def test_labelled_pairs(tmp_path, suffix, kind):
     rows = [row | {"label": kind(row["label"])} for row in ROWS]
-    data = open_given(write_table(tmp_path / f"a{suffix}", rows))
+    data = open_external(write_table(tmp_path / f"a{suffix}", rows))
     assert list(data.rows()) == GIVEN
     assert data.passed_over == {"query: no text that answers": 1}
     assert data.about == "queries: query, texts: text, 1 or 0: label"
-    decided = [Judged(((1, 3),), (0,), (0, 1)), Judged(((0, 1),), (), (0,)), Judged((), (), ())]
+    decided = [VerifiedRow(((1, 3),), (0,), (0, 1)), VerifiedRow(((0, 1),), (), (0,)), VerifiedRow((), (), ())]
     file, levels = data.write(decided, tmp_path / f"out{suffix}")
     one, zero = (str(kind(n)) if suffix in (".csv", ".tsv") else kind(n) for n in (1, 0))
     wanted = [(10, "q", "yes", one), (11, "q", "no 1", one), (12, "q", "no 2", zero), (13, "q", "too", one),
@@ -52,7 +51,7 @@ def test_labelled_pairs(tmp_path, suffix, kind):
 def test_other_texts_beside_labelled_pairs_stay_as_they_are(tmp_path, suffix):
     rows = [{"query": row["query"], "title": f"Title {i}", "text": row["text"], "label": row["label"], "src": "x"}
             for i, row in enumerate(ROWS)]  # fmt: skip
-    data = open_given(write_table(tmp_path / f"a{suffix}", rows))
+    data = open_external(write_table(tmp_path / f"a{suffix}", rows))
     assert list(data.rows()) == GIVEN
     file, _ = data.write(judged(data, all_kept), tmp_path / f"out{suffix}")
     wanted = [(row["title"], row["text"], row["src"]) for row in rows if row["query"] != "s"]
@@ -61,18 +60,18 @@ def test_other_texts_beside_labelled_pairs_stay_as_they_are(tmp_path, suffix):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_written_is_read_as_what_was_left(tmp_path, seed):
-    data = open_given(write_table(tmp_path / "a.parquet", ROWS))
+    data = open_external(write_table(tmp_path / "a.parquet", ROWS))
     decided = judged(data, drawn(random.Random(seed)))
     (file, _) = data.write(decided, tmp_path / "out.parquet")
     if read_table(file):
-        assert by_text(open_given(file).rows()) == by_text(left(GIVEN, decided))
+        assert by_text(open_external(file).rows()) == by_text(left(GIVEN, decided))
     (file, _) = data.write(judged(data, all_kept), tmp_path / "out.parquet")
-    assert list(open_given(file).rows()) == GIVEN
+    assert list(open_external(file).rows()) == GIVEN
 
 
-def by_text(rows: Iterable[Given]) -> list[Given]:
+def by_text(rows: Iterable[ExternalRow]) -> list[ExternalRow]:
     """What is written stands in the order of the file, whatever was decided."""
-    return sorted(Given(row.query, *(tuple(sorted(texts)) for texts in row[1:])) for row in rows)
+    return sorted(ExternalRow(row.query, *(tuple(sorted(texts)) for texts in row[1:])) for row in rows)
 
 
 @pytest.mark.parametrize("suffix", TABLES)
@@ -82,7 +81,7 @@ def test_pairs_in_no_order(tmp_path, suffix):
         for query in range(200) for n in range(5)
     ]  # fmt: skip
     random.Random(0).shuffle(rows)
-    data = open_given(write_table(tmp_path / f"a{suffix}", rows))
+    data = open_external(write_table(tmp_path / f"a{suffix}", rows))
     given = list(data.rows())
     assert data.passed_over == {}
     assert [row.query for row in given] == list(dict.fromkeys(row["query"] for row in rows))
@@ -95,35 +94,36 @@ def test_pairs_in_no_order(tmp_path, suffix):
 def test_many_negatives_of_one_query_are_verified_in_pieces(tmp_path):
     rows = [{"query": "q", "text": f"no {n}", "label": 0} for n in range(2_500)]
     rows[1_200:1_200] = [{"query": "r", "text": "other", "label": 1}, {"query": "q", "text": "yes", "label": 1}]
-    data = open_given(write_table(tmp_path / "a.parquet", rows))
+    data = open_external(write_table(tmp_path / "a.parquet", rows))
     pieces = list(data.rows())
     assert [(row.query, row.positives, len(row.negatives)) for row in pieces] == [
         ("q", ("yes",), 1_000), ("q", ("yes",), 1_000), ("q", ("yes",), 500), ("r", ("other",), 0),
     ]  # fmt: skip
     assert [text for row in pieces for text in row.negatives] == [f"no {n}" for n in range(2_500)]
     assert data.passed_over == {}
-    decided = [Judged(tuple((place, 2) for place in range(len(row.negatives))), (), (0,)) for row in pieces]
+    decided = [VerifiedRow(tuple((place, 2) for place in range(len(row.negatives))), (), (0,)) for row in pieces]
     file, _ = data.write(decided, tmp_path / "out.parquet")
     assert read_table(file) == rows
 
 
 def test_a_query_that_too_many_texts_answer_is_set_aside(tmp_path):
     rows = [{"query": "q", "text": f"yes {n}", "label": 1} for n in range(101)] + ROWS
-    data = open_given(write_table(tmp_path / "a.parquet", rows))
+    data = open_external(write_table(tmp_path / "a.parquet", rows))
     assert [row.query for row in data.rows()] == ["r", "t"]
     assert data.passed_over == {"query: more than 100 texts that answer": 105, "query: no text that answers": 1}
 
 
 def test_pairs_that_are_too_long_are_set_aside(tmp_path):
     rows = [*ROWS, {"query": "q", "text": "x" * MAX_ROW_BYTES, "label": 0}]
-    data = open_given(write_table(tmp_path / "a.parquet", rows))
+    data = open_external(write_table(tmp_path / "a.parquet", rows))
     assert list(data.rows()) == GIVEN
     assert data.passed_over["row of more than 4,000,000 bytes"] == 1
 
 
+@pytest.mark.slow
 def test_memory_holds_no_texts_of_pairs_in_no_order(tmp_path):
     rows = [{"query": f"q {n % 500}", "text": f"{n} " * 500, "label": int(n < 500)} for n in range(3_000)]
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
     tracemalloc.start()
     data.write(map(all_kept, data.rows()), tmp_path / "out.jsonl")
     peak = tracemalloc.get_traced_memory()[1]
@@ -157,7 +157,7 @@ def test_pairs_in_no_order_and_in_pieces_are_verified(tmp_path, monkeypatch):
 def test_hostile_pairs(tmp_path):
     rows = [*ROWS, {"query": "q", "text": "x", "label": 2}, {"query": "q", "text": None, "label": 1},
             {"query": "q", "text": "x", "label": None}, {"query": "q", "text": "x", "label": "1 "}]  # fmt: skip
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
     assert list(data.rows()) == [GIVEN[0]._replace(positives=("yes", "too", "x")), *GIVEN[1:]]
     assert data.passed_over["label: neither 0 nor 1"] == 2
     assert data.passed_over["text: empty"] == 1

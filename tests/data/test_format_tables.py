@@ -11,21 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finegrade.data.formats import parquet_table
-from finegrade.data.formats.base import Given, Judged, PassedRow
-from finegrade.data.formats.open import open_given
-from finegrade.data.readers import csv as csv_rows
+from finegrade.data.formats import open_external, tables
+from finegrade.data.formats.base import ExternalRow, PassedRow, VerifiedRow
+from finegrade.data.readers import text_files
 from finegrade.errors import InputError
 from helpers.external_data import TABLES, all_kept, judged, read_table, write_table
 
 GOOD = {"anchor": "q", "positive": "p", "negative": "n"}
-READ = Given("q", ("p",), ("n",))
+READ = ExternalRow("q", ("p",), ("n",))
 LARGE = "x" * 10_000_000
 
 
 def opened(path: Path, content: bytes):
     path.write_bytes(content)
-    return open_given(path)
+    return open_external(path)
 
 
 def passed_over(data) -> dict[str, int]:
@@ -41,7 +40,7 @@ def passed_over(data) -> dict[str, int]:
     ({"anchor": "\ud83d"}, "anchor: not Unicode"),
 ])  # fmt: skip
 def test_rows_of_jsonl_that_are_no_texts(tmp_path, row, reason):
-    data = open_given(write_table(tmp_path / "a.jsonl", [GOOD, GOOD | row, GOOD]))
+    data = open_external(write_table(tmp_path / "a.jsonl", [GOOD, GOOD | row, GOOD]))
     assert passed_over(data) == {reason: 1}
     (written, _) = data.write(judged(data, all_kept), tmp_path / "b.jsonl")
     assert read_table(written) == [GOOD, GOOD]
@@ -66,7 +65,7 @@ def test_one_row_of_other_kinds_decides_nothing(tmp_path, bad, first):
     good = {"title": "t", "query": "q", "positive": "p", "negatives": ["n"]}
     rows = [good] * 3
     rows.insert(0 if first else 3, good | bad)
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
     assert data.about == "queries: query, positives: positive, negatives: negatives"
     assert list(data.rows()) == [READ] * 3
     assert sum(data.passed_over.values()) == 1
@@ -74,15 +73,15 @@ def test_one_row_of_other_kinds_decides_nothing(tmp_path, bad, first):
 
 def test_queries_that_are_all_numbers_are_no_reason_to_take_another_column(tmp_path):
     rows = [{"title": "t", "query": 1984, "positive": "p", "negative": "n"}] * 3
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
     assert list(data.rows()) == []
     assert data.passed_over == {"query: int in place of a text": 3}
 
 
 def test_a_list_of_other_things_than_texts(tmp_path):
     rows = [{"q": "q", "p": "p", "negatives": negatives} for negatives in (["n"], [None, "n"], ["n", 3], "n", None)]
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
-    assert list(data.rows()) == [READ, READ, Given("q", ("p",), ())]
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
+    assert list(data.rows()) == [READ, READ, ExternalRow("q", ("p",), ())]
     assert data.passed_over == {
         "negatives: int in place of a text": 1, "negatives: str in place of a list of texts": 1,
     }  # fmt: skip
@@ -90,7 +89,7 @@ def test_a_list_of_other_things_than_texts(tmp_path):
 
 def test_a_row_of_too_many_negatives(tmp_path):
     rows = [{"query": "q", "positive": "p", "negatives": ["n"] * number} for number in (1_000, 1_001, 100_000)]
-    data = open_given(write_table(tmp_path / "a.jsonl", rows))
+    data = open_external(write_table(tmp_path / "a.jsonl", rows))
     assert [len(row.negatives) for row in data.rows()] == [1_000]
     assert data.passed_over == {"negatives: more than 1,000 texts": 2}
 
@@ -105,7 +104,7 @@ def test_lines_of_csv_that_are_no_rows(tmp_path, line, reason, end):
     line = line if isinstance(line, bytes) else line.encode()
     data = opened(tmp_path / "a.csv", end.encode().join([b"anchor,positive,negative", b"q,p,n", line, b"q,p,n", b""]))
     if b"\0" in line:
-        assert list(data.rows())[1] == Given("q\0", ("p",), ())
+        assert list(data.rows())[1] == ExternalRow("q\0", ("p",), ())
     else:
         assert passed_over(data) == ({reason: 1} if reason else {})
     (written, *_) = data.write(judged(data, all_kept), tmp_path / "b.csv")
@@ -115,7 +114,7 @@ def test_lines_of_csv_that_are_no_rows(tmp_path, line, reason, end):
 
 def test_a_torn_last_line_of_csv(tmp_path):
     data = opened(tmp_path / "a.csv", b'anchor,positive,negative\nq,p,n\nq,p,"torn')
-    assert list(data.rows()) == [READ, Given("q", ("p",), ('"torn',))]  # or a quote that is none
+    assert list(data.rows()) == [READ, ExternalRow("q", ("p",), ('"torn',))]  # or a quote that is none
 
 
 @pytest.mark.parametrize("quotes", [1, 2])
@@ -124,7 +123,7 @@ def test_a_quote_that_is_none_stays_in_its_cell(tmp_path, quotes):
     query = 'a 5" screen' if quotes == 2 else "a screen"
     data = opened(tmp_path / "a.tsv", f'anchor\tpositive\tnegative\n{query}\tp\t"half\nq\tp\tn\n'.encode())
     told: list[PassedRow] = []
-    assert list(data.rows(told.append)) == [Given(query, ("p",), ('"half',)), READ]
+    assert list(data.rows(told.append)) == [ExternalRow(query, ("p",), ('"half',)), READ]
     assert not told
 
 
@@ -137,7 +136,7 @@ def test_rows_that_cannot_be_used_have_the_numbers_of_the_file(tmp_path):
 
 
 def test_a_file_that_was_swapped_is_one_line(tmp_path):
-    data = open_given(write_table(tmp_path / "a.parquet", [{"anchor": "q", "positive": "p", "negative": "n"}]))
+    data = open_external(write_table(tmp_path / "a.parquet", [{"anchor": "q", "positive": "p", "negative": "n"}]))
     write_table(tmp_path / "a.parquet", [{"query": "q", "positive": "p", "negative": "n"}])
     with pytest.raises(InputError, match="got other rows than were verified"):
         list(data.rows())
@@ -153,23 +152,23 @@ def test_a_stray_quote_glues_no_rows(tmp_path, suffix, end):
     data = opened(tmp_path / f"a{suffix}", "\n".join(map(separator.join, rows)).encode())
     read = list(data.rows())
     assert len(read) == 701
-    assert read[2] == Given("q", ('"Foo',), ("n",))
+    assert read[2] == ExternalRow("q", ('"Foo',), ("n",))
     assert read.count(READ) >= 699
     assert not data.passed_over
 
 
 def test_spaces_are_part_of_a_cell(tmp_path):
     data = opened(tmp_path / "a.csv", b"anchor,positive,negative\nq, p,n\n")
-    assert list(data.rows()) == [Given("q", (" p",), ("n",))]
+    assert list(data.rows()) == [ExternalRow("q", (" p",), ("n",))]
 
 
 def test_cells_with_everything_in_them(tmp_path):
     cell = 'a "quoted", one;\r\nof two\tlines\n\n| and \u2028 more'
     for suffix in TABLES:
-        data = open_given(write_table(tmp_path / f"a{suffix}", [GOOD | {"negative": cell}, GOOD | {"anchor": cell}]))
-        assert list(data.rows()) == [Given("q", ("p",), (cell,)), Given(cell, ("p",), ("n",))]
+        data = open_external(write_table(tmp_path / f"a{suffix}", [GOOD | {"negative": cell}, GOOD | {"anchor": cell}]))
+        assert list(data.rows()) == [ExternalRow("q", ("p",), (cell,)), ExternalRow(cell, ("p",), ("n",))]
         (written, _) = data.write(judged(data, all_kept), tmp_path / f"b{suffix}")
-        assert list(open_given(written).rows()) == list(data.rows())
+        assert list(open_external(written).rows()) == list(data.rows())
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -181,24 +180,25 @@ def test_cells_that_have_to_be_quoted(tmp_path, separator, cell, end):
         writer = csv.writer(file, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
         writer.writerows([["anchor", "positive", "negative", "notes of mine"], ["q", f"{cell}p", "n", cell]])
         writer.writerow(["q", "p", f"n{cell}", ""])
-    data = open_given(tmp_path / "a.csv")
-    assert list(data.rows()) == [Given("q", (f"{cell}p",), ("n",)), Given("q", ("p",), (f"n{cell}",))]
+    data = open_external(tmp_path / "a.csv")
+    assert list(data.rows()) == [ExternalRow("q", (f"{cell}p",), ("n",)), ExternalRow("q", ("p",), (f"n{cell}",))]
     (written, _) = data.write(judged(data, all_kept), tmp_path / "b.csv")
-    assert list(open_given(written).rows()) == list(data.rows())
+    assert list(open_external(written).rows()) == list(data.rows())
     with written.open(newline="") as file:
         assert list(csv.reader(file, delimiter=separator))[1][3] == cell
     assert pd.read_csv(written, sep=separator)["notes of mine"][0] == cell
 
 
+@pytest.mark.slow
 def test_a_row_of_csv_without_end(tmp_path, monkeypatch):
     """Each line closes one quoted cell and opens the next."""
-    monkeypatch.setattr(csv_rows, "MAX_ROW_BYTES", 10_000)
+    monkeypatch.setattr(text_files, "MAX_ROW_BYTES", 10_000)
     data = opened(tmp_path / "a.csv", b'anchor,positive,negative\nq,p,n\nq,p,"\n' + b'","\n' * 50_000 + b"q,p,n\n")
     tracemalloc.start()
     read = list(data.rows())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert read == [READ, Given("q", ("p",), ('"',)), READ]
+    assert read == [READ, ExternalRow("q", ("p",), ('"',)), READ]
     assert data.passed_over == {"fewer cells than the header has": 50_000}
     assert peak < 1_000_000
 
@@ -239,7 +239,7 @@ def test_two_columns_of_one_name(tmp_path):
         pa.Table.from_arrays(arrays, names=["anchor", "positive", "negative", "negative"]), tmp_path / "a.parquet"
     )
     for opening in (
-        lambda: open_given(tmp_path / "a.parquet"), lambda: opened(tmp_path / "a.csv", b"a,b,b\n1,2,3\n"),
+        lambda: open_external(tmp_path / "a.parquet"), lambda: opened(tmp_path / "a.csv", b"a,b,b\n1,2,3\n"),
     ):  # fmt: skip
         with pytest.raises(InputError, match="more than one column"):
             opening()
@@ -255,7 +255,7 @@ def test_rows_of_parquet_that_are_no_texts(tmp_path):
     path = parquet(
         tmp_path / "a.parquet", anchor=pa.array(["q", "q", "", "q"]), positive=bad, negative=pa.array(["n"] * 4)
     )
-    data = open_given(path)
+    data = open_external(path)
     assert passed_over(data) == {"positive: not Unicode": 1, "anchor: empty": 1, "positive: empty": 1}
     (written, _) = data.write(judged(data, all_kept), tmp_path / "b.parquet")
     assert read_table(written) == [GOOD]
@@ -265,8 +265,8 @@ def test_lists_of_parquet_that_are_no_texts(tmp_path):
     bad = pa.array([[b"n"], [b"\xff"], [None, b"n"], None, []], pa.list_(pa.binary())).cast(
         pa.list_(pa.string()), safe=False
     )
-    data = open_given(parquet(tmp_path / "a.parquet", q=pa.array(["q"] * 5), p=pa.array(["p"] * 5), negatives=bad))
-    assert list(data.rows()) == [READ, READ, Given("q", ("p",), ()), Given("q", ("p",), ())]
+    data = open_external(parquet(tmp_path / "a.parquet", q=pa.array(["q"] * 5), p=pa.array(["p"] * 5), negatives=bad))
+    assert list(data.rows()) == [READ, READ, ExternalRow("q", ("p",), ()), ExternalRow("q", ("p",), ())]
     assert data.passed_over == {"negatives: not Unicode": 1}
 
 
@@ -280,7 +280,7 @@ def test_all_types_of_texts(tmp_path, kind):
     path = parquet(tmp_path / "a.parquet", anchor=pa.array(["q"] * 200), positive=pa.array(["p"] * 200),
                    negative_1=first.cast(kind) if kind.num_fields == 0 else first.dictionary_encode().cast(kind),
                    negative_2=second)  # fmt: skip
-    data = open_given(path)
+    data = open_external(path)
     assert [row.negatives for row in data.rows()] == [(f"a {i % 100}", f"b {i}") for i in numbers]
     decided = [one._replace(kept=((1, 1), (0, 2))) for one in judged(data, all_kept)]
     written = pq.read_table(data.write(decided, tmp_path / "b.parquet")[0])
@@ -292,8 +292,8 @@ def test_lists_of_one_length(tmp_path):
     kinds = pa.list_(pa.string(), 2), pa.list_(pa.float32(), 3)
     columns = {"query": pa.array(["q"]), "positive": pa.array(["p"]), "negatives": pa.array([["a", "b"]], kinds[0]),
                "scores": pa.array([[1.0, 0.5, 0.25]], kinds[1])}  # fmt: skip
-    data = open_given(parquet(tmp_path / "a.parquet", **columns))
-    (file, _) = data.write([Judged(((1, 3),), (), (0,))], tmp_path / "b.parquet")
+    data = open_external(parquet(tmp_path / "a.parquet", **columns))
+    (file, _) = data.write([VerifiedRow(((1, 3),), (), (0,))], tmp_path / "b.parquet")
     assert read_table(file) == [{"query": "q", "positive": "p", "negatives": ["b"], "scores": [1.0, 0.25]}]
     assert pq.read_schema(file).field("scores").type == pa.list_(pa.float32())
 
@@ -307,7 +307,7 @@ def test_a_parquet_file_that_is_none(tmp_path, content):
 def test_a_parquet_file_without_rows(tmp_path):
     empty = pa.array([], pa.string())
     with pytest.raises(InputError, match="no rows"):
-        open_given(parquet(tmp_path / "a.parquet", anchor=empty, positive=empty, negative=empty))
+        open_external(parquet(tmp_path / "a.parquet", anchor=empty, positive=empty, negative=empty))
 
 
 def test_a_parquet_file_that_is_damaged_further_on(tmp_path):
@@ -315,32 +315,32 @@ def test_a_parquet_file_that_is_damaged_further_on(tmp_path):
     content = bytearray(path.read_bytes())
     content[100:1_000] = b"\xff" * 900
     path.write_bytes(content)
-    data = open_given(path)
+    data = open_external(path)
     with pytest.raises(InputError, match="a Parquet file"):
         list(data.rows())
 
 
 def test_large_cells_are_read_a_few_at_a_time(tmp_path, monkeypatch):
-    data = open_given(write_table(tmp_path / "a.parquet", [GOOD | {"negative": LARGE}] * 3))
+    data = open_external(write_table(tmp_path / "a.parquet", [GOOD | {"negative": LARGE}] * 3))
     assert [len(row.negatives[0]) for row in data.rows()] == [len(LARGE)] * 3
-    monkeypatch.setattr(parquet_table, "_BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(tables, "BYTES_AT_ONCE", 100)
     rows = [GOOD | {"negative": f"{i} {'x' * 1_000}"} for i in range(20)]
-    data = open_given(write_table(tmp_path / "b.parquet", rows))
-    assert data._table._at_once == 1
+    data = open_external(write_table(tmp_path / "b.parquet", rows))
     (written, _) = data.write(judged(data, all_kept), tmp_path / "c.parquet")
     assert read_table(written) == rows
     assert pq.ParquetFile(written).num_row_groups == 20
 
 
 @pytest.mark.parametrize("suffix", TABLES)
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(parquet_table, "_AT_ONCE", 100)
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 100)
     rows = [
         {"anchor": f"query {i}", "positive": f"positive {i} " * 20, "negative": f"n {i} " * 20} for i in range(1_200)
     ]
     peaks = []
     for number in (400, 1_200):
-        data = open_given(write_table(tmp_path / f"{number}{suffix}", rows[:number]))
+        data = open_external(write_table(tmp_path / f"{number}{suffix}", rows[:number]))
         tracemalloc.start()
         data.write(map(all_kept, data.rows()), tmp_path / f"out{suffix}")
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -357,10 +357,11 @@ def carried(path: Path, number: int) -> Path:
 
 
 @pytest.mark.parametrize("kept", [1, 10])
+@pytest.mark.slow
 def test_memory_does_not_grow_with_columns_that_are_carried_along(tmp_path, monkeypatch, kept):
     """Neither where all rows stay, nor where few of each batch do."""
-    monkeypatch.setattr(parquet_table, "_BYTES_AT_ONCE", 400_000)
-    data = open_given(carried(tmp_path / "a.parquet", 1_000))
+    monkeypatch.setattr(tables, "BYTES_AT_ONCE", 400_000)
+    data = open_external(carried(tmp_path / "a.parquet", 1_000))
     before = pa.total_allocated_bytes()  # tracemalloc does not see them
     peak = 0
 
@@ -368,7 +369,7 @@ def test_memory_does_not_grow_with_columns_that_are_carried_along(tmp_path, monk
         nonlocal peak
         for number, row in enumerate(data.rows()):
             peak = max(peak, pa.total_allocated_bytes() - before)
-            yield all_kept(row) if number % kept == 0 else Judged((), (), ())
+            yield all_kept(row) if number % kept == 0 else VerifiedRow((), (), ())
 
     (written, _) = data.write(decide(), tmp_path / "out.parquet")
     wanted = read_table(tmp_path / "a.parquet")[::kept]
@@ -382,4 +383,4 @@ def test_other_things_are_refused(tmp_path, name):
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="wanted columns of query, positive and negatives"):
-        open_given(tmp_path / name)
+        open_external(tmp_path / name)

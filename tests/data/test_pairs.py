@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finegrade.data.pairs import Pair, read_pairs
-from finegrade.data.readers.jsonl import MAX_ROW_BYTES
+from finegrade.data.readers.text_files import MAX_ROW_BYTES
 from finegrade.errors import InputError
 
 GOOD = b'{"query": "How?", "positive": "So."}\n'

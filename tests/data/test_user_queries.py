@@ -8,10 +8,9 @@ import pytest
 
 from finegrade.config import SourceConfig
 from finegrade.data.splitting import labelled_pairs, seeds_from_documents
-from finegrade.data.user_queries import OwnQuery, read_own_queries
+from finegrade.data.user_queries import OwnQuery, labels_identity, read_own_queries
 from finegrade.errors import InputError
 from finegrade.records import Chunk, WrittenQuery
-from finegrade.stages.seeds import _content
 from helpers.corpus import TEXTS, beir
 
 SOURCE = SourceConfig(kind="documents", path=Path("docs"))
@@ -148,15 +147,15 @@ def test_a_damaged_judgement_is_named_by_its_line(tmp_path):
 
 def test_another_label_is_another_source_for_the_seeds(tmp_path):
     folder = beir(tmp_path / "b", "train", "test")
-    before = _content(SourceConfig(kind="beir", path=folder))
-    assert _content(SourceConfig(kind="beir", path=folder)) == before
+    before = labels_identity(read_own_queries(SourceConfig(kind="beir", path=folder)))
+    assert labels_identity(read_own_queries(SourceConfig(kind="beir", path=folder))) == before
     with (folder / "qrels" / "test.tsv").open("a") as file:
         file.write("q2\td2\t1\n")
-    assert _content(SourceConfig(kind="beir", path=folder)) != before
+    assert labels_identity(read_own_queries(SourceConfig(kind="beir", path=folder))) != before
 
 
 def test_a_line_that_is_too_long_is_named_and_not_read_as_two(tmp_path, monkeypatch):
-    monkeypatch.setattr("finegrade.data.readers.jsonl.MAX_ROW_BYTES", 60)
+    monkeypatch.setattr("finegrade.data.readers.text_files.MAX_ROW_BYTES", 60)
     rows = [{"query": "short"}, {"query": "x" * 200}]
     with pytest.raises(InputError, match="line 2: got row of more than 60 bytes"):
         read_own_queries(source(tmp_path, *rows))
@@ -206,7 +205,7 @@ def test_judgements_that_are_not_utf8_are_told(tmp_path, data, told):
     [
         ({"query": "q", "positive": "\ud800"}, '"positive": got'),
         ({"query": "q", "path": "\ud800.md"}, '"path": got'),
-        ({"query": "q", "path": 3}, '"path": got 3'),
+        ({"query": "q", "path": 3}, '"path": got int 3'),
         ({"query": "q", "positve": "x"}, "Did you mean positive"),
         ({"query": "q", "Path": "x"}, "Did you mean path"),
     ],

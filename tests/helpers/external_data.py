@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from finegrade.data.formats.base import Format, Given, Judged
+from finegrade.data.formats.base import ExternalRow, Format, VerifiedRow
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
 TABLES = (".parquet", ".jsonl", ".csv", ".tsv")
@@ -45,36 +45,36 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
-def all_kept(given: Given) -> Judged:
+def all_kept(given: ExternalRow) -> VerifiedRow:
     """Nothing is dropped, and the first negative is the easiest."""
     kept = tuple((place, place + 1) for place in range(len(given.negatives)))
-    return Judged(kept, (), tuple(range(len(given.positives))))
+    return VerifiedRow(kept, (), tuple(range(len(given.positives))))
 
 
-def drawn(dice: random.Random) -> Callable[[Given], Judged]:
+def drawn(dice: random.Random) -> Callable[[ExternalRow], VerifiedRow]:
     """Any decision that verification may come to."""
 
-    def judge(given: Given) -> Judged:
+    def judge(given: ExternalRow) -> VerifiedRow:
         places = list(range(len(given.negatives)))
         dice.shuffle(places)
         first, second = sorted(dice.randint(0, len(places)) for _ in range(2))
         levels = sorted(dice.randint(1, 4) for _ in places[:first])
         stay = tuple(place for place in range(len(given.positives)) if dice.random() < 0.8)
-        return Judged(tuple(zip(places[:first], levels, strict=True)), tuple(places[first:second]), stay)
+        return VerifiedRow(tuple(zip(places[:first], levels, strict=True)), tuple(places[first:second]), stay)
 
     return judge
 
 
-def judged(data: Format, judge: Callable[[Given], Judged]) -> list[Judged]:
+def judged(data: Format, judge: Callable[[ExternalRow], VerifiedRow]) -> list[VerifiedRow]:
     return list(map(judge, data.rows()))
 
 
-def left(given: Iterable[Given], decided: Iterable[Judged]) -> list[Given]:
+def left(given: Iterable[ExternalRow], decided: Iterable[VerifiedRow]) -> list[ExternalRow]:
     """What is to be read from what is written of them: the definition, where a row may have several positives."""
     found = []
     for row, one in zip(given, decided, strict=True):
         if one.kept_positives:
             positives = [row.positives[place] for place in one.kept_positives]
             positives += [row.negatives[place] for place in one.promoted]
-            found.append(Given(row.query, tuple(positives), tuple(row.negatives[place] for place, _ in one.kept)))
+            found.append(ExternalRow(row.query, tuple(positives), tuple(row.negatives[place] for place, _ in one.kept)))
     return found

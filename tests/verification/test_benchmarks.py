@@ -150,9 +150,7 @@ def test_a_stray_quote_costs_no_other_row(tmp_path, told):
     path = tmp_path / "b.tsv"
     path.write_text("id\tquery\n" + "\n".join(rows) + "\n")
     assert [text for _, text in found(path)] == [row.partition("\t")[2] for row in rows]
-    assert told[-1].endswith(
-        ": 1 rows could not be used: a quote that does not end: its lines are read singly (line 5) (1)."
-    )
+    assert told[-1].endswith(": texts of query; not read: id.")
 
 
 def test_names_of_columns_without_end_are_not_all_told(tmp_path, told):
@@ -183,7 +181,7 @@ def test_tables_and_lines_are_read_alike(tmp_path):
 
 
 def test_lines_of_another_encoding_and_lines_without_end(tmp_path, told, monkeypatch):
-    monkeypatch.setattr(module, "MAX_ROW_BYTES", 100)
+    monkeypatch.setattr("finegrade.data.readers.text_files.MAX_ROW_BYTES", 100)
     path = tmp_path / "b.TXT"
     path.write_bytes("Wie heißt der größte Fluß Österreichs?\n".encode("latin-1") * 3 + b"x" * 350 + b"\nlast\n")
     texts = found(path)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finegrade.console import say, show
-from finegrade.data.readers.encoding import decode
+from finegrade.data.readers.text_files import decode
 from finegrade.errors import InputError
 from finegrade.models.anchors import TokenShare, load_anchor_model, token_shares
 from finegrade.report.html import render_page

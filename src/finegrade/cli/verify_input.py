@@ -1,8 +1,8 @@
 """``finegrade verify --input``: others' training data is verified, graded, and written back in its own format."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,80 +10,24 @@ from typing import Any
 from finegrade.cli.estimate import Estimate, estimate_given
 from finegrade.config import Config
 from finegrade.console import say
-from finegrade.data.formats.base import Format, Given, Judged
-from finegrade.data.formats.open import open_given
-from finegrade.data.readers.jsonl import json_line
+from finegrade.data.formats import open_external
+from finegrade.data.formats.base import ExternalRow, Format, VerifiedRow
+from finegrade.data.readers.text_files import json_line
 from finegrade.errors import InputError
 from finegrade.records import LeftOut, Negative, Sample, Verdict
 from finegrade.report.cards import write_card_of_given
 from finegrade.stages.report import write_verification_report
-from finegrade.stages.verify import verify
-from finegrade.storage.atomic import file_hash, files_identity, read_json, replacing, write_json
+from finegrade.stages.verify import in_parts, verify_samples
+from finegrade.storage.atomic import files_identity, replacing
+from finegrade.storage.own_files import OwnFiles
 from finegrade.storage.run_folder import GIVEN, LEFT_OUT, LOCK, SAMPLES, SET_ASIDE, STAGES, VERDICTS, RunFolder
 from finegrade.storage.tables import iterate_rows, write_cut
 from finegrade.text import content_hash, encodable, normalised
 from finegrade.verification.decontamination.benchmarks import check_benchmarks
-from finegrade.verification.parts import in_parts
 
 
-class OwnFiles:
-    """The files of one result, as earlier sessions left them.
-
-    Args:
-        record: Where they are remembered: for each result its files, and what each held when it was finished.
-        result: What the result is called.
-    """
-
-    def __init__(self, record: Path, result: Path) -> None:
-        self._record, self._result = record, str(result)
-
-    def need_free(self, files: Iterable[Path]) -> None:
-        """Says whether files may be written.
-
-        Raises:
-            InputError: One is there that no session wrote, or that was changed since.
-        """
-        own = {name: found for files_of in self._remembered().values() for name, found in files_of.items()}
-        for path in files:
-            if path.exists() and not _is_own(path, own):
-                got = f"a file that is there{' and was changed' if str(path) in own else ''}"
-                wanted = "a name that is free, or a result of the same run folder"
-                remedy = "Name another --output, or move the file away."
-                raise InputError(str(path), got=got, wanted=wanted, remedy=remedy)
-
-    def begin(self, files: Iterable[Path]) -> None:
-        """Remembers that whatever is found at these places from now on was written here."""
-        earlier = self._remembered().get(self._result, {})
-        self._remember(earlier | {str(path): None for path in files})
-
-    def end(self, written: Iterable[Path]) -> None:
-        """Remembers what was written, and removes what an earlier session wrote for this result beside it."""
-        now: dict[str, str | None] = {str(path): file_hash(path) for path in written}
-        earlier = self._remembered().get(self._result, {})
-        for name in earlier.keys() - now.keys():
-            if _is_own(Path(name), earlier):
-                Path(name).unlink(missing_ok=True)
-        self._remember(now)
-
-    def _remembered(self) -> dict[str, dict[str, str | None]]:
-        try:
-            found: Any = read_json(self._record)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _remember(self, files: dict[str, str | None]) -> None:
-        write_json(self._record, self._remembered() | {self._result: files})
-
-
-def _is_own(path: Path, own: dict[str, str | None]) -> bool:
-    """Of what has no hash a session that was broken off may have written any part."""
-    found = own.get(str(path), "")
-    return found is None or (path.is_file() and found == file_hash(path))
-
-
-def samples_of(row: Given) -> list[Sample]:
-    """One a positive: what is a negative beside one may be none beside another."""
+def samples_of(row: ExternalRow) -> list[Sample]:
+    """One for each positive: what is a negative beside one may be none beside another."""
     negatives = tuple(Negative(text=text, level=None, source="external") for text in row.negatives)
     return [
         Sample(
@@ -97,8 +41,8 @@ def samples_of(row: Given) -> list[Sample]:
     ]
 
 
-def judged_rows(data: Format, run: RunFolder) -> Iterator[Judged]:
-    """What was decided on each row: verdicts stand in the order of the samples, and these in that of the rows.
+def verified_rows(data: Format[Any], run: RunFolder) -> Iterator[VerifiedRow]:
+    """What was decided on each row: verdicts are in the order of the samples, and these in that of the rows.
 
     Raises:
         InputError: They are verdicts on other rows.
@@ -106,48 +50,45 @@ def judged_rows(data: Format, run: RunFolder) -> Iterator[Judged]:
     left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
     verdicts = iterate_rows(run.path(VERDICTS), Verdict)
     for row in data.rows():
-        of_place: defaultdict[int, list[Verdict]] = defaultdict(list)
-        kept_positives = []
-        for number, sample in enumerate(samples_of(row)):
+        kept_positives: list[int] = []
+        on_negatives: list[list[Verdict]] = [[] for _ in row.negatives]
+        for index, sample in enumerate(samples_of(row)):
             if sample.id not in left_out:
-                kept_positives.append(number)
-                for place, verdict in enumerate(_verdicts_on(sample, verdicts, data)):
-                    of_place[place].append(verdict)
-        yield _decided(row, of_place, tuple(kept_positives))
+                kept_positives.append(index)
+                for found, verdict in zip(on_negatives, _verdicts_on(sample, verdicts, data), strict=True):
+                    found.append(verdict)
+        yield _verified(row, on_negatives if kept_positives else [], tuple(kept_positives))
     if next(verdicts, None):
         raise _other_rows(data)
 
 
-def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format) -> list[Verdict]:
+def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format[Any]) -> list[Verdict]:
     own = list(islice(verdicts, len(sample.negatives)))
     if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
         raise _other_rows(data)
     return own
 
 
-def _other_rows(data: Format) -> InputError:
+def _other_rows(data: Format[Any]) -> InputError:
     got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
     return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
 
 
-def _decided(row: Given, of_place: dict[int, list[Verdict]], kept_positives: tuple[int, ...]) -> Judged:
-    """A negative stays that no positive makes a false one, and is a positive that one of them makes one."""
-    kept = [place for place, found in of_place.items() if all(v.level_after is not None for v in found)]
-    kept.sort(key=lambda place: (of_place[place][0].score, place))
-    levels = tuple((place, of_place[place][0].level_after or 1) for place in kept)
-    return Judged(kept=levels, promoted=_promoted(row, of_place), kept_positives=kept_positives)
-
-
-def _promoted(row: Given, of_place: dict[int, list[Verdict]]) -> tuple[int, ...]:
-    """Each text once: beside another positive the same text may be known to be one."""
-    taken = set(map(normalised, row.positives))
-    places = []
-    for place, found in of_place.items():
-        text = normalised(row.negatives[place])
-        if text not in taken and any(v.decision == "promoted" for v in found):
-            taken.add(text)
-            places.append(place)
-    return tuple(places)
+def _verified(
+    row: ExternalRow, on_negatives: Sequence[Sequence[Verdict]], kept_positives: tuple[int, ...]
+) -> VerifiedRow:
+    """A negative stays if it is none beside no positive; it is promoted, each text once, if it answers beside one."""
+    kept, promoted, positives = [], [], set(map(normalised, row.positives))
+    for index, verdicts in enumerate(on_negatives):
+        levels = [verdict.level_after for verdict in verdicts if verdict.level_after is not None]
+        if len(levels) == len(verdicts):
+            kept.append((verdicts[0].score, index, levels[0]))
+        text = normalised(row.negatives[index])
+        if text not in positives and any(verdict.decision == "promoted" for verdict in verdicts):
+            positives.add(text)
+            promoted.append(index)
+    easiest_first = tuple((index, level) for _, index, level in sorted(kept))
+    return VerifiedRow(kept=easiest_first, promoted=tuple(promoted), kept_positives=kept_positives)
 
 
 RESULTS = "results.json"
@@ -156,16 +97,16 @@ _LONGEST_NAME = 240
 """Bytes: file systems take 255, and a file that is being written has a longer name."""
 
 
-def default_output(data: Format) -> Path:
+def default_output(data: Format[Any]) -> Path:
     """Beside the data, with "verified" in its name; of a run in a BEIR folder, beside the folder."""
     path = data.path
     return path.with_name(f"{path.name}-verified" if path.is_dir() else f"{path.stem}.verified{path.suffix}")
 
 
-def default_run(data: Format) -> Path:
-    """A run folder for each place that data is at."""
-    place = content_hash(*(str(path.resolve()) for path in data.files))[:6]
-    return Path("runs") / f"verify-{data.path.stem[:50]}-{place}"
+def default_run(data: Format[Any]) -> Path:
+    """A run folder for the data at these paths."""
+    paths = content_hash(*(str(path.resolve()) for path in data.files))[:6]
+    return Path("runs") / f"verify-{data.path.stem[:50]}-{paths}"
 
 
 def verify_given(
@@ -179,11 +120,11 @@ def verify_given(
     """Verifies the negatives of training data.
 
     Args:
-        path: The data; see `finegrade.data.formats.open.open_given`.
+        path: The data; see `finegrade.data.formats.open_external`.
         output: What the result is to be called; None: see `default_output`.
         config: How to verify; of the rest only the LLM, the levels and the seed count.
-        root: Where verdicts and scores are kept, so that the work can be broken off; None: see `default_run`.
-        agree: Told what the LLM will be asked; raises where it may not be.
+        root: Where verdicts and scores are kept, so that the work can be interrupted; None: see `default_run`.
+        agree: Called with what the LLM will be asked; raises where it may not be.
         depth: Of a run in a BEIR folder, how many documents of a query are its negatives; None: 30.
 
     Raises:
@@ -192,12 +133,12 @@ def verify_given(
     config = _without_written(config)
     check_benchmarks(config.verification.benchmarks)
     _need_a_name(_absolute(path))
-    data = open_given(_absolute(path), depth)
+    data = open_external(_absolute(path), depth)
     output = _absolute(output or default_output(data))
     run = RunFolder(root or default_run(data))
-    for place in (*data.outputs(output), run.root):
-        _need_a_name(place)
-    _need_a_place(output)
+    for each in (*data.outputs(output), run.root):
+        _need_a_name(each)
+    _need_writable(output)
     own = OwnFiles(run.path(RESULTS), output)
     data.check_output(output)
     own.need_free(data.outputs(output))
@@ -208,19 +149,26 @@ def verify_given(
         _say_what_was_passed_over(path, run)
         if config.verification.asks_llm:
             agree(run, _ahead(config, run))
-        verify(config, run, after=GIVEN)
+        verify_samples(
+            run,
+            verification=config.verification,
+            llm=config.llm,
+            levels=config.synthesis.levels,
+            seed=config.seed,
+            after=GIVEN,
+        )
         own.need_free(data.outputs(output))
         own.begin(data.outputs(output))
-        written = data.write(judged_rows(data, run), output)
+        written = data.write(verified_rows(data, run), output)
         own.end(written)
         write_card_of_given(run, f"{path}: {data.about}", written)
-        page = write_verification_report(config, run)
+        page = write_verification_report(run, config.synthesis.levels)
     _say_why(data, path, run)
     say(f"verify: what it found: {page}")
     say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
 
 
-def _say_why(data: Format, path: Path, run: RunFolder) -> None:
+def _say_why(data: Format[Any], path: Path, run: RunFolder) -> None:
     found = run.record("verify")["details"]
     for what, reasons in (("negatives", found["reasons"]), ("rows or positives left out", found["left_out"])):
         for reason, number in reasons.items():
@@ -230,7 +178,7 @@ def _say_why(data: Format, path: Path, run: RunFolder) -> None:
 
 
 def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:
-    """Before the work: where next to nothing can be used, it says why."""
+    """Before the work: where hardly anything can be used, this says why."""
     found = run.record(GIVEN)["details"]["passed_over"]
     for reason, number in Counter(found).most_common():
         say(f"{path}: {number:,} {reason}")
@@ -239,9 +187,9 @@ def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:
 
 
 def _without_written(config: Config) -> Config:
-    """What is said of texts that an LLM wrote makes no difference: of none of these it is known."""
-    rules = config.verification.model_copy(update={"doubt_written": 0.0})
-    return config.model_copy(update={"verification": rules})
+    """Settings for LLM-written texts change nothing: nobody knows which of these are."""
+    verification = config.verification.model_copy(update={"doubt_written": 0.0})
+    return config.model_copy(update={"verification": verification})
 
 
 def _ahead(config: Config, run: RunFolder) -> Estimate:
@@ -251,12 +199,12 @@ def _ahead(config: Config, run: RunFolder) -> Estimate:
 
 
 def _absolute(path: Path) -> Path:
-    """With a name, also where it is "." ; links are not followed: what they lead to may have no suffix."""
+    """With a name, also for "."; links are not followed: their targets may have no suffix."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _need_a_name(path: Path) -> None:
-    """What libraries cannot open, in one line: a name that is no text, or too long."""
+    """In one line for what libraries cannot open: a name that is no text, or too long."""
     remedy = "Rename it, or name another --output or --run."
     if encodable(str(path)) != str(path):
         shown = str(path).encode("utf-8", "backslashreplace").decode()
@@ -266,7 +214,7 @@ def _need_a_name(path: Path) -> None:
         raise InputError(str(path), got=f"one of {len(path.name.encode())}", wanted=wanted, remedy=remedy)
 
 
-def _need_a_place(output: Path) -> None:
+def _need_writable(output: Path) -> None:
     """A result that cannot be written shows before the work."""
     there = next(folder for folder in output.parents if folder.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
@@ -285,7 +233,7 @@ def _need_own_folder(run: RunFolder) -> None:
         raise InputError(str(run.root), got=got, wanted=wanted, remedy="Leave --run out, or name another folder.")
 
 
-def _take_in(data: Format, run: RunFolder) -> None:
+def _take_in(data: Format[Any], run: RunFolder) -> None:
     folder = data.path if data.path.is_dir() else data.path.parent
     settings = {"data": f"{data.path.name}-{files_identity(data.files, folder)}", "read as": data.about}
     with run.stage(GIVEN, settings) as stage:
@@ -298,7 +246,7 @@ def _take_in(data: Format, run: RunFolder) -> None:
             stage.finish([*parts, set_aside], {**counts, "passed_over": dict(data.passed_over)})
 
 
-def _counted(rows: Iterable[Given], counts: Counter[str]) -> Iterator[Sample]:
+def _counted(rows: Iterable[ExternalRow], counts: Counter[str]) -> Iterator[Sample]:
     """The samples of rows; ``characters`` are those of all that may be asked: query, positive and a negative each."""
     counts.update(rows=0, negatives=0, characters=0)
     for row in rows:

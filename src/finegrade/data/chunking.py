@@ -2,10 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from finegrade.console import say
 from finegrade.data.readers.document import Block, Document
@@ -60,7 +59,7 @@ CHARS_PER_TOKEN = 4.2
 
 
 def token_counter(backbone: str) -> CountTokens:
-    """A counter for a backbone; where its folder has no tokenizer.json, characters are counted in its place, and told.
+    """A counter for a backbone; where its folder has no tokenizer.json it counts characters, and says so.
 
     Args:
         backbone: Catalogue name, local folder or Hugging Face id.
@@ -95,78 +94,63 @@ _MAX_HEADING = 200
 _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'”’)\]]*(?=\s)|[。！？]|\n\s*\n|\Z)", re.DOTALL)
 
 
-class Piece(NamedTuple):
-    """A chunk of a document.
-
-    Attributes:
-        heading: Above its beginning.
-        text: White space folded, without the heading.
-        offset: Of its beginning, in characters.
-    """
-
-    heading: str
-    text: str
-    offset: int
-
-
-class _Unit(NamedTuple):
-    heading: str
-    text: str
-    offset: int
-    tokens: int
-    above: int  # tokens of the heading
-
-
-def chunk_document(document: Document, limit: int, count: CountTokens) -> Iterator[Piece]:
-    """Yields the chunks of a document, in order.
+def chunk_document(document: Document, limit: int, count: CountTokens) -> Iterator[Block]:
+    """Yields the pieces of a document, in order: blocks under the heading of their beginning, white space folded.
 
     Args:
         document: The document.
-        limit: Tokens at most in a chunk, its heading included (as far as sentences can be cut between words).
+        limit: Tokens at most in a piece, its heading included (as far as sentences can be cut between words).
         count: Counts tokens.
     """
-    waiting: list[_Unit] = []
+    sentences = _sentences(document)
+    headings = list(dict.fromkeys(sentence.heading for sentence in sentences))
+    above = dict(zip(headings, count(headings), strict=True)) if headings else {}
+    waiting: list[Block] = []
     size = 0
-    for unit in _units(document, limit, count):
-        new_section = not waiting or unit.heading != waiting[-1].heading
-        cost = unit.tokens + (unit.above if new_section else 0)
+    for sentence, tokens in _cut_long(sentences, above, limit, count):
+        heading_tokens = above[sentence.heading]
+        new_section = not waiting or sentence.heading != waiting[-1].heading
+        cost = tokens + (heading_tokens if new_section else 0)
         if waiting and (size + cost > limit or (new_section and size >= SMALL * limit)):
-            yield _piece(waiting)
-            waiting, size, cost = [], 0, unit.tokens + unit.above
-        waiting.append(unit)
+            yield _joined(waiting)
+            waiting, size, cost = [], 0, tokens + heading_tokens
+        waiting.append(sentence)
         size += cost
     if waiting:
-        yield _piece(waiting)
+        yield _joined(waiting)
 
 
-def _piece(units: Sequence[_Unit]) -> Piece:
-    told = [units[0].text]
-    for before, unit in pairwise(units):
-        if unit.heading != before.heading and unit.heading:
-            told.append(f"{unit.heading.rpartition(' > ')[2]}:")
-        told.append(unit.text)
-    return Piece(units[0].heading, " ".join(told), units[0].offset)
+def _joined(sentences: Sequence[Block]) -> Block:
+    texts = [sentences[0].text]
+    for before, sentence in pairwise(sentences):
+        if sentence.heading != before.heading and sentence.heading:
+            texts.append(f"{sentence.heading.rpartition(' > ')[2]}:")
+        texts.append(sentence.text)
+    return sentences[0]._replace(text=" ".join(texts))
 
 
-def _units(document: Document, limit: int, count: CountTokens) -> list[_Unit]:
-    """Sentences with their tokens; one that is too long alone is cut between words."""
+def _sentences(document: Document) -> list[Block]:
     found = []
     for block in document.blocks:
         heading = _cut_heading(block.heading)
         for match in _SENTENCE.finditer(block.text):
             text = " ".join(match[0].split())
             if text:
-                found.append((heading, text, block.offset + match.start()))
-    headings = list(dict.fromkeys(heading for heading, _, _ in found))
-    above = dict(zip(headings, count(headings), strict=True)) if headings else {}
-    units = []
-    for (heading, text, offset), tokens in zip(found, count([text for _, text, _ in found]), strict=True):
-        room = max(limit // 2, limit - above[heading])
-        parts = _cut(text, -(-tokens // room)) if tokens > room else [text]
+                found.append(Block(heading, text, block.offset + match.start()))
+    return found
+
+
+def _cut_long(
+    sentences: Sequence[Block], above: Mapping[str, int], limit: int, count: CountTokens
+) -> Iterator[tuple[Block, int]]:
+    """Sentences with their tokens; one that is too long alone is cut between words."""
+    for sentence, tokens in zip(sentences, count([one.text for one in sentences]), strict=True):
+        room = max(limit // 2, limit - above[sentence.heading])
+        parts = _cut(sentence.text, -(-tokens // room)) if tokens > room else [sentence.text]
+        offset = sentence.offset
         for part in parts:
-            units.append(_Unit(heading, part, offset, -(-tokens // len(parts)), above[heading]))
+            yield Block(sentence.heading, part, offset), -(-tokens // len(parts))
             offset += len(part) + 1
-    return units
 
 
 def _cut(text: str, parts: int) -> list[str]:

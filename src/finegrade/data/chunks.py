@@ -4,10 +4,9 @@ import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,20 +16,21 @@ from finegrade.console import progress, say
 from finegrade.data.chunking import SAMPLE, CountTokens, chunk_document, repeated_lines, without_lines
 from finegrade.data.documents import DocumentSource
 from finegrade.data.readers.document import Block, Document, Unread
-from finegrade.data.splitting import NearDuplicates, choose_groups
+from finegrade.data.splitting import choose_groups
 from finegrade.errors import InputError
 from finegrade.records import Chunk
+from finegrade.retrieval.shingle_index import ShingleIndex
 from finegrade.text import content_hash, encodable, normalised
 
 PIECES = pa.schema([("text", pa.string()), ("path", pa.string()), ("heading", pa.string()), ("offset", pa.int64())])
 """Columns of the file of pieces; the text begins with the heading."""
 
 MIN_LETTERS, MIN_LETTER_SHARE = 60, 0.5
-"""A piece with fewer letters, or a smaller share of letters among its signs, holds no prose to search for."""
+"""A piece with fewer letters, or a smaller share of letters among its characters, holds no prose to search for."""
 
 _PIECES_AT_ONCE = 5_000
 _LEARNT_FROM = 20_000_000  # characters
-_WIDE = "\u2e80"  # from here on a sign is worth about three letters: Chinese, Japanese, Korean
+_WIDE = "\u2e80"  # from here on a character is worth about three letters: Chinese, Japanese, Korean
 
 
 def write_pieces(
@@ -85,9 +85,9 @@ def _read_pieces(documents: DocumentSource, aside: IO[str], counts: Counter[str]
     guessed: dict[str, str] = {}
     behind, number = 0, 0
     with progress("reading documents (kB)", documents.size / 1e3) as meter:
-        for place, found in documents.read(guessed.__setitem__):
-            meter.advance((place - behind) / 1e3)
-            behind, number = place, number + 1
+        for position, found in documents.read(guessed.__setitem__):
+            meter.advance((position - behind) / 1e3)
+            behind, number = position, number + 1
             meter.note(f"{number:,} documents")
             if isinstance(found, Unread):
                 counts["not read"] += 1
@@ -127,9 +127,9 @@ def _first(documents: Iterator[Document]) -> list[Document]:
 def _too_little(text: str) -> str | None:
     """Why a piece is left out, or None."""
     letters = sum(map(str.isalpha, text))
-    if letters + 2 * sum(sign >= _WIDE for sign in text) < MIN_LETTERS:
+    if letters + 2 * sum(character >= _WIDE for character in text) < MIN_LETTERS:
         return "too short"
-    if letters < MIN_LETTER_SHARE * sum(not sign.isspace() for sign in text):
+    if letters < MIN_LETTER_SHARE * sum(not character.isspace() for character in text):
         return "little prose"
     return None
 
@@ -154,17 +154,7 @@ SECTION_PIECES = 20
 
 _NO_TEXT = ["path", "heading"]  # columns that say how pieces fall into groups
 _BATCH = 2_000
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """One row of the file of pieces, with its group."""
-
-    path: str
-    heading: str
-    group: str
-    text: str = ""
-    offset: int = 0
+_Piece = dict[str, Any]  # a row of the file of pieces, with its group
 
 
 def choose_chunks(
@@ -185,46 +175,35 @@ def choose_chunks(
         InputError: One side is left empty.
     """
     sections = _sections(pieces)
-    sizes = Counter(piece.group for piece in _read(pieces, sections, _NO_TEXT))
+    sizes = Counter(piece["group"] for piece in _read(pieces, sections, _NO_TEXT))
     if held_out:
-        test_groups = {piece.group for piece in _read(pieces, sections, _NO_TEXT) if piece.path in held_out}
+        test_groups = {piece["group"] for piece in _read(pieces, sections, _NO_TEXT) if piece["path"] in held_out}
         if not test_groups:
             got, wanted = f"none of the {len(held_out):,} documents that they name", "documents that are there"
             raise InputError("the test judgements", got=got, wanted=wanted, remedy="Check the ids in qrels and corpus.")
     else:
         test_groups = choose_groups(sizes, source.test_groups, source.test_share, seed)
 
-    def order(piece: Grouped) -> tuple[bool, bool, str]:
-        return piece.path not in held_out, piece.path not in required, content_hash(str(seed), piece.text)
+    def order(piece: _Piece) -> tuple[bool, bool, str]:
+        return piece["path"] not in held_out, piece["path"] not in required, content_hash(str(seed), piece["text"])
 
     drawn = heapq.nsmallest(source.max_chunks, _read(pieces, sections), key=order)
     counts["over source.max_chunks"] += sizes.total() - len(drawn)
-    drawn.sort(key=lambda piece: (piece.group not in test_groups, order(piece)))
-    index, chunks = NearDuplicates(), []
+    drawn.sort(key=lambda piece: (piece["group"] not in test_groups, order(piece)))
+    index, chunks = ShingleIndex(), []
     for piece in drawn:
-        if index.contains(piece.text):
+        if index.contains(piece["text"]):
             counts["nearly the same as another chunk"] += 1
             continue
-        index.add(piece.text)
-        chunks.append(_chunk(piece, "test" if piece.group in test_groups else "train"))
+        index.add(piece["text"])
+        side = "test" if piece["group"] in test_groups else "train"
+        chunks.append(Chunk.model_validate({**piece, "id": content_hash(piece["text"]), "side": side}))
     sides = Counter(chunk.side for chunk in chunks)
     if len(sides) < 2:
         got = f"{sides['train']} chunks to train on, {sides['test']} to test with"
         remedy = "Give more documents, of more than one file or section."
         raise InputError("the documents", got=got, wanted="both", remedy=remedy)
     return chunks
-
-
-def _chunk(piece: Grouped, side: Literal["train", "test"]) -> Chunk:
-    return Chunk(
-        id=content_hash(piece.text),
-        text=piece.text,
-        path=piece.path,
-        offset=piece.offset,
-        heading=piece.heading,
-        group=piece.group,
-        side=side,
-    )
 
 
 def _sections(pieces: Path) -> dict[str, int] | None:
@@ -249,8 +228,8 @@ def _top(heading: str, depth: int) -> str:
     return " > ".join(heading.split(" > ")[:depth])
 
 
-def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[str] | None = None) -> Iterator[Grouped]:
-    """The pieces with their groups; where only some columns are wanted the others stay empty."""
+def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[str] | None = None) -> Iterator[_Piece]:
+    """The pieces with their groups, in all columns or in some."""
     before, number = "", 0
     for batch in pq.ParquetFile(pieces).iter_batches(_BATCH, columns=columns):
         for row in batch.to_pylist():
@@ -258,9 +237,9 @@ def _read(pieces: Path, sections: Mapping[str, int] | None, columns: Sequence[st
             number = number + 1 if path == before else 0
             before = path
             if sections is None:
-                group = path
+                row["group"] = path
             elif sections[path]:
-                group = f"{path} > {_top(row['heading'], sections[path])}"
+                row["group"] = f"{path} > {_top(row['heading'], sections[path])}"
             else:
-                group = f"{path}, part {number // SECTION_PIECES + 1}"
-            yield Grouped(**row, group=group)
+                row["group"] = f"{path}, part {number // SECTION_PIECES + 1}"
+            yield row

@@ -1,14 +1,14 @@
 """Where documents come from, behind one Protocol: files, a saved data set, the hub."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from finegrade.config import SourceConfig
 from finegrade.data.readers.document import Document, Unread
 from finegrade.data.readers.files import Guessed, list_files, read_files
-from finegrade.data.readers.hub import hub_rows, is_saved_dataset, saved_rows
 from finegrade.data.readers.tables import row_documents
+from finegrade.errors import InputError, first_line, unknown_name, unreadable
 from finegrade.storage.atomic import files_identity
 
 
@@ -38,7 +38,7 @@ def open_documents(source: SourceConfig, seed: int) -> DocumentSource:
     Raises:
         InputError: There is nothing to read.
     """
-    if source.dataset is not None or (source.path is not None and is_saved_dataset(source.path)):
+    if source.dataset is not None or (source.path is not None and _is_saved(source.path)):
         return _DataSet(source)
     return _Files(source, seed)
 
@@ -88,11 +88,49 @@ class _DataSet:
         source = self._source
         rows: Iterable[Mapping[str, Any]]
         if source.dataset is not None:
-            rows, step = hub_rows(source.dataset, source.split), 0.0
+            rows, step = _hub_rows(source.dataset, source.split), 0.0
         else:
             assert source.path is not None
-            rows = saved_rows(source.path, source.split)
+            rows = _saved_rows(source.path, source.split)
             step = self.size / max(1, len(rows))
         found = row_documents(Path(self.name).name, rows, source.text_field, source.title_field)
         for number, document in enumerate(found, start=1):
             yield round(number * step), document
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether a folder was written by ``datasets``' save_to_disk."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _saved_rows(path: Path, split: str) -> Sequence[Mapping[str, Any]]:
+    """The rows of a data set that save_to_disk wrote, read one by one.
+
+    Raises:
+        InputError: It cannot be read, or has no such split.
+    """
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        found = load_from_disk(str(path))
+        rows = found[split] if isinstance(found, DatasetDict) else found
+    except KeyError:
+        raise unknown_name("source.split", split, found) from None
+    except Exception as error:  # pyarrow, json and datasets each raise their own
+        raise unreadable(path, error, "a data set that save_to_disk wrote", "Save it again.") from None
+    return cast(Sequence[Mapping[str, Any]], rows)
+
+
+def _hub_rows(name: str, split: str) -> Iterator[Mapping[str, Any]]:
+    """Rows of a data set on the hub, streamed: no more of it is downloaded than is read.
+
+    Raises:
+        InputError: The hub cannot be reached, or has no such data set or split.
+    """
+    from datasets import load_dataset
+
+    try:
+        yield from load_dataset(name, split=split, streaming=True)
+    except Exception as error:  # whatever network, hub and file format can raise
+        remedy = "Check the name, source.split, HF_TOKEN and the network; or name local data in source.path."
+        raise InputError(f"the data set {name}", got=first_line(error), wanted="its rows", remedy=remedy) from None

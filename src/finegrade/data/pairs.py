@@ -1,13 +1,10 @@
 """Pairs from JSONL: one object a line with "query", "positive" and optionally "group"."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from finegrade.data.readers.jsonl import jsonl_rows
-from finegrade.errors import InputError
+from finegrade.data.readers.text_files import jsonl_rows, user_rows, user_text
 from finegrade.records import Record
-from finegrade.text import encodable
 
 _FORM = 'Each line is a JSON object like {"query": "...", "positive": "..."}.'
 
@@ -28,15 +25,14 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         InputError: The file is missing, empty or not UTF-8, or a row is not an object with text in
             "query" and "positive". The line number is named.
     """
-    seen = False
-    try:
-        for number, row in jsonl_rows(path):
-            seen = True
-            yield _pair(row, f"{path}, line {number}")
-    except OSError as error:
-        raise InputError(str(path), got=error.strerror or error, wanted="a JSONL file", remedy=_FORM) from None
-    if not seen:
-        raise InputError(str(path), got="an empty file", wanted="a JSONL file of pairs", remedy=_FORM)
+    for where, row in user_rows(path, "a JSONL file of pairs", _FORM):
+        query, positive = (user_text(row, key, where, _FORM) for key in ("query", "positive"))
+        group = row.get("group")
+        if isinstance(group, int) and not isinstance(group, bool):
+            group = str(group)
+        elif group is not None:
+            group = user_text(row, "group", where, _FORM)
+        yield Pair(query=query, positive=positive, group=query if group is None else group)
 
 
 def holds_pairs(path: Path) -> bool:
@@ -47,25 +43,3 @@ def holds_pairs(path: Path) -> bool:
     """
     _, row = next(jsonl_rows(path), (0, ""))
     return not isinstance(row, str) and {"query", "positive"} <= row.keys()
-
-
-def _pair(row: Mapping[str, Any] | str, where: str) -> Pair:
-    if isinstance(row, str):
-        raise InputError(where, got=row, wanted="a JSON object in UTF-8", remedy=_FORM)
-    query, positive = _text(row, "query", where), _text(row, "positive", where)
-    group = row.get("group")
-    if group is None:
-        return Pair(query=query, positive=positive, group=query)
-    if isinstance(group, int) and not isinstance(group, bool):
-        row = {**row, "group": str(group)}
-    return Pair(query=query, positive=positive, group=_text(row, "group", where))
-
-
-def _text(row: Mapping[str, Any], key: str, where: str) -> str:
-    value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
-        got = "no such field" if key not in row else f"{type(value).__name__} {value!r}"
-        raise InputError(f'{where}: "{key}"', got=got, wanted="a text", remedy=_FORM)
-    if encodable(value) != value:
-        raise InputError(f'{where}: "{key}"', got="a lone surrogate", wanted="a text", remedy=_FORM)
-    return " ".join(value.split())

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from finegrade.config import SourceConfig
 from finegrade.data.pairs import Pair
-from finegrade.data.user_queries import OwnQuery, Side
+from finegrade.data.user_queries import OwnQuery
 from finegrade.errors import InputError
-from finegrade.records import Chunk, Seed, WrittenQuery
+from finegrade.records import Chunk, Seed, Side, WrittenQuery
 from finegrade.retrieval.shingle_index import ShingleIndex
 from finegrade.text import content_hash, normalised
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.console import say
-from finegrade.data.readers.jsonl import json_line
+from finegrade.data.readers.text_files import json_line
 from finegrade.errors import InputError
 from finegrade.records import Sample
 from finegrade.report.cards import write_data_card

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from finegrade.errors import InputError
 from finegrade.machine import VERSION
 from finegrade.storage.atomic import file_hash, read_json, write_json
+from finegrade.storage.own_files import foreign_file
 
 MANIFEST = "finegrade_export.json"
 """Says what the export is, from which model, and which files belong to it."""
@@ -70,9 +71,10 @@ def _need_place(folder: Path, source: Path) -> None:
         raise InputError(f"--output {folder}", got="a file", wanted=wanted, remedy=remedy)
     if folder.is_relative_to(source) or source.is_relative_to(folder):
         raise InputError(f"--output {folder}", got="the model's own folder", wanted=wanted, remedy=remedy)
-    others = _files(folder) - _own_files(folder)
-    if others:
-        raise InputError(f"--output {folder}", got=f"other files there ({min(others)})", wanted=wanted, remedy=remedy)
+    own = {str(folder / name): None for name in _own_files(folder)}
+    if other := foreign_file([folder / name for name in sorted(_files(folder))], own):
+        got = f"other files there ({other.relative_to(folder)})"
+        raise InputError(f"--output {folder}", got=got, wanted=wanted, remedy=remedy)
 
 
 def _files(folder: Path) -> set[str]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from finegrade.console import say
 from finegrade.data.pairs import holds_pairs, read_pairs
 from finegrade.data.readers.document import Unread
-from finegrade.data.readers.encoding import decode
 from finegrade.data.readers.tables import NoTextColumnError, read_jsonl, row_documents
+from finegrade.data.readers.text_files import decode
 from finegrade.errors import InputError
 from finegrade.records import Seed
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder, is_run_folder

@@ -1,27 +1,35 @@
-"""One row of other people's training data, whatever its format: what is given, and what verification decided on it."""
+"""One row of external training data, whatever its format: what it holds, and what verification decided on it."""
 
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from finegrade.errors import InputError
 from finegrade.storage.atomic import replacing
 from finegrade.text import encodable
 
-Row = TypeVar("Row")
-
 DEPTH = 30
 """Documents of a run that are looked at as negatives of a query."""
+
+MAX_POSITIVES = 100
+MAX_NEGATIVES = 1_000
+"""Texts of one row or query. Each negative is scored beside each positive: more are no training data but a corpus."""
+
+WANTED = (
+    "columns of query, positive and negatives (sentence-transformers), JSONL with query, pos and neg (FlagEmbedding), "
+    "or a folder with corpus.jsonl, queries.jsonl, qrels/ and a run (BEIR)"
+)
 
 _SHOWN = 1_000  # characters of a row that cannot be used
 
 
-class Given(NamedTuple):
-    """A row as it was given.
+class ExternalRow(NamedTuple):
+    """A row as it was made elsewhere.
 
     Attributes:
         query: What is searched with.
@@ -34,13 +42,13 @@ class Given(NamedTuple):
     negatives: tuple[str, ...]
 
 
-class Judged(NamedTuple):
+class VerifiedRow(NamedTuple):
     """What verification decided on one row. A negative in neither ``kept`` nor ``promoted`` is dropped.
 
     Attributes:
-        kept: (place in ``Given.negatives``, level), easiest first.
-        promoted: Places of negatives that answer the query: they are positives now.
-        kept_positives: Places in ``Given.positives`` that stay; none: the row is set aside as a whole.
+        kept: (index in ``ExternalRow.negatives``, level), easiest first.
+        promoted: Indices of negatives that answer the query: they are positives now.
+        kept_positives: Indices in ``ExternalRow.positives`` that stay; none: the row is set aside as a whole.
     """
 
     kept: tuple[tuple[int, int], ...]
@@ -62,19 +70,19 @@ class PassedRow(NamedTuple):
     beginning: str
 
 
-Tell = Callable[[PassedRow], object]
+Report = Callable[[PassedRow], object]
 
 
 class PassedOver(Counter[str]):
     """Reason -> how much cannot be used.
 
     Args:
-        tell: Is told of each row of it; None: nobody is.
+        report: Is called with each row of it.
     """
 
-    def __init__(self, tell: Tell | None = None) -> None:
+    def __init__(self, report: Report | None = None) -> None:
         super().__init__()
-        self._tell = tell
+        self._report = report
 
     def add(self, row: int, reason: str, found: object) -> None:
         """Counts a row.
@@ -85,53 +93,90 @@ class PassedOver(Counter[str]):
             found: What it holds; a string only says why it is no row.
         """
         self[reason] += 1
-        if self._tell:
+        if self._report:
             beginning = "" if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
-            self._tell(PassedRow(row, reason, beginning[:_SHOWN]))
+            self._report(PassedRow(row, reason, beginning[:_SHOWN]))
 
 
-class Format(Protocol):
-    """Training data in one format.
+class _Read(Protocol):
+    @property
+    def external(self) -> ExternalRow: ...
+
+
+Read = TypeVar("Read", bound=_Read)
+"""A row as a format reads it: ``external``, and what it takes to write the row back."""
+
+
+class Format(ABC, Generic[Read]):
+    """Training data in one format: it is read row by row, and what verification left of it is written back.
+
+    Args:
+        path: What it is named after: the file, or the folder of a BEIR run.
+        about: What was taken for what, in one line for the user.
+        files: All the files that are read.
 
     Attributes:
-        path: What it is called after: the file, or the folder of a BEIR run.
-        files: All the files that are read.
-        about: What was taken for what, in one line for the user.
         passed_over: Reason -> what could not be read, counted by the last call of ``rows``; it is not written either.
-        not_written: Reason -> what the format cannot say, counted by the last call of ``write``.
+        not_written: Reason -> what the format cannot express, counted by the last call of ``write``.
     """
 
-    path: Path
-    files: tuple[Path, ...]
-    about: str
-    passed_over: PassedOver
-    not_written: Counter[str]
+    def __init__(self, path: Path, about: str, files: tuple[Path, ...]) -> None:
+        self.path, self.about, self.files = path, about, files
+        self.passed_over = PassedOver()
+        self.not_written: Counter[str] = Counter()
 
-    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
+    def rows(self, report: Report | None = None) -> Iterator[ExternalRow]:
         """The rows that can be read, in the order of the data, with few of them in memory.
 
         Args:
-            tell: Is told of each row that cannot.
+            report: Is called with each row that cannot.
 
         Raises:
             InputError: The data is damaged as a whole.
         """
+        self.passed_over = PassedOver(report)
+        return (row.external for row in self.read(self.passed_over))
 
-    def check_output(self, output: Path) -> None:
-        """Says before the work whether ``output`` can be written.
+    @abstractmethod
+    def read(self, passed_over: PassedOver) -> Iterator[Read]:
+        """The rows that can be read; the others are counted."""
+
+    def verified(self, rows: Iterable[VerifiedRow]) -> Iterator[tuple[Read, VerifiedRow]]:
+        """The rows, read once more, each with what was decided on it.
 
         Raises:
-            InputError: It cannot: it is the input, or of another kind.
+            InputError: There are more of the one than of the other.
         """
+        for row, decided in zip_longest(self.read(PassedOver()), rows):
+            if row is None or decided is None:
+                raise changed(self.path)
+            yield row, decided
 
+    def check_output(self, output: Path) -> None:
+        """Finds out before the work whether a result can be named so.
+
+        Raises:
+            InputError: It is of another kind than the input, or the input would be written over.
+        """
+        remedy = "Name another --output."
+        if output.suffix.lower() != self.path.suffix.lower():
+            got, wanted = output.suffix or "no suffix", f"{self.path.suffix}, as the input is"
+            raise InputError(str(output), got=got, wanted=wanted, remedy=remedy)
+        if output.is_dir():
+            raise InputError(str(output), got="a folder", wanted="a file", remedy=remedy)
+        if self.path.resolve() in {file.resolve() for file in self.outputs(output)}:
+            raise InputError(str(output), got="the input itself", wanted="another file for the result", remedy=remedy)
+
+    @abstractmethod
     def outputs(self, output: Path) -> list[Path]:
         """All the files that a result of this name may have."""
 
-    def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
+    @abstractmethod
+    def write(self, rows: Iterable[VerifiedRow], output: Path) -> list[Path]:
         """Writes the same format: no file appears before all of them are written.
 
         Args:
-            judged: Of each row that ``rows`` gave, in that order.
+            rows: What was decided on each row that ``rows`` gave, in that order.
             output: What the result is to be called.
 
         Returns:
@@ -142,53 +187,10 @@ class Format(Protocol):
         """
 
 
-def beside(path: Path, rows: Iterable[Row], judged: Iterable[Judged]) -> Iterator[tuple[Row, Judged]]:
-    """Rows, read once more, each with what was decided on it.
-
-    Args:
-        path: Of the data, for the error.
-        rows: As they were given for verification.
-        judged: One for each of them.
-
-    Raises:
-        InputError: There are more of the one than of the other.
-    """
-    for row, decided in zip_longest(rows, judged):
-        if row is None or decided is None:
-            raise changed(path)
-        yield row, decided
-
-
 def changed(path: Path) -> InputError:
     """The error for a file that is not what it was."""
     got, wanted = "other rows than were verified", "a file that stays as it is while it is verified"
     return InputError(str(path), got=got, wanted=wanted, remedy="Verify it again.")
-
-
-def check_file(path: Path, output: Path, files: Iterable[Path]) -> None:
-    """Says whether a result may be called so.
-
-    Args:
-        path: The input.
-        output: The result.
-        files: All the files that it may have.
-
-    Raises:
-        InputError: It is of another kind than the input, or the input would be written over.
-    """
-    if output.suffix.lower() != path.suffix.lower():
-        got, wanted = output.suffix or "no suffix", f"{path.suffix}, as the input is"
-        raise InputError(str(output), got=got, wanted=wanted, remedy="Name another --output.")
-    if output.is_dir():
-        raise InputError(str(output), got="a folder", wanted="a file", remedy="Name another --output.")
-    if path.resolve() in {file.resolve() for file in files}:
-        wanted = "a place of its own for the result"
-        raise InputError(str(output), got="the input itself", wanted=wanted, remedy="Name another --output.")
-
-
-MAX_POSITIVES = 100
-MAX_NEGATIVES = 1_000
-"""Texts of one row or query. Each negative is scored beside each positive: more are no training data but a corpus."""
 
 
 class UnreadableRowError(ValueError):
@@ -216,7 +218,7 @@ def text_in(value: Any, name: str) -> str:
 
 
 def texts_in(values: Sequence[Any] | None, name: str, most: int) -> dict[int, str]:
-    """Place -> text of those that are there: null and blank ones are gaps.
+    """Index -> text of those that are there: null and blank ones are gaps.
 
     Args:
         values: What the file holds; None is an empty list.
@@ -230,15 +232,13 @@ def texts_in(values: Sequence[Any] | None, name: str, most: int) -> dict[int, st
         return {}
     if not isinstance(values, list):
         raise UnreadableRowError(f"{name}: {type(values).__name__} in place of a list of texts")
-    there = {place: value for place, value in enumerate(values) if not is_gap(value)}
+    there = {
+        index: value for index, value in enumerate(values)
+        if value is not None and not (isinstance(value, str) and not value.strip())
+    }  # fmt: skip
     if len(there) > most:
         raise UnreadableRowError(f"{name}: more than {most:,} texts")
-    return {place: text_in(value, name) for place, value in there.items()}
-
-
-def is_gap(value: Any) -> bool:
-    """Whether nothing stands there."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    return {index: text_in(value, name) for index, value in there.items()}
 
 
 class OutputFiles(ExitStack):
@@ -267,52 +267,3 @@ def numbered(path: Path, negatives: int) -> Path:
 def levels_path(path: Path) -> Path:
     """The file beside ``path`` with the levels of its negatives."""
     return path.with_name(f"{path.stem}.levels.jsonl")
-
-
-Kind = Literal["text", "texts", "number", "numbers", "other", "empty"]
-"""Of a column: texts, lists of texts, numbers, lists of numbers, values that are only carried along, or none as yet."""
-
-TableRow = dict[str, Any]
-"""Column -> value. Values of kind "other" are only passed on, in their column: what they are is the table's affair."""
-
-LOOKED_AT = 100
-"""Rows by which a file without types is judged."""
-
-
-class Table(Protocol):
-    """A file of rows with named columns.
-
-    Attributes:
-        path: Of the file.
-        columns: Name -> kind, in the order of the file.
-    """
-
-    path: Path
-    columns: Mapping[str, Kind]
-
-    def look_at(self, names: Collection[str]) -> None:
-        """Says which columns are needed: the others are of kind "other" from now on."""
-
-    def rows(self) -> Iterator[tuple[int, TableRow | str]]:
-        """The rows in order, with the number of each, from 1; a string in place of a row says why it is none."""
-
-    def writing(self, path: Path, columns: Sequence[str]) -> AbstractContextManager[Callable[[TableRow], None]]:
-        """Opens a file of the same kind for rows that are added one by one.
-
-        Args:
-            path: Of the file, written as it comes: the caller makes it atomic.
-            columns: Those of this table that it has.
-        """
-
-
-def refuse_repeats(path: Path, names: Sequence[str]) -> None:
-    """Raises InputError where two columns have one name."""
-    repeats = sorted({name for name in names if names.count(name) > 1})
-    if repeats:
-        got = f"more than one column {', '.join(map(repr, repeats))}"
-        raise InputError(str(path), got=got, wanted="columns with names of their own", remedy="Rename them.")
-
-
-def no_rows(path: Path, got: str = "no rows", remedy: str = "Name another --input.") -> InputError:
-    """The error for a file with nothing in it."""
-    return InputError(str(path), got=got, wanted="rows of training data", remedy=remedy)

@@ -1,13 +1,12 @@
 """A run over a BEIR corpus: the negatives of a query are what a search found for it and nobody judged relevant.
 
-Nothing of the corpus is held but where its lines begin. Written back is a folder of the same form: corpus, queries
+Of the corpus only the positions of its lines are held. Written back is a folder of the same form: corpus, queries
 and other judgements as they were; the run with the negatives that are left, hardest first, with scores that count
 down, because tools order a run by its scores; the judgements with the negatives that answer after all, and without
 the positives that do not. The levels are beside it, in ``levels.tsv``: TREC's form has no column for them.
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,127 +15,122 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple
 
-from finegrade.data.formats.base import Given, Judged, OutputFiles, PassedOver, Tell, UnreadableRowError, beside
-from finegrade.data.formats.beir_files import (
-    LEVELS,
-    BeirFiles,
-    Form,
-    Scored,
-    has_header,
-    judgement,
-    ranked,
-    record_id,
-    record_text,
-    trec,
+from finegrade.data.beir import BeirFolder, ParseLine, Scored, parse_judgement, parse_trec, ranked, record_id
+from finegrade.data.formats.base import (
+    ExternalRow,
+    Format,
+    OutputFiles,
+    PassedOver,
+    UnreadableRowError,
+    VerifiedRow,
+    text_in,
 )
 from finegrade.data.formats.line_index import Find, LineIndex
+from finegrade.data.readers.text_files import json_object
 from finegrade.errors import InputError
 
-_Add = Callable[[str, object], None]
-"""Counts what cannot be used: why, and what it is."""
+LEVELS = "levels.tsv"
+_RUNS = (".trec", ".run", ".txt", ".tsv")
+_LOOKED_AT = 10_000  # bytes of a line, to find out what form it has
+
+
+class RunFiles(NamedTuple):
+    """The parts of a BEIR folder that a run is verified with.
+
+    Attributes:
+        folder: With corpus, queries and all judgements.
+        judgements: Of the queries that are trained on.
+        run: What a search found for them.
+        parse: Reads a line of the run.
+    """
+
+    folder: BeirFolder
+    judgements: Path
+    run: Path
+    parse: ParseLine
+
+    @property
+    def others(self) -> list[Path]:
+        """What stays as it is: corpus, queries, and judgements that nothing is trained by."""
+        folder = self.folder
+        return [folder.corpus, folder.queries, *(p for p in folder.judgements.values() if p != self.judgements)]
+
+
+def find_run(path: Path) -> RunFiles | None:
+    """The parts of a BEIR folder; None where it is none.
+
+    Args:
+        path: The folder, or a run in it.
+
+    Raises:
+        InputError: It has no run or several, or no judgements to train by.
+    """
+    if path.is_dir() and BeirFolder(path).corpus.is_file():
+        judgements, (run, parse) = _judgements(BeirFolder(path)), _only_run(path)
+        return RunFiles(BeirFolder(path), judgements, run, parse)
+    is_run = path.suffix.lower() in _RUNS and path.is_file() and path.parent.name != "qrels" and path.name != LEVELS
+    folder = next((BeirFolder(one) for one in path.parents[:2] if is_run and BeirFolder(one).corpus.is_file()), None)
+    if folder is None:
+        return None
+    found = _parse_of(path)
+    if found:
+        return RunFiles(folder, _judgements(folder), path, found)
+    if path.suffix.lower() == ".tsv":
+        return None  # a table that lies there
+    wanted = "a run: query, Q0, document, rank, score and tag, or query, document and score between tabs"
+    raise InputError(str(path), got="other lines", wanted=wanted, remedy="Correct it.")
+
+
+def _judgements(folder: BeirFolder) -> Path:
+    """train.tsv, or else the only one that is not to test with."""
+    found = folder.judgements
+    to_train = [path for split, path in found.items() if "test" not in split.lower()]
+    if "train" in found or len(to_train) == 1:
+        return found.get("train") or to_train[0]
+    got = ", ".join(path.name for path in found.values()) or "none"
+    wanted = "judgements to train by: train.tsv, or one file that is not to test with"
+    remedy = "Call the judgements that are to be trained on train.tsv; what a model is tested with must not be."
+    raise InputError(str(folder.path / "qrels"), got=got, wanted=wanted, remedy=remedy)
+
+
+def _only_run(folder: Path) -> tuple[Path, ParseLine]:
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _RUNS and path.name != LEVELS]
+    runs = [(path, parse) for path in paths if path.is_file() and (parse := _parse_of(path))]
+    if len(runs) == 1:
+        return runs[0]
+    got = ", ".join(path.name for path, _ in runs) or "none"
+    remedy = "Name one of them as --input." if runs else "Put what a search found for the training queries there."
+    raise InputError(str(folder), got=f"runs: {got}", wanted="one run (NAME.trec, or NAME.tsv)", remedy=remedy)
+
+
+def _parse_of(path: Path) -> ParseLine | None:
+    """What reads the lines of a run; the first one may name the columns."""
+    with path.open("rb") as file:
+        lines = [line for line in islice(iter(partial(file.readline, _LOOKED_AT), b""), 10) if line.strip()]
+    return next((parse for parse in (parse_trec, parse_judgement) if any(map(parse, lines[:2]))), None)
 
 
 class BeirCase(NamedTuple):
     """A query of the run.
 
     Attributes:
-        given: Its texts.
+        external: Its texts.
         query: Its id.
-        positives: The ids of ``Given.positives``.
-        negatives: The ids of ``Given.negatives``, best first.
+        positives: The ids of ``ExternalRow.positives``.
+        negatives: The ids of ``ExternalRow.negatives``, best first.
     """
 
-    given: Given
+    external: ExternalRow
     query: str
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
 
 
-class BeirCases:
-    """The queries of a run that have judgements. A document with a query's id is that query, as BEIR's tools have it.
+class BeirRun(Format[BeirCase]):
+    """A run in a BEIR folder. Its rows are the queries of the run that have judgements, in its order.
 
-    Args:
-        files: The parts of the folder.
-        depth: How many negatives a query has at most.
-
-    Raises:
-        InputError: A part cannot be read.
-    """
-
-    def __init__(self, files: BeirFiles, depth: int) -> None:
-        self._depth, self._files = depth, files
-        self._corpus = LineIndex(files.folder / "corpus.jsonl", record_id)
-        self._queries = LineIndex(files.folder / "queries.jsonl", record_id)
-        self._judgements = LineIndex(files.judgements, _query_in(judgement))
-        self._run = LineIndex(files.run, _query_in(files.line_of_run))
-        self._forms = {self._judgements: judgement, self._run: files.line_of_run}
-
-    def count_unreadable(self, passed_over: PassedOver) -> None:
-        """Counts the lines of another form in all parts; a first line that names the columns is none of these."""
-        for index in (self._corpus, self._queries, self._judgements, self._run):
-            has_names = index in self._forms and has_header(index.path, self._forms[index])
-            for number, line in index.each_unreadable():
-                if number > 1 or not has_names:
-                    reason = f"{index.path.name}: a line of another form"
-                    passed_over.add(number, reason, {"line": line.decode("utf-8", "replace").strip()})
-
-    def cases(self, passed_over: PassedOver) -> Iterator[BeirCase]:
-        """The queries in the order of the run.
-
-        Args:
-            passed_over: Reason -> what could not be used: counted in here.
-        """
-        with ExitStack() as stack:
-            read = {index: stack.enter_context(index.opened()) for index in (self._corpus, self._queries, *self._forms)}
-            for number, query in enumerate(self._run.each_key(), start=1):
-                add = partial(passed_over.add, number)
-                judged, found = ([*filter(None, map(form, read[index](query)))] for index, form in self._forms.items())
-                try:
-                    text = _text(read[self._queries](query), "query", "queries.jsonl")
-                    yield self._case(query, text, judged, found, read[self._corpus], add)
-                except UnreadableRowError as error:
-                    add(str(error), {"query": query})
-
-    def _case(
-        self, query: str, text: str, judged: Sequence[Scored], found: Sequence[Scored], documents: Find,
-        add: _Add,
-    ) -> BeirCase:  # fmt: skip
-        grades = {line.document: line.score for line in judged}
-        relevant = [document for document, grade in grades.items() if grade > 0]
-        others = [document for document in ranked(found) if document not in relevant and document != query]
-        positives = dict(_texts(relevant, documents, "relevant document", add))
-        negatives = dict(islice(_texts(others, documents, "found document", add), self._depth))
-        if not positives:
-            raise UnreadableRowError("query: no relevant document")
-        given = Given(text, tuple(positives.values()), tuple(negatives.values()))
-        return BeirCase(given, query, tuple(positives), tuple(negatives))
-
-
-def _texts(documents: Iterable[str], find: Find, name: str, add: _Add) -> Iterator[tuple[str, str]]:
-    for document in documents:
-        try:
-            yield document, _text(find(document), name, "corpus.jsonl")
-        except UnreadableRowError as error:
-            add(str(error), {"document": document})
-
-
-def _text(lines: Sequence[bytes], name: str, file: str) -> str:
-    """Of lines with one id the last counts, as BEIR's loader has it."""
-    if not lines:
-        raise UnreadableRowError(f"{name}: not in {file}")
-    return record_text(lines[-1], name)
-
-
-def _query_in(form: Form) -> Callable[[bytes], str | None]:
-    def query(line: bytes) -> str | None:
-        found = form(line)
-        return found.query if found else None
-
-    return query
-
-
-class BeirRun:
-    """A run in a BEIR folder: a Format.
+    A document that cannot be read is counted in ``passed_over``, too; its query stays. A document with a query's id is
+    that query, as BEIR's tools have it.
 
     Args:
         files: The parts of the folder.
@@ -146,61 +140,128 @@ class BeirRun:
         InputError: A part cannot be read.
     """
 
-    def __init__(self, files: BeirFiles, depth: int) -> None:
-        run, judgements = (path.relative_to(files.folder) for path in (files.run, files.judgements))
-        self.path, self.files = files.folder, files.read
-        self.about = f"queries and relevant documents: {judgements}, negatives: the first {depth} others of {run}"
-        self.passed_over = PassedOver()
-        self.not_written: Counter[str] = Counter()
-        self._files, self._cases = files, BeirCases(files, depth)
+    def __init__(self, files: RunFiles, depth: int) -> None:
+        folder, judgements, run, parse = files
+        names = [path.relative_to(folder.path) for path in (judgements, run)]
+        about = f"queries and relevant documents: {names[0]}, negatives: the first {depth} others of {names[1]}"
+        super().__init__(folder.path, about, (folder.corpus, folder.queries, judgements, run))
+        self._parts, self._depth = files, depth
+        self._corpus, self._queries = LineIndex(folder.corpus, _record_key), LineIndex(folder.queries, _record_key)
+        self._scored = {
+            LineIndex(judgements, _query_key(parse_judgement)): parse_judgement,
+            LineIndex(run, _query_key(parse)): parse,
+        }
 
-    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
-        """See Format. A document that cannot be read is counted in ``passed_over``, too; its query stays."""
-        self.passed_over = PassedOver(tell)
-        self._cases.count_unreadable(self.passed_over)
-        return (case.given for case in self._cases.cases(self.passed_over))
+    def read(self, passed_over: PassedOver) -> Iterator[BeirCase]:
+        """See Format."""
+        self._count_unreadable(passed_over)
+        *_, run = self._scored
+        with ExitStack() as stack:
+            find = {part: stack.enter_context(part.opened()) for part in (self._corpus, self._queries, *self._scored)}
+            for number, query in enumerate(run.each_key(), start=1):
+                add = partial(passed_over.add, number)
+                judged, found = (
+                    [line for line in map(parse, find[part](query)) if line] for part, parse in self._scored.items()
+                )
+                try:
+                    text = _text(find[self._queries](query), "query", "queries.jsonl")
+                    yield self._case(query, text, judged, found, find[self._corpus], add)
+                except UnreadableRowError as error:
+                    add(str(error), {"query": query})
+
+    def _count_unreadable(self, passed_over: PassedOver) -> None:
+        """Counts the lines of another form in all parts; a first line that names the columns is none of these."""
+        for part in (self._corpus, self._queries, *self._scored):
+            may_have_header = part in self._scored
+            for number, line in part.each_unreadable():
+                if number > 1 or not may_have_header:
+                    reason = f"{part.path.name}: a line of another form"
+                    passed_over.add(number, reason, {"line": line.decode("utf-8", "replace").strip()})
+
+    def _case(
+        self, query: str, text: str, judged: Sequence[Scored], found: Sequence[Scored], documents: Find,
+        add: Callable[[str, object], None],
+    ) -> BeirCase:  # fmt: skip
+        def texts_of(ids: Iterable[str], name: str) -> Iterator[tuple[str, str]]:
+            for document in ids:
+                try:
+                    yield document, _text(documents(document), name, "corpus.jsonl")
+                except UnreadableRowError as error:
+                    add(str(error), {"document": document})
+
+        grades = {line.document: line.score for line in judged}
+        relevant = [document for document, grade in grades.items() if grade > 0]
+        others = [document for document in ranked(found) if document not in relevant and document != query]
+        positives = dict(texts_of(relevant, "relevant document"))
+        negatives = dict(islice(texts_of(others, "found document"), self._depth))
+        if not positives:
+            raise UnreadableRowError("query: no relevant document")
+        external = ExternalRow(text, tuple(positives.values()), tuple(negatives.values()))
+        return BeirCase(external, query, tuple(positives), tuple(negatives))
 
     def check_output(self, output: Path) -> None:
         """See Format."""
-        if output.resolve() == self._files.folder.resolve() or output.is_file():
+        if output.resolve() == self.path.resolve() or output.is_file():
             got = "a file" if output.is_file() else "the input itself"
             wanted = "a folder of its own for the result"
             raise InputError(str(output), got=got, wanted=wanted, remedy="Name another --output.")
 
     def outputs(self, output: Path) -> list[Path]:
         """See Format."""
-        parts = [*self._files.others, self._files.judgements, self._files.run]
-        return [*(output / part.relative_to(self._files.folder) for part in parts), output / LEVELS]
+        parts = [*self._parts.others, self._parts.judgements, self._parts.run]
+        return [*(output / part.relative_to(self.path) for part in parts), output / LEVELS]
 
-    def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
+    def write(self, rows: Iterable[VerifiedRow], output: Path) -> list[Path]:
         """See Format. Judgements of queries that are not in the run stay as they are."""
         self.check_output(output)
-        folder, judgements, run = self._files
         with OutputFiles() as files, TemporaryFile() as added:
-            for part in self._files.others:
-                shutil.copyfile(part, files.temporary(output / part.relative_to(folder)))
-            runs, levels, relevant = (
-                files.enter_context(files.temporary(path).open("wb"))
-                for path in (output / run.relative_to(folder), output / LEVELS, output / judgements.relative_to(folder))
+            *others, judgements, run, levels = self.outputs(output)
+            for part, copy in zip(self._parts.others, others, strict=True):
+                shutil.copyfile(part, files.temporary(copy))
+            runs, graded, relevant = (
+                files.enter_context(files.temporary(path).open("wb")) for path in (run, levels, judgements)
             )
-            levels.write(b"query-id\tcorpus-id\tlevel\n")
+            graded.write(b"query-id\tcorpus-id\tlevel\n")
             taken: set[int] = set()
-            for case, decided in beside(folder, self._cases.cases(PassedOver()), judged):
-                _write_run(runs, levels, case, decided, is_trec=self._files.line_of_run is trec)
+            for case, decided in self.verified(rows):
+                _write_run(runs, graded, case, decided, is_trec=self._parts.parse is parse_trec)
                 taken |= _taken(case, decided)
                 if decided.kept_positives:
-                    promoted = (case.negatives[place] for place in decided.promoted)
+                    promoted = (case.negatives[index] for index in decided.promoted)
                     added.writelines(_line(case.query, document, "1") for document in promoted)
-            _write_left(relevant, judgements, taken)
+            _write_left(relevant, self._parts.judgements, taken)
             added.seek(0)
             shutil.copyfileobj(added, relevant)
         return files.paths
 
 
-def _write_run(runs: BinaryIO, levels: BinaryIO, case: BeirCase, decided: Judged, is_trec: bool) -> None:
+def _record_key(line: bytes) -> str | None:
+    row = json_object(line)
+    return None if isinstance(row, str) else record_id(row)
+
+
+def _query_key(parse: ParseLine) -> Callable[[bytes], str | None]:
+    def query(line: bytes) -> str | None:
+        found = parse(line)
+        return found.query if found else None
+
+    return query
+
+
+def _text(lines: Sequence[bytes], name: str, file: str) -> str:
+    """A title stands before the text, and of lines with one id the last counts, as BEIR's loader has it."""
+    if not lines:
+        raise UnreadableRowError(f"{name}: not in {file}")
+    row = json_object(lines[-1])
+    assert not isinstance(row, str), "its id was read"
+    title, text = row.get("title"), text_in(row.get("text"), name)
+    return text_in(f"{title} {text}", name) if isinstance(title, str) and title.strip() else text
+
+
+def _write_run(runs: BinaryIO, levels: BinaryIO, case: BeirCase, decided: VerifiedRow, is_trec: bool) -> None:
     kept = decided.kept if decided.kept_positives else ()
-    for rank, (place, level) in enumerate(reversed(kept), start=1):
-        document, score = case.negatives[place], str(len(kept) + 1 - rank)
+    for rank, (index, level) in enumerate(reversed(kept), start=1):
+        document, score = case.negatives[index], str(len(kept) + 1 - rank)
         if is_trec:
             runs.write(_line(case.query, "Q0", document, str(rank), score, "finegrade", between=" "))
         else:
@@ -208,12 +269,12 @@ def _write_run(runs: BinaryIO, levels: BinaryIO, case: BeirCase, decided: Judged
         levels.write(_line(case.query, document, str(level)))
 
 
-def _taken(case: BeirCase, decided: Judged) -> set[int]:
+def _taken(case: BeirCase, decided: VerifiedRow) -> set[int]:
     """What is no longer judged as it was: hashes of queries that are set aside and of (query, document)."""
     if not decided.kept_positives:
         return {hash(case.query)}
-    dropped = (text for place, text in enumerate(case.positives) if place not in decided.kept_positives)
-    promoted = (case.negatives[place] for place in decided.promoted)
+    dropped = (document for index, document in enumerate(case.positives) if index not in decided.kept_positives)
+    promoted = (case.negatives[index] for index in decided.promoted)
     return {hash((case.query, document)) for document in (*dropped, *promoted)}
 
 
@@ -221,7 +282,7 @@ def _write_left(output: BinaryIO, judgements: Path, taken: set[int]) -> None:
     """The judgements but for those that are taken, and their header."""
     with judgements.open("rb") as file:
         for number, line in enumerate(file):
-            found = judgement(line)
+            found = parse_judgement(line)
             is_left = number == 0 if found is None else not {hash(found.query), hash(found[:2])} & taken
             if is_left:
                 output.write(line.rstrip(b"\r\n") + b"\n")

@@ -10,6 +10,7 @@ A list of labels or scores stays in step with the texts it is of. A negative tha
 positive of a row of its own, with the negatives of its row, unless a label or an id would be wrong there.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,140 +18,156 @@ from typing import Any, NamedTuple
 
 from finegrade.data.formats.base import (
     MAX_NEGATIVES,
-    Given,
-    Judged,
-    Kind,
+    WANTED,
+    ExternalRow,
+    Format,
     OutputFiles,
     PassedOver,
-    Table,
-    TableRow,
-    Tell,
     UnreadableRowError,
-    beside,
-    check_file,
+    VerifiedRow,
     levels_path,
     numbered,
     text_in,
     texts_in,
 )
-from finegrade.data.formats.column_roles import Roles, beside_negatives, beside_positive, is_of_negatives
-from finegrade.data.readers.jsonl import json_line
+from finegrade.data.formats.tables import Kind, Table, TableRow
+from finegrade.data.readers.text_files import json_line
+from finegrade.errors import InputError
+from finegrade.rows import (
+    LABEL_NAMES,
+    LABELLED_TEXT_NAMES,
+    POSITIVE_NAMES,
+    QUERY_NAMES,
+    is_negative_name,
+    named_columns,
+)
+
+_BESIDE_NEGATIVES = re.compile(r"(hard[ _]?)?neg(ative)?s?_", re.IGNORECASE)
+_NO_TEXT = re.compile(
+    r"(.*[ _-])?(id|ids|idx|index|label|labels|score|scores|source|type|lang|language|split|prompt|instruction)"
+    r"|docid|qid|pid|uuid|url|unnamed.*|__.*|",
+    re.IGNORECASE,
+)
+"""Names of columns that may hold text and yet none to train on; in a saved table of pandas the index has none."""
+
+_MAY_BE_TEXTS: tuple[Kind, ...] = ("text", "texts", "empty")
+
+
+class Roles(NamedTuple):
+    """What the columns are: by the usual names, else by order, as sentence-transformers takes them.
+
+    Attributes:
+        query: The column of queries.
+        positive: The column of texts that answer them; where there are ``labels``, of those that do not, too.
+        negatives: The columns of negatives, or the one that holds lists of them; none where there are ``labels``.
+        is_list: Whether there is one column of lists.
+        labels: Of labelled pairs: the column of 0 and 1.
+    """
+
+    query: str
+    positive: str
+    negatives: tuple[str, ...]
+    is_list: bool = False
+    labels: str = ""
+
+    @property
+    def about(self) -> str:
+        """In words, for the user."""
+        others = f"negatives: {', '.join(self.negatives)}" if self.negatives else f"1 or 0: {self.labels}"
+        return f"queries: {self.query}, {'texts' if self.labels else 'positives'}: {self.positive}, {others}"
+
+
+def roles_of(path: Path, columns: Mapping[str, Kind]) -> Roles:
+    """Which column is what.
+
+    Args:
+        path: Of the file, for errors.
+        columns: Name -> kind, in the order of the file.
+
+    Raises:
+        InputError: There are no negatives, or it is not clear which they are.
+    """
+    named = [name for name in columns if is_negative_name(name) and columns[name] in _MAY_BE_TEXTS]
+    others = [name for name in columns if name not in named and not _NO_TEXT.fullmatch(name)]
+    texts = [name for name in others if columns[name] == "text"]
+    query = _first((*named_columns(QUERY_NAMES, texts), *texts))
+    rest = [name for name in texts if name != query]
+    labels = _first(name for name in ("label", "labels") if columns.get(name) == "number")
+    if labels and not named:
+        return _labelled(path, query, rest, labels)
+    positive = _first((*named_columns(POSITIVE_NAMES, rest), *rest))
+    lists = [name for name in others if columns[name] == "texts"]
+    negatives = named or [name for name in rest if name != positive] or lists
+    for found, kind in ((query, "queries"), (positive, "positives"), (negatives, "negatives or labels")):
+        if not found:
+            shown = ", ".join(f"{name} ({columns[name]})" for name in columns) or "(none)"
+            remedy = "Name the columns anchor, positive and negative_1, negative_2, …"
+            raise InputError(str(path), got=f"columns {shown}, none of them of {kind}", wanted=WANTED, remedy=remedy)
+    if len(negatives) > 1 and any(columns[name] == "texts" for name in negatives):
+        raise _ambiguous(path, negatives, "columns of negatives, or one column of lists")
+    is_list = columns[negatives[0]] == "texts"
+    if is_list or len(negatives) > 1:
+        _refuse_out_of_step(path, columns, negatives, is_list)
+    return Roles(query, positive, tuple(negatives), is_list)
+
+
+def _first(names: Iterable[str]) -> str:
+    return next(iter(names), "")
+
+
+def _labelled(path: Path, query: str, rest: Sequence[str], labels: str) -> Roles:
+    """Pairs with a label; of several texts beside the query one must be called so."""
+    text = _first(named_columns(LABELLED_TEXT_NAMES, rest)) or (rest[0] if len(rest) == 1 else "")
+    if text:
+        return Roles(query, text, (), labels=labels)
+    wanted = f"beside {labels} a query and a text that is called so, or negatives that are called negative_1, ..."
+    raise _ambiguous(path, [labels, *rest], wanted)
+
+
+def _ambiguous(path: Path, names: Sequence[str], wanted: str) -> InputError:
+    remedy = "Rename them, or leave them out."
+    return InputError(str(path), got=f"columns {', '.join(names)}", wanted=wanted, remedy=remedy)
+
+
+def _beside_negatives(columns: Iterable[str], negatives: Sequence[str]) -> list[str]:
+    """Columns that belong to the negatives by their names: ``negative_scores``, ``negative_1_id``, or labels."""
+    there = [name for name in columns if name not in negatives]
+    return [name for name in there if name in LABEL_NAMES or _BESIDE_NEGATIVES.match(name) or _begins(name, negatives)]
+
+
+def _begins(name: str, others: Sequence[str]) -> bool:
+    return any(name.startswith(f"{one}_") for one in others)
+
+
+def _refuse_out_of_step(path: Path, columns: Mapping[str, Kind], negatives: Sequence[str], is_list: bool) -> None:
+    """Negatives change their order: only a list with a value for each of them can follow."""
+    found = _beside_negatives(columns, negatives)
+    single = () if is_list else ("text", "number")  # beside a list, it is of all of them
+    odd = [name for name in found if columns[name] == "other" or (columns[name] in single and name not in LABEL_NAMES)]
+    odd += [name for name in found if columns[name] == "text" and name in LABEL_NAMES]
+    if odd:
+        wanted = "no columns that belong to single negatives, or one list for all of them, such as `scores`"
+        raise _ambiguous(path, odd, wanted)
 
 
 class ColumnRow(NamedTuple):
     """A row as it was read.
 
     Attributes:
-        given: What is verified of it.
+        external: What is verified of it.
         cells: All its columns.
-        negatives: What stands where a negative may stand, gaps too.
-        places: Of ``Given.negatives`` among them.
+        negatives: The values where a negative may be, gaps too.
+        indices: Of ``ExternalRow.negatives`` among them.
     """
 
-    given: Given
+    external: ExternalRow
     cells: TableRow
     negatives: Sequence[Any]
-    places: Sequence[int]
+    indices: Sequence[int]
 
 
-class ColumnRows:
-    """Reads and writes the rows of one file.
-
-    Args:
-        columns: Name -> kind, in the order of the file.
-        roles: Which of them is what.
-
-    Attributes:
-        most: How many negatives a row of one file has, where they are columns; 1 where there is a column of lists.
-        looked_at: The columns whose values are needed.
-    """
-
-    def __init__(self, columns: Mapping[str, Kind], roles: Roles) -> None:
-        self._columns, self._roles = list(columns), roles
-        self.most = len(roles.negatives)
-        self._labels = beside_negatives(columns, roles.negatives)
-        self._in_step = [name for name in self._labels if columns[name] in ("numbers", "texts")]
-        self.looked_at = (roles.query, roles.positive, *roles.negatives, *self._in_step)
-        self._promotes = not beside_positive(columns, roles)
-        self._all_in_step = self._labels == self._in_step
-
-    def read(self, cells: TableRow) -> ColumnRow:
-        """A row of the file.
-
-        Raises:
-            UnreadableRowError: It has no query or positive, too many negatives, no texts, or labels of other texts.
-        """
-        query, positive, negatives, is_list, _ = self._roles
-        if any(is_of_negatives(name) for name in cells.keys() - set(self._columns)):
-            raise UnreadableRowError("negatives: a column that the first rows do not have")
-        given = [text_in(cells.get(name), name) for name in (query, positive)]
-        values = cells.get(negatives[0]) if is_list else [cells.get(name) for name in negatives]
-        texts = texts_in(values, negatives[0] if len(negatives) == 1 else "negatives", MAX_NEGATIVES)
-        row = ColumnRow(Given(given[0], (given[1],), tuple(texts.values())), cells, values or [], tuple(texts))
-        for name in self._labels:
-            if not self._fits(row, name):
-                raise UnreadableRowError(f"{name}: not one for each text")
-        return row
-
-    def columns_of(self, negatives: int) -> list[str]:
-        """The columns of a file whose rows have so many negatives. Pairs have no labels: they would pass for theirs."""
-        left_out: set[str] = set()
-        if not negatives:
-            left_out = {*self._roles.negatives, *self._labels}
-        elif not self._roles.is_list:
-            left_out = {*self._roles.negatives[negatives:]}
-        return [name for name in self._columns if name not in left_out]
-
-    def kept(self, row: ColumnRow, places: Sequence[int]) -> TableRow:
-        """The row with these of its negatives, in this order."""
-        own = [row.places[place] for place in places]
-        labels = {name: row.cells[name][: self._before(row, name)] for name in self._labelled(row)}
-        return self._with(row, own, labels)
-
-    def promoted(self, row: ColumnRow, place: int, places: Sequence[int]) -> TableRow | None:
-        """The row with one of its negatives as the positive; None where a label of it or an id would then be wrong."""
-        labelled = self._labelled(row) if places else []  # a pair has none
-        known = not places or (self._all_in_step and all(self._before(row, name) for name in labelled))
-        if not self._promotes or not known:
-            return None
-        own = [row.places[one] for one in places]
-        labels = {name: [row.cells[name][row.places[place] + 1]] for name in labelled}
-        return self._with(row, own, labels) | {self._roles.positive: row.given.negatives[place]}
-
-    def _with(self, row: ColumnRow, places: Sequence[int], labels: Mapping[str, list[Any]]) -> TableRow:
-        """With the negatives of these places and, before theirs, these labels."""
-        texts: list[Any] = [row.negatives[place] for place in places]
-        columns = self._roles.negatives if self._roles.is_list else self._roles.negatives[: len(texts)]
-        negatives = dict(zip(columns, [texts] if self._roles.is_list else texts, strict=True))
-        step = {
-            name: before + [row.cells[name][self._before(row, name) + place] for place in places]
-            for name, before in labels.items()
-        }
-        return row.cells | negatives | step
-
-    def _labelled(self, row: ColumnRow) -> list[str]:
-        return [name for name in self._in_step if row.cells.get(name) is not None]
-
-    def _fits(self, row: ColumnRow, name: str) -> bool:
-        """Whether labels can follow the negatives: there is one for each of them, or for each text of the row."""
-        labels = row.cells.get(name)
-        if name not in self._in_step:
-            return not isinstance(labels, list)
-        return labels is None or (isinstance(labels, list) and self._before(row, name) in (0, 1))
-
-    @staticmethod
-    def _before(row: ColumnRow, name: str) -> int:
-        """How many labels stand before those of the negatives: 1 where the positive has one, too."""
-        labels = row.cells.get(name)
-        return 0 if labels is None else len(labels) - len(row.negatives)
-
-
-_Add = Callable[[TableRow, list[int]], None]
-"""Writes a row, and the levels of its negatives."""
-
-
-class Columns:
-    """Training data in columns of query, positive and negatives: a Format.
+class Columns(Format[ColumnRow]):
+    """Training data in columns of query, positive and negatives.
 
     Args:
         table: The file.
@@ -158,35 +175,58 @@ class Columns:
     """
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        self.path, self.about = table.path, roles.about
-        self.files: tuple[Path, ...] = (table.path,)
-        self.passed_over = PassedOver()
-        self.not_written: Counter[str] = Counter()
-        self._table, self._is_list = table, roles.is_list
-        self._form = ColumnRows(table.columns, roles)
-        table.look_at(self._form.looked_at)
+        super().__init__(table.path, roles.about, (table.path,))
+        self._table, self._roles, self._names = table, roles, list(table.columns)
+        self._labels = _beside_negatives(table.columns, roles.negatives)
+        self._in_step = [name for name in self._labels if table.columns[name] in ("numbers", "texts")]
+        self._can_promote = not any(
+            _begins(name, [roles.positive]) for name in self._names if name not in roles.negatives
+        )
+        table.look_at((roles.query, roles.positive, *roles.negatives, *self._in_step))
 
-    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
+    def read(self, passed_over: PassedOver) -> Iterator[ColumnRow]:
         """See Format."""
-        self.passed_over = PassedOver(tell)
-        return (row.given for row in self._rows(self.passed_over))
+        for number, cells in self._table.rows():
+            try:
+                yield self._row(cells)
+            except UnreadableRowError as error:
+                passed_over.add(number, str(error), cells)
 
-    def check_output(self, output: Path) -> None:
-        """See Format."""
-        check_file(self._table.path, output, self.outputs(output))
+    def _row(self, cells: TableRow | str) -> ColumnRow:
+        query, positive, negatives, is_list, _ = self._roles
+        if isinstance(cells, str):
+            raise UnreadableRowError(cells)
+        if any(is_negative_name(name) for name in cells.keys() - set(self._names)):
+            raise UnreadableRowError("negatives: a column that the first rows do not have")
+        first = [text_in(cells.get(name), name) for name in (query, positive)]
+        values = cells.get(negatives[0]) if is_list else [cells.get(name) for name in negatives]
+        texts = texts_in(values, negatives[0] if len(negatives) == 1 else "negatives", MAX_NEGATIVES)
+        external = ExternalRow(first[0], (first[1],), tuple(texts.values()))
+        row = ColumnRow(external, cells, values or [], tuple(texts))
+        for name in self._labels:
+            labels = cells.get(name)
+            if isinstance(labels, list) and (name not in self._in_step or _before(row, name) not in (0, 1)):
+                raise UnreadableRowError(f"{name}: not one for each text")
+            if labels is not None and not isinstance(labels, list) and name in self._in_step:
+                raise UnreadableRowError(f"{name}: not one for each text")
+        return row
 
     def outputs(self, output: Path) -> list[Path]:
         """See Format."""
-        files = [self._path(output, negatives) for negatives in range(self._form.most + 1)]
+        files = [self._path(output, negatives) for negatives in range(len(self._roles.negatives) + 1)]
         return [*files, *map(levels_path, files)]
 
-    def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
+    def _path(self, output: Path, negatives: int) -> Path:
+        whole = negatives and (self._roles.is_list or negatives == len(self._roles.negatives))
+        return output if whole else numbered(output, negatives)
+
+    def write(self, rows: Iterable[VerifiedRow], output: Path) -> list[Path]:
         """See Format."""
         self.check_output(output)
         self.not_written = Counter()
-        adding: dict[Path, _Add] = {}
+        adding: dict[Path, Callable[[TableRow, list[int]], None]] = {}
         with OutputFiles() as files:
-            for row, decided in beside(self._table.path, self._rows(PassedOver()), judged):
+            for row, decided in self.verified(rows):
                 levels = [level for _, level in decided.kept]
                 path = self._path(output, len(levels))
                 for cells in self._left(row, decided):
@@ -195,30 +235,14 @@ class Columns:
                     adding[path](cells, levels)
         return files.paths
 
-    def _rows(self, passed_over: PassedOver) -> Iterator[ColumnRow]:
-        for number, cells in self._table.rows():
-            try:
-                if isinstance(cells, str):
-                    raise UnreadableRowError(cells)
-                yield self._form.read(cells)
-            except UnreadableRowError as error:
-                passed_over.add(number, str(error), cells)
-
-    def _left(self, row: ColumnRow, decided: Judged) -> Iterator[TableRow]:
-        """What a row becomes: itself, and a row for each of its negatives that is a positive now."""
-        if not decided.kept_positives:
-            return
-        kept = [place for place, _ in decided.kept]
-        yield self._form.kept(row, kept)
-        for place in decided.promoted:
-            cells = self._form.promoted(row, place, kept)
-            if cells is None:
-                self.not_written["a negative that answers: no label of it is known"] += 1
-            else:
-                yield cells
-
-    def _opened(self, files: OutputFiles, path: Path, negatives: int) -> _Add:
-        columns = self._form.columns_of(negatives)
+    def _opened(self, files: OutputFiles, path: Path, negatives: int) -> Callable[[TableRow, list[int]], None]:
+        """Opens a file for rows with so many negatives. Pairs have no labels: they would pass for theirs."""
+        left_out: tuple[str, ...] = ()
+        if not negatives:
+            left_out = (*self._roles.negatives, *self._labels)
+        elif not self._roles.is_list:
+            left_out = self._roles.negatives[negatives:]
+        columns = [name for name in self._names if name not in left_out]
         add = files.enter_context(self._table.writing(files.temporary(path), columns))
         if not negatives:
             return lambda cells, _: add(cells)
@@ -233,5 +257,35 @@ class Columns:
 
         return add_both
 
-    def _path(self, output: Path, negatives: int) -> Path:
-        return output if negatives and (self._is_list or negatives == self._form.most) else numbered(output, negatives)
+    def _left(self, row: ColumnRow, decided: VerifiedRow) -> Iterator[TableRow]:
+        """What a row becomes: itself, and a row for each of its negatives that is a positive now."""
+        if not decided.kept_positives:
+            return
+        kept = [row.indices[index] for index, _ in decided.kept]
+        labelled = [name for name in self._in_step if row.cells.get(name) is not None]
+        yield self._with(row, kept, {name: row.cells[name][: _before(row, name)] for name in labelled})
+        if not kept:
+            labelled = []  # a pair has no labels
+        known = not kept or (self._labels == self._in_step and all(_before(row, name) for name in labelled))
+        for index in decided.promoted:
+            if self._can_promote and known:
+                own = {name: [row.cells[name][row.indices[index] + 1]] for name in labelled}
+                yield self._with(row, kept, own) | {self._roles.positive: row.external.negatives[index]}
+            else:
+                self.not_written["a negative that answers: no label of it is known"] += 1
+
+    def _with(self, row: ColumnRow, kept: Sequence[int], before: Mapping[str, list[Any]]) -> TableRow:
+        """The row with the negatives at these indices; the labels of its positive, if any, stand before theirs."""
+        texts: list[Any] = [row.negatives[index] for index in kept]
+        negatives = zip(self._roles.negatives, [texts] if self._roles.is_list else texts, strict=False)
+        step = {
+            name: own + [row.cells[name][_before(row, name) + index] for index in kept]
+            for name, own in before.items()
+        }  # fmt: skip
+        return row.cells | dict(negatives) | step
+
+
+def _before(row: ColumnRow, name: str) -> int:
+    """How many labels stand before those of the negatives: 1 where the positive has one, too."""
+    labels = row.cells.get(name)
+    return 0 if labels is None else len(labels) - len(row.negatives)

@@ -14,81 +14,44 @@ from typing import Any, NamedTuple
 from finegrade.data.formats.base import (
     MAX_NEGATIVES,
     MAX_POSITIVES,
-    Given,
-    Judged,
+    ExternalRow,
+    Format,
     OutputFiles,
     PassedOver,
-    Tell,
     UnreadableRowError,
-    beside,
-    check_file,
+    VerifiedRow,
     numbered,
     text_in,
     texts_in,
 )
-from finegrade.data.readers.jsonl import json_line, jsonl_rows
+from finegrade.data.readers.text_files import json_line, jsonl_rows
 
 LEVELS = "neg_levels"
 
 _MOST = {"pos": MAX_POSITIVES, "neg": MAX_NEGATIVES}
 
 
-class _Row(NamedTuple):
-    given: Given
+class FlagEmbeddingRow(NamedTuple):
+    """A row as it was read: what is verified, all its keys, and the indices of its texts in lists that have gaps."""
+
+    external: ExternalRow
     keys: Mapping[str, Any]
-    pos: tuple[int, ...]  # places of the given texts in the lists, which may have gaps
+    pos: tuple[int, ...]
     neg: tuple[int, ...]
 
 
-class FlagEmbedding:
-    """Training data of FlagEmbedding: a Format.
+class FlagEmbedding(Format[FlagEmbeddingRow]):
+    """Training data of FlagEmbedding.
 
     Args:
         path: Of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.files: tuple[Path, ...] = (path,)
-        self.about = "queries: query, positives: pos, negatives: neg"
-        self.passed_over = PassedOver()
-        self.not_written: Counter[str] = Counter()
+        super().__init__(path, "queries: query, positives: pos, negatives: neg", (path,))
 
-    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
+    def read(self, passed_over: PassedOver) -> Iterator[FlagEmbeddingRow]:
         """See Format."""
-        self.passed_over = PassedOver(tell)
-        return (row.given for row in self._rows(self.passed_over))
-
-    def check_output(self, output: Path) -> None:
-        """See Format."""
-        check_file(self.path, output, self.outputs(output))
-
-    def outputs(self, output: Path) -> list[Path]:
-        """See Format."""
-        return [output, numbered(output, 0)]
-
-    def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
-        """See Format."""
-        self.check_output(output)
-        self.not_written = Counter()
-        with OutputFiles() as files:
-            lines = {}
-            for row, decided in beside(self.path, self._rows(PassedOver()), judged):
-                if decided.kept_positives:
-                    path = output if decided.kept else numbered(output, 0)
-                    if path not in lines:
-                        lines[path] = files.enter_context(files.temporary(path).open("w", encoding="utf-8"))
-                    lines[path].write(json_line(_left(row, self._known(row, decided))))
-        return files.paths
-
-    def _known(self, row: _Row, decided: Judged) -> Judged:
-        """Without the negatives that answer, where a list beside ``pos`` would get a gap: losses take none."""
-        if not decided.promoted or _can_promote(row.keys):
-            return decided
-        self.not_written["a negative that answers: no label of it is known"] += len(decided.promoted)
-        return decided._replace(promoted=())
-
-    def _rows(self, passed_over: PassedOver) -> Iterator[_Row]:
         for number, keys in jsonl_rows(self.path):
             try:
                 if isinstance(keys, str):
@@ -97,8 +60,30 @@ class FlagEmbedding:
             except UnreadableRowError as error:
                 passed_over.add(number, str(error), keys)
 
+    def outputs(self, output: Path) -> list[Path]:
+        """See Format."""
+        return [output, numbered(output, 0)]
 
-def _read(keys: Mapping[str, Any]) -> _Row:
+    def write(self, rows: Iterable[VerifiedRow], output: Path) -> list[Path]:
+        """See Format. A negative that answers is left out where a list beside ``pos`` would get a gap."""
+        self.check_output(output)
+        self.not_written = Counter()
+        with OutputFiles() as files:
+            lines = {}
+            for row, decided in self.verified(rows):
+                if decided.kept_positives:
+                    path = output if decided.kept else numbered(output, 0)
+                    if path not in lines:
+                        lines[path] = files.enter_context(files.temporary(path).open("w", encoding="utf-8"))
+                    if decided.promoted and not _can_promote(row.keys):
+                        number = len(decided.promoted)
+                        self.not_written["a negative that answers: no label of it is known"] += number
+                        decided = decided._replace(promoted=())
+                    lines[path].write(json_line(_left(row, decided)))
+        return files.paths
+
+
+def _read(keys: Mapping[str, Any]) -> FlagEmbeddingRow:
     query = text_in(keys.get("query"), "query")
     pos, neg = (texts_in(keys.get(name), name, most) for name, most in _MOST.items())
     if not pos:
@@ -107,11 +92,11 @@ def _read(keys: Mapping[str, Any]) -> _Row:
         for beside_it in _in_step(keys, name):
             if len(keys[beside_it]) != len(keys[name] or ()):
                 raise UnreadableRowError(f"{beside_it}: not one for each text")
-    return _Row(Given(query, tuple(pos.values()), tuple(neg.values())), keys, tuple(pos), tuple(neg))
+    return FlagEmbeddingRow(ExternalRow(query, tuple(pos.values()), tuple(neg.values())), keys, tuple(pos), tuple(neg))
 
 
 def _in_step(keys: Mapping[str, Any], name: str) -> list[str]:
-    """Lists beside ``pos`` or ``neg``: their names begin with its name. Empty ones only hold a place."""
+    """Lists beside ``pos`` or ``neg``: their names begin with its name. Empty ones hold nothing."""
     return [key for key, value in keys.items() if key.startswith(f"{name}_") and isinstance(value, list) and value]
 
 
@@ -121,15 +106,15 @@ def _can_promote(keys: Mapping[str, Any]) -> bool:
     return all("neg" + name.removeprefix("pos") in beside_neg for name in _in_step(keys, "pos"))
 
 
-def _left(row: _Row, decided: Judged) -> dict[str, Any]:
+def _left(row: FlagEmbeddingRow, decided: VerifiedRow) -> dict[str, Any]:
     """The row as it is written."""
-    pos = [row.pos[place] for place in decided.kept_positives]
-    neg = [row.neg[place] for place, _ in reversed(decided.kept)]
-    promoted = [row.neg[place] for place in decided.promoted]
+    pos = [row.pos[index] for index in decided.kept_positives]
+    neg = [row.neg[index] for index, _ in reversed(decided.kept)]
+    promoted = [row.neg[index] for index in decided.promoted]
     keys = dict(row.keys)
     for key in ["pos", *_in_step(keys, "pos")]:
-        moved = [row.keys["neg" + key.removeprefix("pos")][place] for place in promoted]
-        keys[key] = [row.keys[key][place] for place in pos] + moved
+        moved = [row.keys["neg" + key.removeprefix("pos")][index] for index in promoted]
+        keys[key] = [row.keys[key][index] for index in pos] + moved
     for key in ["neg", *_in_step(keys, "neg")]:
-        keys[key] = [row.keys[key][place] for place in neg]
+        keys[key] = [row.keys[key][index] for index in neg]
     return keys | {LEVELS: [level for _, level in reversed(decided.kept)]}

@@ -7,7 +7,6 @@ empty.
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -17,34 +16,31 @@ from typing import Any, NamedTuple
 from finegrade.data.formats.base import (
     MAX_NEGATIVES,
     MAX_POSITIVES,
-    Given,
-    Judged,
+    ExternalRow,
+    Format,
     OutputFiles,
     PassedOver,
-    Table,
-    TableRow,
-    Tell,
     UnreadableRowError,
-    beside,
-    check_file,
+    VerifiedRow,
     levels_path,
     text_in,
 )
-from finegrade.data.formats.column_roles import Roles
+from finegrade.data.formats.columns import Roles
 from finegrade.data.formats.line_index import LineIndex
-from finegrade.data.readers.jsonl import MAX_ROW_BYTES, json_line
+from finegrade.data.formats.tables import Table, TableRow
+from finegrade.data.readers.text_files import MAX_ROW_BYTES, json_line
 from finegrade.storage.atomic import scratch_file
 from finegrade.storage.tables import in_pieces
 
 
-class Pair(NamedTuple):
+class LabelledPair(NamedTuple):
     """A pair that can be read.
 
     Attributes:
         query: What is searched with.
         text: What answers it or does not.
         label: The cell that says which.
-        row: Its place among the rows of the file.
+        row: Its index among the rows of the file.
     """
 
     query: str
@@ -64,7 +60,7 @@ class Pair(NamedTuple):
         return line
 
 
-def by_query(lines: Iterable[bytes]) -> Iterator[tuple[str, Callable[[], Iterator[Pair]]]]:
+def by_query(lines: Iterable[bytes]) -> Iterator[tuple[str, Callable[[], Iterator[LabelledPair]]]]:
     """The queries in the order in which they come first, each with what reads its pairs, in the order of the file.
 
     Args:
@@ -78,26 +74,28 @@ def by_query(lines: Iterable[bytes]) -> Iterator[tuple[str, Callable[[], Iterato
             yield query, partial(_pairs, index, query)
 
 
-def _pairs(index: LineIndex, query: str) -> Iterator[Pair]:
+def _pairs(index: LineIndex, query: str) -> Iterator[LabelledPair]:
     return map(_pair, index.lines(query))
 
 
-def _pair(line: bytes) -> Pair:
-    return Pair(*json.loads(line))
+def _pair(line: bytes) -> LabelledPair:
+    return LabelledPair(*json.loads(line))
 
 
 _LEFT_OUT, _ANSWERS = 0, 1
 """What becomes of a row; a negative of level n is n more than what answers. A byte holds it."""
 
 
-class _Pairs(NamedTuple):
-    given: Given
-    positives: Sequence[Pair]
-    negatives: Sequence[Pair]
+class QueryPairs(NamedTuple):
+    """The pairs of a query; of many negatives a part."""
+
+    external: ExternalRow
+    positives: Sequence[LabelledPair]
+    negatives: Sequence[LabelledPair]
 
 
-class LabelledPairs:
-    """Training data in labelled pairs: a Format. Each row that is given is the pairs of one query.
+class LabelledPairs(Format[QueryPairs]):
+    """Training data in labelled pairs. Each row is the pairs of one query.
 
     Args:
         table: The file.
@@ -105,36 +103,24 @@ class LabelledPairs:
     """
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        self.path, self.about = table.path, roles.about
-        self.files: tuple[Path, ...] = (table.path,)
-        self.passed_over = PassedOver()
-        self.not_written: Counter[str] = Counter()
+        super().__init__(table.path, roles.about, (table.path,))
         self._table, self._roles = table, roles
         table.look_at((roles.query, roles.positive, roles.labels))
-
-    def rows(self, tell: Tell | None = None) -> Iterator[Given]:
-        """See Format."""
-        self.passed_over = PassedOver(tell)
-        return (pairs.given for pairs in self._rows(self.passed_over))
-
-    def check_output(self, output: Path) -> None:
-        """See Format."""
-        check_file(self._table.path, output, self.outputs(output))
 
     def outputs(self, output: Path) -> list[Path]:
         """See Format."""
         return [output, levels_path(output)]
 
-    def write(self, judged: Iterable[Judged], output: Path) -> list[Path]:
+    def write(self, rows: Iterable[VerifiedRow], output: Path) -> list[Path]:
         """See Format."""
         self.check_output(output)
-        fates, label = self._fates(judged)
+        fates, label = self._fates(rows)
         with OutputFiles() as files:
             add = files.enter_context(self._table.writing(files.temporary(output), list(self._table.columns)))
             lines = files.enter_context(files.temporary(levels_path(output)).open("w", encoding="utf-8"))
             number = 0
-            for place, row in self._table.rows():
-                fate = fates[place] if place < len(fates) else _LEFT_OUT  # behind the last that stays there are none
+            for index, row in self._table.rows():
+                fate = fates[index] if index < len(fates) else _LEFT_OUT  # behind the last that stays there are none
                 if isinstance(row, str) or fate == _LEFT_OUT:
                     continue
                 answers = fate == _ANSWERS
@@ -143,14 +129,15 @@ class LabelledPairs:
                 number += 1
         return files.paths
 
-    def _rows(self, passed_over: PassedOver) -> Iterator[_Pairs]:
+    def read(self, passed_over: PassedOver) -> Iterator[QueryPairs]:
+        """See Format."""
         for query, read in by_query(self._lines(passed_over)):
             positives = list(islice((pair for pair in read() if _answers(pair.label)), MAX_POSITIVES + 1))
             if 0 < len(positives) <= MAX_POSITIVES:
                 negatives = (pair for pair in read() if not _answers(pair.label))
                 for piece in in_pieces(negatives, MAX_NEGATIVES):
                     texts = (tuple(pair.text for pair in part) for part in (positives, piece))
-                    yield _Pairs(Given(query, *texts), positives, piece)
+                    yield QueryPairs(ExternalRow(query, *texts), positives, piece)
             else:
                 found = f"more than {MAX_POSITIVES} texts that answer" if positives else "no text that answers"
                 for pair in read():
@@ -163,25 +150,25 @@ class LabelledPairs:
             except UnreadableRowError as error:
                 passed_over.add(number, str(error), row)
 
-    def _pair(self, row: TableRow | str, number: int) -> Pair:
+    def _pair(self, row: TableRow | str, number: int) -> LabelledPair:
         if isinstance(row, str):
             raise UnreadableRowError(row)
         query, text = (text_in(row.get(name), name) for name in (self._roles.query, self._roles.positive))
         label = row.get(self._roles.labels)
         if _number(label) not in (0, 1):
             raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
-        return Pair(query, text, label, number)
+        return LabelledPair(query, text, label, number)
 
-    def _fates(self, judged: Iterable[Judged]) -> tuple[bytearray, TableRow]:
+    def _fates(self, rows: Iterable[VerifiedRow]) -> tuple[bytearray, TableRow]:
         """What becomes of the rows of the file, to the last that stays; and the label of what answers."""
         fates, label = bytearray(), None
-        for pairs, decided in beside(self._table.path, self._rows(PassedOver()), judged):
+        for pairs, decided in self.verified(rows):
             if decided.kept_positives:
                 label = pairs.positives[0].label
-                answers = [pairs.positives[place] for place in decided.kept_positives]
-                answers += [pairs.negatives[place] for place in decided.promoted]
+                answers = [pairs.positives[index] for index in decided.kept_positives]
+                answers += [pairs.negatives[index] for index in decided.promoted]
                 fate_of = [(pair.row, _ANSWERS) for pair in answers]
-                fate_of += [(pairs.negatives[place].row, _ANSWERS + level) for place, level in decided.kept]
+                fate_of += [(pairs.negatives[index].row, _ANSWERS + level) for index, level in decided.kept]
                 fates.extend(bytes(max(0, max(fate_of)[0] + 1 - len(fates))))
                 for row, fate in fate_of:
                     fates[row] = fate

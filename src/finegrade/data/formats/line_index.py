@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from finegrade.data.readers.jsonl import MAX_ROW_BYTES
-from finegrade.errors import InputError
+from finegrade.data.readers.text_files import MAX_ROW_BYTES, bounded_lines
+from finegrade.errors import unreadable
 
 KeyOf = Callable[[bytes], str | None]
 """The key in a line; None where it cannot be read."""
@@ -52,12 +52,10 @@ class LineIndex:
                         begins.append(begin)
                     before = key
         except OSError as error:
-            got = error.strerror or error
-            raise InputError(str(path), got=got, wanted="a file that can be read", remedy="Correct the path.") from None
-        found = np.frombuffer(hashes, dtype=np.int64) if hashes else np.zeros(0, dtype=np.int64)
+            raise unreadable(path, error, "a file that can be read", "Correct the path.") from None
+        found = np.array(hashes, dtype=np.int64)
         order = np.argsort(found, kind="stable")  # stable: lines of one key stay in the order of the file
-        self._hashes = found[order]
-        self._begins = np.frombuffer(begins, dtype=np.int64)[order] if begins else found
+        self._hashes, self._begins = found[order], np.array(begins, dtype=np.int64)[order]
 
     def each_unreadable(self) -> Iterator[tuple[int, bytes]]:
         """The lines without a key, each with its number, from 1."""
@@ -97,15 +95,9 @@ class LineIndex:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """The lines from here on that are not blank: number, where it begins, line; of one too long only the beginning."""
-    begin, number = file.tell(), 0
-    while line := file.readline(MAX_ROW_BYTES):
-        number += 1
-        size = len(line)
-        rest = line
-        while rest and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_ROW_BYTES)
-            size += len(rest)
-        if line.strip():
-            yield number, begin, line
-        begin += size
+    """The lines from here on that are not blank: number, where it begins, line; in place of one too long nothing."""
+    begin = file.tell()
+    for number, line in enumerate(bounded_lines(file), start=1):
+        if line is None or line.strip():
+            yield number, begin, line or b""
+        begin = file.tell()

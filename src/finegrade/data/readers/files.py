@@ -6,32 +6,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from finegrade.data.readers.document import Block, Document, Unread, paragraphs
-from finegrade.data.readers.encoding import decode
+from finegrade.data.readers.document import Block, Document, Unread, markdown_blocks, paragraphs, pdf_blocks
 from finegrade.data.readers.html import html_blocks
-from finegrade.data.readers.markdown import markdown_blocks
-from finegrade.data.readers.pdf import pdf_blocks
 from finegrade.data.readers.tables import NoTextColumnError, read_csv, read_jsonl, read_parquet, row_documents
+from finegrade.data.readers.text_files import decode
 from finegrade.errors import InputError
 from finegrade.storage.run_folder import is_run_folder
 
 MAX_FILE_BYTES = 50_000_000
 
 _TEXT: dict[str, Callable[[str], list[Block]]] = {
-    ".md": markdown_blocks,
-    ".markdown": markdown_blocks,
-    ".txt": paragraphs,
-    ".text": paragraphs,
-    ".rst": paragraphs,
-    ".html": html_blocks,
-    ".htm": html_blocks,
-    ".xhtml": html_blocks,
+    **dict.fromkeys((".md", ".markdown"), markdown_blocks),
+    **dict.fromkeys((".txt", ".text", ".rst"), paragraphs),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), html_blocks),
 }
 _ROWS = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".csv": read_csv,
-    ".tsv": read_csv,
+    **dict.fromkeys((".jsonl", ".ndjson"), read_jsonl),
+    **dict.fromkeys((".csv", ".tsv"), read_csv),
     ".parquet": read_parquet,
 }
 FORMATS = frozenset({*_TEXT, *_ROWS, ".pdf"})

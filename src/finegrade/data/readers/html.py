@@ -8,20 +8,9 @@ from lxml import etree
 from finegrade.data.readers.document import Block
 
 _DROPPED = {
-    "head",
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "nav",
-    "aside",
-    "footer",
-    "button",
-    "select",
-    "textarea",
-    "iframe",
-    "svg",
-}
+    "head", "script", "style", "noscript", "template", "nav", "aside", "footer", "button", "select", "textarea",
+    "iframe", "svg",
+}  # fmt: skip
 _ROLES = {"navigation", "banner", "contentinfo", "search", "complementary"}
 _NOT_CONTENT = re.compile(
     r"(?!has|with|no)([a-z]+[-_]+)?(nav|navbar|navheader|navfooter|navigation|breadcrumbs?|sidebar|sphinxsidebar|menu"
@@ -34,13 +23,10 @@ CONTENT_SHARE = 0.5
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = {
-    tag
-    for line in (
-        "address article blockquote body caption center dd details div dl dt fieldset figcaption figure header hr html",
-        "legend li main ol p pre section summary table tbody tfoot thead tr ul",
-    )
-    for tag in line.split()
-}
+    "address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset",
+    "figcaption", "figure", "header", "hr", "html", "legend", "li", "main", "ol", "p", "pre", "section", "summary",
+    "table", "tbody", "tfoot", "thead", "tr", "ul",
+}  # fmt: skip
 
 
 def html_blocks(text: str) -> list[Block]:
@@ -126,17 +112,17 @@ class _Reader:
         self._flush()
 
     def _head(self, level: int) -> None:
-        told = " ".join("".join(self._gathered).replace("¶", "").split())
+        text = " ".join("".join(self._gathered).replace("¶", "").split())
         self._gathered.clear()
-        if told:
-            self._headings = [heading for heading in self._headings if heading[0] < level] + [(level, told)]
+        if text:
+            self._headings = [heading for heading in self._headings if heading[0] < level] + [(level, text)]
 
     def _flush(self) -> None:
-        told = "".join(self._gathered).strip()
+        text = "".join(self._gathered).strip()
         self._gathered.clear()
-        if told:
-            above = [told for _, told in self._headings]
+        if text:
+            above = [heading for _, heading in self._headings]
             if self._title and not any(level == 1 for level, _ in self._headings):
                 above.insert(0, self._title)  # a page without a first heading is named by its title
-            self.blocks.append(Block(" > ".join(above), told, self._offset))
-            self._offset += len(told) + 1
+            self.blocks.append(Block(" > ".join(above), text, self._offset))
+            self._offset += len(text) + 1

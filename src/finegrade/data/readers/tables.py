@@ -1,6 +1,6 @@
 """Tables whose rows are documents: JSONL, CSV and Parquet, read a piece at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finegrade.data.readers.csv import NoRecord, csv_records, separator_of
 from finegrade.data.readers.document import Document, Unread, paragraphs
-from finegrade.data.readers.encoding import file_encoding
-from finegrade.data.readers.jsonl import MAX_ROW_BYTES, jsonl_rows
-from finegrade.errors import InputError
+from finegrade.data.readers.text_files import MAX_ROW_BYTES, csv_records, file_encoding, jsonl_rows, separator_of
+from finegrade.errors import InputError, first_line
+from finegrade.rows import ID_NAMES, TEXT_NAMES, TITLE_NAMES, named_columns
 
-_TEXT = ("text", "content", "contents", "body", "passage", "document", "positive", "answer", "description", "abstract")
-_TITLE = ("title", "heading", "subject", "headline")
-_ID = ("_id", "id", "doc_id", "docid", "document_id", "url", "path")
+Row = Mapping[str, Any] | str
+"""By column; a string in place of a row says why it is none."""
+
 _LOOKED_AT = 100  # rows, for one with a text
 _PARQUET_ROWS = 200  # read at once
 
@@ -28,12 +27,12 @@ class NoTextColumnError(InputError):
     """A table in which no column holds the text."""
 
 
-def read_jsonl(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of a JSONL file, which is UTF-8; a string in place of a row says why it is none."""
+def read_jsonl(path: Path, guessed: Guessed) -> Iterator[Row]:
+    """Rows of a JSONL file, which is UTF-8."""
     return (row for _, row in jsonl_rows(path))
 
 
-def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
+def read_csv(path: Path, guessed: Guessed) -> Iterator[Row]:
     """Rows of a CSV or TSV file with a header, which also tells the separator of a CSV.
 
     Raises:
@@ -47,8 +46,8 @@ def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
         text.seek(0)
         header: list[str] = []
         for cells in csv_records(text, separator):
-            if isinstance(cells, NoRecord):
-                yield f"{cells.why} (line {cells.line:,})"
+            if isinstance(cells, str):
+                yield cells
             elif not header:
                 header = cells
             elif any(cells[len(header) :]):
@@ -57,7 +56,7 @@ def read_csv(path: Path, guessed: Guessed) -> Iterator[Mapping[str, Any] | str]:
                 yield dict(zip_longest(header, cells[: len(header)]))
 
 
-def read_parquet(path: Path, guessed: Guessed, nested: bool = False) -> Iterator[Mapping[str, Any] | str]:
+def read_parquet(path: Path, guessed: Guessed, nested: bool = False) -> Iterator[Row]:
     """Rows of a Parquet file, some at a time: of the columns with text or numbers; the others are None.
 
     Args:
@@ -76,7 +75,7 @@ def read_parquet(path: Path, guessed: Guessed, nested: bool = False) -> Iterator
         for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
             yield from ({**others, **row} for row in batch.to_pylist())
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"no Parquet: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"no Parquet: {first_line(error)}") from None
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -100,8 +99,8 @@ def _holds_texts(kind: pa.DataType) -> bool:
 def _leaves(kind: pa.DataType) -> Iterator[pa.DataType]:
     if not kind.num_fields:
         yield kind
-    for place in range(kind.num_fields):
-        yield from _leaves(kind.field(place).type)
+    for index in range(kind.num_fields):
+        yield from _leaves(kind.field(index).type)
 
 
 class _Columns(NamedTuple):
@@ -118,7 +117,7 @@ def row_path(name: str, own: str) -> str:
 
 
 def row_documents(
-    name: str, rows: Iterable[Mapping[str, Any] | str], text_field: str | None, title_field: str | None
+    name: str, rows: Iterable[Row], text_field: str | None, title_field: str | None
 ) -> Iterator[Document | Unread]:
     """One document for each row.
 
@@ -131,7 +130,7 @@ def row_documents(
     Raises:
         NoTextColumnError: None of the first rows has such a column.
     """
-    waiting: list[tuple[int, Mapping[str, Any] | str]] = []  # rows from before one with a text was seen
+    waiting: list[tuple[int, Row]] = []  # rows from before one with a text was seen
     columns: _Columns | None = None
     for number, row in enumerate(rows, start=1):
         waiting.append((number, row))
@@ -149,7 +148,7 @@ def row_documents(
         yield from (Unread(row_path(name, str(n)), str(one)) for n, one in waiting)
 
 
-def _document(name: str, number: int, row: Mapping[str, Any] | str, columns: _Columns) -> Document | Unread:
+def _document(name: str, number: int, row: Row, columns: _Columns) -> Document | Unread:
     if isinstance(row, str):
         return Unread(row_path(name, str(number)), row)
     text, title = row.get(columns.text), row.get(columns.title or "")
@@ -161,21 +160,15 @@ def _document(name: str, number: int, row: Mapping[str, Any] | str, columns: _Co
 
 
 def _columns(row: Mapping[str, Any], text_field: str | None, title_field: str | None) -> _Columns | None:
-    """The columns that are read; None where this row does not tell."""
+    """The columns that are read; None where this row does not show them."""
     if any(field is not None and field not in row for field in (text_field, title_field)):
         return None
-    texts = [key for key in _named(row, _TEXT) if isinstance(row[key], str)]
+    texts = [key for key in named_columns(TEXT_NAMES, row) if isinstance(row[key], str)]
     text = text_field or next(iter(texts), None)
     if text is None:
         return None
-    titles = [key for key in _named(row, _TITLE) if isinstance(row[key], str) and key != text]
-    return _Columns(text, title_field or next(iter(titles), None), tuple(_named(row, _ID)))
-
-
-def _named(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The columns of these names, whatever their case, in the order of the names."""
-    there = {str(key).strip().lower(): key for key in reversed(list(row))}
-    return [there[name] for name in names if name in there]
+    titles = [key for key in named_columns(TITLE_NAMES, row) if isinstance(row[key], str) and key != text]
+    return _Columns(text, title_field or next(iter(titles), None), tuple(named_columns(ID_NAMES, row)))
 
 
 def _no_text_column(
@@ -185,6 +178,6 @@ def _no_text_column(
         if field is not None and field not in row:
             got, wanted = f"no column {field!r}", f"one of {', '.join(map(str, row))}"
             return NoTextColumnError(name, got=got, wanted=wanted, remedy=f"Correct {key}.")
-    wanted = f"a column of text ({', '.join(_TEXT[:5])}, …)"
+    wanted = f"a column of text ({', '.join(TEXT_NAMES[:5])}, …)"
     got = f"columns {', '.join(map(str, row)) or '(none)'}, none of them text by its name"
     return NoTextColumnError(name, got=got, wanted=wanted, remedy="Name it with source.text_field.")

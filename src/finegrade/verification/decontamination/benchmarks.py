@@ -2,36 +2,141 @@
 
 A benchmark is its test queries and the documents that answer them. The other documents of its corpus are what
 everybody may know; they are left out. What somebody else made is read as far as it can be read: a bad row is passed
-over and counted, where the same row in the user's own data would stop a run (sources/own_queries.py).
+over and counted, where the same row in the user's own data would stop a run (data/user_queries.py).
 """
 
+import importlib
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from finegrade.console import say
-from finegrade.data.readers.encoding import file_encoding
-from finegrade.data.readers.jsonl import MAX_ROW_BYTES
-from finegrade.data.readers.tables import Guessed, read_csv, read_jsonl, read_parquet
-from finegrade.errors import InputError
+from finegrade.data.beir import BeirFolder, read_judgements, record_id
+from finegrade.data.readers.tables import Guessed, Row, read_csv, read_jsonl, read_parquet
+from finegrade.data.readers.text_files import MAX_ROW_BYTES, bounded_lines, file_encoding
+from finegrade.errors import InputError, first_line, unreadable
+from finegrade.rows import BENCHMARK_ANSWER_NAMES, BENCHMARK_EITHER_NAMES, BENCHMARK_QUERY_NAMES, POSITIVE_NAMES
 from finegrade.text import encodable
-from finegrade.verification.decontamination.columns import (
-    BOTH,
-    DOCUMENT,
-    QUERY,
-    ROLES,
-    BenchmarkColumns,
-    BenchmarkText,
-    Role,
-    Roles,
-)
-from finegrade.verification.decontamination.mteb import mteb_task, mteb_texts
+
+Role = Literal["query", "document", "title"]
+"""Whether a text asks or answers, or is what a document is called."""
+
+Roles = Mapping[str, tuple[Role, ...]]
+"""Column, as `plain_column` has it -> the roles of what it holds."""
+
+BOTH: tuple[Role, ...] = ("query", "document")
+
+_AT_END = re.compile(r"s?(_?\d+)?$")  # answers, sentence1, answer_2
+
+
+def plain_column(column: object) -> str:
+    """The name of a column as ``Roles`` have it: in small letters, without an s or a number at its end."""
+    return _AT_END.sub("", str(column).strip().lower())
+
+
+ROLES: Roles = {
+    **{plain_column(name): BOTH[:1] for name in BENCHMARK_QUERY_NAMES},
+    **{plain_column(name): BOTH[1:] for name in BENCHMARK_ANSWER_NAMES},
+    **{plain_column(name): BOTH for name in BENCHMARK_EITHER_NAMES},
+    "title": ("title",),
+}
+"""A text that may be either is given as both. Negatives answer nothing."""
+
+QUERY: Roles = {"text": ("query",)}
+DOCUMENT: Roles = {"title": ("title",), "text": ("document",)}
+"""Columns of queries and of a corpus. Title and text are two texts: many a training set has the one without the other.
+"""
+
+_INNER = frozenset(("value", *ROLES)) - {"title"}  # {"text": ["an answer"], "answer_start": [7]}
+_DEPTH = 4  # of lists in lists
+_REMEMBERED, _SHOWN = 1_000, 20  # columns: each line of a JSONL may have others
+
+
+class BenchmarkText(NamedTuple):
+    """A text of a benchmark.
+
+    Attributes:
+        benchmark: What the user called it.
+        role: "query", "document" or "title".
+        text: As it stands there.
+    """
+
+    benchmark: str
+    role: Role
+    text: str
+
+
+class BenchmarkColumns:
+    """Reads the rows of a table, and remembers which columns gave texts.
+
+    Args:
+        roles: Of its columns. Where a row has a title, and nothing that asks though it might, the title asks.
+    """
+
+    def __init__(self, roles: Roles = ROLES) -> None:
+        self._roles = roles
+        self._may_ask = any("query" in some for some in roles.values())
+        self._gave: dict[str, bool] = {}
+
+    def knows(self, column: str) -> bool:
+        """Whether what stands in a column is read."""
+        return plain_column(column) in self._roles
+
+    def texts(self, row: Mapping[str, Any]) -> list[tuple[Role, str]]:
+        """The texts of a row, each with its role.
+
+        Args:
+            row: By column.
+        """
+        found: list[tuple[Role, str]] = []
+        for column, value in row.items():
+            texts = [text for text in _strings(value) if text.strip()]
+            self.note(column, bool(texts))
+            found += [(role, text) for text in texts for role in self._roles.get(plain_column(column), ())]
+        if self._may_ask and not any(role == "query" for role, _ in found):
+            found += [("query", text) for role, text in found if role == "title"]
+        return found
+
+    def note(self, column: str, has_text: bool) -> None:
+        """Remembers that there is such a column, which has a text or has none."""
+        name = str(column)
+        if name in self._gave or len(self._gave) < _REMEMBERED:
+            self._gave[name] = has_text or self._gave.get(name, False)
+
+    def summary(self) -> str:
+        """In a line: which columns gave texts, which of those that are read gave none, and which texts nobody read."""
+        read = [name for name, gave in self._gave.items() if gave and self.knows(name)]
+        empty = [name for name, gave in self._gave.items() if not gave and self.knows(name)]
+        unread = [name for name, gave in self._gave.items() if gave and not self.knows(name)]
+        parts = [f"texts of {_listed(read)}"] if read else ["no texts"]
+        parts += [f"none in {_listed(empty)}"] if empty else []
+        parts += [f"not read: {_listed(unread)}"] if unread else []
+        return "; ".join(parts)
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(list(names)[:_SHOWN])
+    return f"{shown}, …" if len(names) > _SHOWN else shown
+
+
+def _strings(value: object, depth: int = _DEPTH) -> Iterator[str]:
+    """The texts in a cell: one, or those in a list, or in a struct under a name that is known."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping) and depth:
+        for name, inner in value.items():
+            if plain_column(name) in _INNER:
+                yield from _strings(inner, depth - 1)
+    elif isinstance(value, list | tuple) and depth:
+        for inner in value:
+            yield from _strings(inner, depth - 1)
+
 
 _FORMS = "a BEIR folder, a file (.jsonl, .csv, .tsv, .parquet, .txt), or mteb:TASK"
-_Row = Mapping[str, Any] | str
-_TABLES: dict[str, Callable[[Path, Guessed], Iterator[_Row]]] = {
+_TABLES: dict[str, Callable[[Path, Guessed], Iterator[Row]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".csv": read_csv,
@@ -39,7 +144,6 @@ _TABLES: dict[str, Callable[[Path, Guessed], Iterator[_Row]]] = {
     ".parquet": partial(read_parquet, nested=True),
 }
 _MTEB = "mteb:"
-_NAMED = 12  # columns in an error
 
 
 def check_benchmarks(names: Iterable[str]) -> None:
@@ -66,8 +170,8 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
     Args:
         name: A BEIR folder: the queries that have a judgement in qrels/test.tsv (in all of qrels/ where there is no
             such file), and the documents that these judgements call relevant. A file: .jsonl, .csv, .tsv or .parquet
-            with columns like query, positive, text or sentence1 (``columns.py`` lists them; which
-            were read, and which not, is told), or .txt with a text a line; what may be query or document is given as
+            with columns like query, positive, text or sentence1 (``finegrade.rows`` lists them; a message says which
+            were read, and which not), or .txt with a text a line; what may be query or document is given as
             both. ``mteb:TASK``: the test splits of a task of the mteb package.
 
     Raises:
@@ -77,7 +181,7 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
         return _at_least_one(name, mteb_texts(name.removeprefix(_MTEB)), Counter())
     path = Path(name).expanduser()
     if path.is_dir():
-        return _of_files(name, _of_beir(path))
+        return _of_files(name, _of_beir(BeirFolder(path)))
     if path.is_file() and path.suffix.lower() in (".txt", *_TABLES):
         return _of_files(name, _of_lines(path) if path.suffix.lower() == ".txt" else _of_table(name, path))
     got = f"a file that ends in {path.suffix or 'nothing'}" if path.is_file() else "nothing there"
@@ -94,8 +198,7 @@ def _of_files(name: str, found: Iterable[_Found]) -> Iterator[BenchmarkText]:
     try:
         yield from _at_least_one(name, _counted(found, bad), bad)
     except (OSError, ValueError) as error:
-        got = getattr(error, "strerror", None) or error
-        raise InputError(f"the benchmark {name}", got=got, wanted=_FORMS, remedy="Get the file again.") from None
+        raise unreadable(f"the benchmark {name}", error, _FORMS, "Get the file again.") from None
     if bad:
         reasons = ", ".join(f"{reason} ({number:,})" for reason, number in bad.most_common(3))
         say(f"Benchmark {name}: {bad.total():,} rows could not be used: {reasons}.")
@@ -104,7 +207,7 @@ def _of_files(name: str, found: Iterable[_Found]) -> Iterator[BenchmarkText]:
 def _counted(found: Iterable[_Found], bad: Counter[str]) -> Iterator[tuple[Role, str]]:
     for one in found:
         if isinstance(one, str):
-            bad[one if one in bad or len(bad) < 100 else "other"] += 1  # reasons may name places: no more than these
+            bad[one if one in bad or len(bad) < 100 else "other"] += 1  # reasons may name positions
         else:
             yield one
 
@@ -117,7 +220,8 @@ def _at_least_one(name: str, found: Iterable[tuple[Role, str]], bad: Mapping[str
             yield BenchmarkText(name, role, encodable(text))
     if empty:
         got = next(iter(bad), "no text")
-        wanted = f"texts, in columns such as {', '.join(list(ROLES)[:_NAMED])}"
+        names = (*BENCHMARK_QUERY_NAMES, *POSITIVE_NAMES, *BENCHMARK_EITHER_NAMES[:1])
+        wanted = f"texts, in columns such as {', '.join(names)}"
         raise InputError(f"the benchmark {name}", got=got, wanted=wanted, remedy="Name another file, or columns so.")
 
 
@@ -136,58 +240,41 @@ def _of_table(name: str, path: Path) -> Iterator[_Found]:
             yield row
         else:
             yield from _texts_or(columns.texts(row), "no text in a column of a known name")
-    say(f"Benchmark {name}: {columns.told()}.")
+    say(f"Benchmark {name}: {columns.summary()}.")
 
 
 def _of_lines(path: Path) -> Iterator[_Found]:
     encoding, _ = file_encoding(path)
-    with path.open(encoding=encoding, errors="replace") as lines:
-        too_long = False
-        for line in iter(partial(lines.readline, MAX_ROW_BYTES), ""):
-            cut = len(line) == MAX_ROW_BYTES and not line.endswith("\n")
-            if cut and not too_long:
+    with path.open(encoding=encoding, errors="replace") as file:
+        for line in bounded_lines(file):
+            if line is None:
                 yield f"a line of more than {MAX_ROW_BYTES:,} characters"
-            elif not too_long and line.strip():
+            elif line.strip():
                 yield from ((role, line.strip()) for role in BOTH)
-            too_long = cut
 
 
-def _of_beir(folder: Path) -> Iterator[_Found]:
-    wanted = "queries.jsonl, corpus.jsonl and qrels/*.tsv"
-    judged = [folder / "qrels" / "test.tsv"]
-    if not judged[0].is_file():
-        judged = sorted((folder / "qrels").glob("*.tsv"))
-    if not judged or not all((folder / f"{name}.jsonl").is_file() for name in ("queries", "corpus")):
-        names = sorted(path.name for path in folder.iterdir())[:10]
-        got = f"a folder with {', '.join(names) or 'nothing in it'}"
-        raise InputError(f"the benchmark {folder}", got=got, wanted=wanted, remedy="Name a BEIR folder, or a file.")
+def _of_beir(folder: BeirFolder) -> Iterator[_Found]:
+    judgements = folder.judgements
+    if not judgements or not (folder.queries.is_file() and folder.corpus.is_file()):
+        names = sorted(path.name for path in folder.path.iterdir())[:10]
+        got, wanted = (
+            f"a folder with {', '.join(names) or 'nothing in it'}",
+            "queries.jsonl, corpus.jsonl and qrels/*.tsv",
+        )
+        remedy = "Name a BEIR folder, or a file."
+        raise InputError(f"the benchmark {folder.path}", got=got, wanted=wanted, remedy=remedy)
     queries: set[str] = set()
     documents: set[str] = set()
-    for path in judged:
-        for judgement in _judgements(path):
+    for path in [judgements["test"]] if "test" in judgements else judgements.values():
+        for _, judgement in read_judgements(path):
             if isinstance(judgement, str):
                 yield judgement
                 continue
-            query, document, is_relevant = judgement
-            queries.add(query)
-            if is_relevant:
-                documents.add(document)
-    yield from _wanted(folder / "queries.jsonl", queries, "query", QUERY)
-    yield from _wanted(folder / "corpus.jsonl", documents, "document", DOCUMENT)
-
-
-def _judgements(path: Path) -> Iterator[tuple[str, str, bool] | str]:
-    """Query, document and whether it is relevant; a string in place of a row says why it is none."""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(iter(partial(lines.readline, MAX_ROW_BYTES), "")):
-            if not line.strip():
-                continue
-            try:
-                query, document, grade = line.rstrip("\r\n").split("\t")
-                yield query.strip(), document.strip(), float(grade) > 0
-            except ValueError:
-                if number:  # the first line may be a header
-                    yield "no judgement: query, document and grade between tabs"
+            queries.add(judgement.query)
+            if judgement.score > 0:
+                documents.add(judgement.document)
+    yield from _wanted(folder.queries, queries, "query", QUERY)
+    yield from _wanted(folder.corpus, documents, "document", DOCUMENT)
 
 
 def _wanted(path: Path, ids: set[str], role: Role, roles: Roles) -> Iterator[_Found]:
@@ -196,7 +283,114 @@ def _wanted(path: Path, ids: set[str], role: Role, roles: Roles) -> Iterator[_Fo
     for row in read_jsonl(path, _ignored):
         if isinstance(row, str):
             yield row
-        elif (own := str(row.get("_id", row.get("id")))) in ids:
+        elif (own := record_id(row)) in ids and own is not None:
             ids.discard(own)
             yield from _texts_or(columns.texts(row), f"a judged {role} without a text")
     yield from (f"a judged {role} that is not in {path.name}" for _ in ids)
+
+
+def mteb_task(task_name: str) -> Any:
+    """A task of the mteb package, which the user has installed, none of whose data was downloaded yet.
+
+    Args:
+        task_name: As mteb calls it.
+
+    Raises:
+        InputError: There is no mteb, no such task, no text in it, or its data comes with code.
+    """
+    name = f"mteb:{task_name}"
+    try:
+        task = importlib.import_module("mteb").get_task(task_name)
+    except ImportError as error:
+        wanted, remedy = "the package mteb, 2 or later", "Install it: pip install 'finegrade[mteb]'"
+        raise InputError(name, got=error, wanted=wanted, remedy=remedy) from None
+    except KeyError as error:
+        got, wanted = error.args[0] if error.args else "no such task", "the name of a task of mteb"
+        raise InputError(name, got=got, wanted=wanted, remedy="Correct the name.") from None
+    parts = list(_parts(task))
+    if not parts:
+        raise InputError(name, got="no text", wanted="a task of texts", remedy="Name another.")
+    if any(part.metadata.dataset.get("trust_remote_code") for part in parts):
+        got, wanted = "a data set that comes with code", "one that does not"
+        raise InputError(name, got=got, wanted=wanted, remedy="Save its texts to a file and name the file.")
+    return task
+
+
+def mteb_texts(task_name: str) -> Iterator[tuple[Role, str]]:
+    """Of a retrieval task what its judgements need; of all others the columns that hold texts.
+
+    Args:
+        task_name: As mteb calls it.
+
+    Raises:
+        InputError: There is no such task (see ``mteb_task``), or its data cannot be had.
+    """
+    for part in _parts(mteb_task(task_name)):
+        yield from _of_task(part)
+
+
+def _parts(task: Any) -> Iterator[Any]:
+    """The tasks in an aggregate, which has no data of its own; of a task itself. Pictures are not even downloaded."""
+    inner = getattr(task, "tasks", ())
+    for part in inner:
+        yield from _parts(part)
+    if not inner and "text" in task.metadata.modalities:
+        yield task
+
+
+def _of_task(task: Any) -> Iterator[tuple[Role, str]]:
+    name = f"mteb:{task.metadata.name}"
+    try:
+        task.load_data()
+        if hasattr(task, "convert_v1_dataset_format_to_v2"):
+            task.convert_v1_dataset_format_to_v2(num_proc=None)
+    except Exception as error:  # whatever network, hub and file format can raise
+        got = first_line(error)
+        remedy = "Check the network and HF_TOKEN; what was downloaded once is not downloaded again."
+        raise InputError(name, got=got, wanted="its data", remedy=remedy) from None
+    columns = BenchmarkColumns(_roles_of(task))
+    is_table = False
+    for split in _splits(task.dataset, set(task.metadata.eval_splits)):
+        if isinstance(split, Mapping):
+            yield from _of_retrieval(split)
+        else:
+            is_table = True
+            yield from _of_columns(split, columns)
+    if is_table:
+        say(f"Benchmark {name}: {columns.summary()}.")
+
+
+def _splits(data: Mapping[str, Any], names: set[str]) -> Iterator[Any]:
+    """The test splits of all subsets; a task of one subset may have no level of subsets."""
+    for key, value in data.items():
+        if key in names:
+            yield value
+        elif isinstance(value, Mapping) and "queries" not in value:
+            yield from (split for name, split in value.items() if name in names)
+
+
+def _of_retrieval(split: Mapping[str, Any]) -> Iterator[tuple[Role, str]]:
+    judged = split["relevant_docs"]
+    relevant = {
+        document for grades in judged.values() for document in grades
+        if not isinstance(grades, Mapping) or grades[document] > 0
+    }  # fmt: skip
+    for rows, ids, roles in ((split["queries"], judged.keys(), QUERY), (split["corpus"], relevant, DOCUMENT)):
+        wanted = [index for index, own in enumerate(rows["id"]) if own in ids]
+        yield from _of_columns(rows.select(wanted), BenchmarkColumns(roles))
+
+
+def _of_columns(rows: Any, columns: BenchmarkColumns) -> Iterator[tuple[Role, str]]:
+    known = [name for name in rows.column_names if columns.knows(name)]  # no images are decoded
+    for name in rows.column_names:
+        if name not in known:
+            columns.note(name, True)
+    for row in rows.select_columns(known) if known else ():
+        yield from columns.texts(row)
+
+
+def _roles_of(task: Any) -> Roles:
+    """The usual columns, and those that the task itself names."""
+    named = [getattr(task, f"{name}_column_name", None) for name in ("input", "input1", "input2")]
+    named += getattr(task, "column_names", ())
+    return {**ROLES, **{plain_column(name): BOTH for name in named if isinstance(name, str)}}

@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 
 from finegrade.config import SourceConfig
 from finegrade.data.documents import open_documents
-from finegrade.data.readers.document import Document
+from finegrade.data.readers.document import Document, markdown_blocks, pdf_blocks
 from finegrade.data.readers.html import html_blocks
-from finegrade.data.readers.markdown import markdown_blocks
-from finegrade.data.readers.pdf import pdf_blocks
 from finegrade.errors import InputError
 
 TEXT = "The valve opens when the pressure rises above two bar."
@@ -55,7 +53,7 @@ def test_a_damaged_pdf_says_so(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_pdf_without_an_end_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finegrade.data.readers.pdf.MAX_PAGES", 2)
+    monkeypatch.setattr("finegrade.data.readers.document.MAX_PAGES", 2)
     assert len(pdf_blocks(write_pdf(tmp_path / "a.pdf", [TEXT] * 2))) == 2
     with pytest.raises(ValueError, match="more than 2 pages"):
         pdf_blocks(write_pdf(tmp_path / "a.pdf", [TEXT] * 3))
