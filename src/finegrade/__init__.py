@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from finegrade.records import Negative, Sample
     from finegrade.retrieval.mining import mine_negatives
     from finegrade.stages.pipeline import synthesize, write_report
-    from finegrade.stages.verify import verify
     from finegrade.training.fit import train
+    from finegrade.verification.verifier import verify
 
 _HOMES = {
     "AnchorPooling": "finegrade.models.portable.anchor_pooling",
@@ -30,7 +30,7 @@ _HOMES = {
     "received_attention": "finegrade.models.portable.received_attention",
     "synthesize": "finegrade.stages.pipeline",
     "train": "finegrade.training.fit",
-    "verify": "finegrade.stages.verify",
+    "verify": "finegrade.verification.verifier",
     "write_report": "finegrade.stages.pipeline",
 }
 

@@ -21,13 +21,12 @@ import finegrade.stages.synthesize
 import finegrade.stages.tasks
 import finegrade.stages.train
 import finegrade.stages.verify
-import finegrade.verification.parts
 from finegrade.cli.verify_input import verify_given
 from finegrade.config import Config
 from finegrade.stages.pipeline import run_stage
 from finegrade.storage.run_folder import RunFolder
 
-finegrade.verification.parts.SAMPLES_A_PART = 3  # so that kills fall between parts, too
+finegrade.stages.verify.SAMPLES_A_PART = 3  # so that kills fall between parts, too
 
 
 def work(command: dict) -> None:

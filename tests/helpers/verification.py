@@ -40,9 +40,9 @@ def sample(number, *negatives, positive="answer"):
 @pytest.fixture
 def made(monkeypatch):
     """The sizes of the parts that are made."""
-    sizes, judge = [], Verifier.judge
+    sizes, verify = [], Verifier.verify
     monkeypatch.setattr(
-        Verifier, "judge", lambda self, some, advance: (sizes.append(len(some)), judge(self, some, advance))[1]
+        Verifier, "verify", lambda self, some, advance: (sizes.append(len(some)), verify(self, some, advance))[1]
     )
     return sizes
 

@@ -5,11 +5,11 @@ import pytest
 from finegrade.cli.verify_input import verify_given
 from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
-from finegrade.records import IN_BENCHMARK, LeftOut, Opinion, Sample, Verdict
+from finegrade.records import IN_BENCHMARK, LeftOut, Sample, ScorerResult, Verdict
 from finegrade.report.charts import levels_chart
 from finegrade.stages.pipeline import run_stage
 from finegrade.stages.report import write_verification_report
-from finegrade.stages.verify import verify
+from finegrade.stages.verify import verify_samples
 from finegrade.storage.run_folder import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
 from finegrade.storage.tables import write_rows
 from finegrade.verification.rules import FALSE_NEGATIVE
@@ -37,10 +37,10 @@ def page_of(run):
 
 
 def verdict(score=0.5, **changes):
-    opinions = (Opinion(scorer="one", positive=1.0, score=score, sibling=None, raw=score),)
+    results = (ScorerResult(scorer="one", positive=1.0, score=score, sibling=None, raw=score),)
     made = Verdict(
         sample="1", text="a text", source="external", level_before=None, level_after=2, decision="kept", reason="",
-        positive_score=1.0, score=score, sibling_score=None, opinions=opinions,
+        positive_score=1.0, score=score, sibling_score=None, results=results,
     )  # fmt: skip
     return made.model_copy(update=changes)
 
@@ -60,7 +60,7 @@ def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(
     data, alone = flag_embedding(tmp_path / "data.jsonl", rows), plain_config(["verification.committee=[]"])
     verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     page = page_of(run)
-    assert "given given without one 23 1 1 0 8.7 %" in folded(page)
+    assert "external none 23 1 1 0 8.7 %" in folded(page)
     assert "verification negatives kept 21 dropped 2 — scores too near to the positive 1 — is the positive 1" in folded(
         page
     )
@@ -80,26 +80,31 @@ def test_finegrade_verify_says_where_the_page_is(tmp_path, scorers, monkeypatch,
     assert "</html>" in run.path(VERIFICATION_REPORT).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_page_goes_when_the_verdicts_do_that_it_tells_of(tmp_path, scorers):
     run = RunFolder(tmp_path / "run")
     data = flag_embedding(tmp_path / "data.jsonl", ROWS)
     alone = plain_config(["verification.committee=[]"])
+
+    def verify(config):
+        verify_samples(run, verification=config.verification, llm=config.llm, levels=4, seed=config.seed, after=GIVEN)
+
     verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
-    verify(alone, run, after=GIVEN)
+    verify(alone)
     page = write_verification_report(run, 4)
-    verify(alone, run, after=GIVEN)
+    verify(alone)
     assert page.exists()
-    verify(plain_config(["verification.committee=[]", "verification.margin=0.2"]), run, after=GIVEN)
+    verify(plain_config(["verification.committee=[]", "verification.margin=0.2"]))
     assert not page.exists()
 
 
 def test_order_is_shown_scorer_by_scorer(tmp_path):
     def seen(level, after, own, other):
-        opinions = tuple(
-            Opinion(scorer=name, positive=1.0, score=score, sibling=None, raw=score)
+        results = tuple(
+            ScorerResult(scorer=name, positive=1.0, score=score, sibling=None, raw=score)
             for name, score in (("deciding", own), ("heard", other))
         )
-        return verdict(source="mined", level_before=level, level_after=after, opinions=opinions)
+        return verdict(source="mined", level_before=level, level_after=after, results=results)
 
     text = folded(page_of(made_run(tmp_path, [seen(1, 2, 0.5, 0.1), seen(2, 1, 0.2, 0.3)], [sample(1)])))
     assert "deciding 100.0 % 1 0.0 % 1 heard 0.0 % 1 100.0 % 1" in text
@@ -130,11 +135,11 @@ def test_without_the_verify_stage_there_is_no_page(tmp_path):
 
 def made_of(name):
     """A run folder with such a text wherever text can be."""
-    opinions = (
-        Opinion(scorer=name("scorer"), positive=1.0, score=0.5, sibling=0.1, raw=2.0, reason=name("opinion")),
-        Opinion(scorer=name("other"), positive=1.0, score=0.7, sibling=None, raw=2.0, reason=name("otheropinion")),
+    results = (
+        ScorerResult(scorer=name("scorer"), positive=1.0, score=0.5, sibling=0.1, raw=2.0, reason=name("opinion")),
+        ScorerResult(scorer=name("other"), positive=1.0, score=0.7, sibling=None, raw=2.0, reason=name("otheropinion")),
     )
-    row = verdict(text=name("negative"), reason=name("reason"), decision="dropped", opinions=opinions)
+    row = verdict(text=name("negative"), reason=name("reason"), decision="dropped", results=results)
     asked = sample(1).model_copy(update={"query": name("query"), "positive": name("positive")})
     gone = LeftOut(
         sample="2", query=name("leftquery"), positive=name("leftpositive"), evidence=name("evidence"),

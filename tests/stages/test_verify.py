@@ -12,10 +12,10 @@ from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample, Verdict
 from finegrade.report.summary import accepted
-from finegrade.stages.verify import count_verdicts, verify
+from finegrade.stages.pipeline import call_stage
+from finegrade.stages.verify import count_verdicts, in_parts
 from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERDICTS, VERIFIED, RunFolder
 from finegrade.storage.tables import part_paths, read_rows, write_parts, write_rows
-from finegrade.verification.parts import in_parts
 from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NOT_FOR_SIBLING, OUT_OF_ORDER, WEAK_POSITIVE
 from helpers.verification import Words, made, sample  # noqa: F401  (fixtures)
 
@@ -39,6 +39,10 @@ def scorers(monkeypatch):
         "finegrade.verification.ensemble.load_scorer", lambda name, length: loaded.setdefault((name, length), Words())
     )
     return loaded
+
+
+def verify(config, run):
+    call_stage("verify", config, run)
 
 
 def config(**verification):
@@ -73,7 +77,7 @@ def test_a_verdict_holds_every_score(tmp_path, scorers):
     verify(config(committee=["another"]), run)
     (verdict,) = verdicts_of(run, 1)
     assert (verdict.positive_score, verdict.score, verdict.sibling_score) == (1.0, 0.5, 1.1)
-    assert [(o.scorer, o.positive, o.score, o.sibling, o.raw) for o in verdict.opinions] == [
+    assert [(o.scorer, o.positive, o.score, o.sibling, o.raw) for o in verdict.results] == [
         ("reranker-en", 1.0, 0.5, 1.1, 5.0), ("another", 1.0, 0.5, 1.1, 5.0),
     ]  # fmt: skip
 
@@ -149,8 +153,8 @@ def test_the_second_are_asked_where_the_first_are_in_doubt(tmp_path, scorers):
     asked = set(scorers["other", 192].asked)
     assert {("query 1", "answer 1"), ("query 1", "same 1 text")} <= asked
     assert ("query 1", "far 1 text") not in asked
-    opinions = {v.text: [one.scorer for one in v.opinions] for v in verdicts_of(run, 1)}
-    assert opinions == {"far 1 text": ["reranker-en"], "same 1 text": ["reranker-en", "other"]}
+    results = {v.text: [one.scorer for one in v.results] for v in verdicts_of(run, 1)}
+    assert results == {"far 1 text": ["reranker-en"], "same 1 text": ["reranker-en", "other"]}
 
 
 def test_a_cascade_asks_the_model_about_what_words_leave_open(tmp_path, scorers):
@@ -203,7 +207,7 @@ def test_each_pair_is_scored_once(tmp_path, scorers):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 5)
+    monkeypatch.setattr("finegrade.stages.verify.SAMPLES_A_PART", 5)
 
 
 def written(run):
@@ -281,7 +285,7 @@ def test_where_all_parts_are_there_nothing_is_loaded_and_no_benchmark_is_read(
     run.path("stages", "verify.json").unlink()
     scorers.clear()
     made.clear()
-    monkeypatch.setattr("finegrade.stages.verify.benchmark_texts", None)
+    monkeypatch.setattr("finegrade.stages.verify.benchmark_index", None)
     verify(rules, run)
     assert not scorers
     assert not made
@@ -302,8 +306,8 @@ def test_the_record_tells_of_a_scorer_that_only_an_earlier_session_needed(tmp_pa
 
 
 def test_parts_are_cut_by_samples_and_by_negatives(monkeypatch):
-    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 3)
-    monkeypatch.setattr("finegrade.verification.parts.NEGATIVES_A_PART", 4)
+    monkeypatch.setattr("finegrade.stages.verify.SAMPLES_A_PART", 3)
+    monkeypatch.setattr("finegrade.stages.verify.NEGATIVES_A_PART", 4)
 
     def parts(*negatives):
         made = (sample(number, *[("far", 1)] * many) for number, many in enumerate(negatives))
@@ -317,8 +321,8 @@ def test_parts_are_cut_by_samples_and_by_negatives(monkeypatch):
 
 
 def test_samples_of_a_query_that_follow_each_other_are_in_one_part(monkeypatch):
-    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 2)
-    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_TOGETHER", 4)
+    monkeypatch.setattr("finegrade.stages.verify.SAMPLES_A_PART", 2)
+    monkeypatch.setattr("finegrade.stages.verify.SAMPLES_TOGETHER", 4)
 
     def parts(queries):
         return [len(part) for part in in_parts(sample(0).model_copy(update={"query": query}) for query in queries)]
@@ -333,7 +337,7 @@ def test_parts_that_were_cut_otherwise_are_made_again(tmp_path, scorers, made, m
     verify(config(), run)
     run.path("stages", "verify.json").unlink()
     made.clear()
-    monkeypatch.setattr("finegrade.verification.parts.SAMPLES_A_PART", 5)
+    monkeypatch.setattr("finegrade.stages.verify.SAMPLES_A_PART", 5)
     verify(config(), run)
     assert made == [5, 5, 2]
     assert read_rows(run.path(VERIFIED), Sample) == PLAIN
@@ -438,7 +442,7 @@ some_verdicts = st.lists(
         Verdict, sample=st.text(), text=st.text(), source=st.sampled_from(["llm", "mined"]),
         level_before=st.integers(1, 4), level_after=st.none() | st.integers(1, 4),
         decision=st.sampled_from(["kept", "regraded", "promoted", "dropped"]), reason=st.sampled_from(["", "a", "b"]),
-        positive_score=st.just(1.0), score=st.just(0.0), sibling_score=st.none(), opinions=st.just(()),
+        positive_score=st.just(1.0), score=st.just(0.0), sibling_score=st.none(), results=st.just(()),
     )
 )  # fmt: skip
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finegrade.config import VerificationConfig
-from finegrade.records import Negative, Opinion, Sample
+from finegrade.records import Negative, Sample, ScorerResult
 from finegrade.verification.rules import (
     ANSWERS,
     FALSE,
@@ -16,7 +16,7 @@ from finegrade.verification.rules import (
     judge_sample,
     why_false,
 )
-from finegrade.verification.scorer_results import View
+from finegrade.verification.scores import Scores
 
 SOME_REASON = ["", NO_SCORE, FALSE_NEGATIVE, ANSWERS]
 
@@ -72,10 +72,12 @@ def test_what_one_sample_has_no_score_of_another_may_keep():
 def test_what_leaves_because_it_is_nearly_promoted_takes_no_other_along():
     long = "apples ripen early where the summer is long and the nights are warm, and late elsewhere"
     one, _ = made("q", "p", **{long: "", long + " too": "", "buses run late": ""})
-    opinions = [Opinion(scorer="one", positive=1.0, score=score, raw=score, sibling=None) for score in (1.2, 0.5, 0.45)]
-    views, rules = [View((opinion,)) for opinion in opinions], VerificationConfig(min_gap=0.1)
-    [false] = agree([one], [why_false(one, views, rules)])
-    told = [(verdict.decision, verdict.reason) for verdict in judge_sample(one, views, false, rules, 4)]
+    results = [
+        ScorerResult(scorer="one", positive=1.0, score=score, raw=score, sibling=None) for score in (1.2, 0.5, 0.45)
+    ]
+    scores, rules = [Scores((one,)) for one in results], VerificationConfig(min_gap=0.1)
+    [false] = agree([one], [why_false(one, scores, rules)])
+    told = [(verdict.decision, verdict.reason) for verdict in judge_sample(one, scores, false, rules, 4)]
     assert told == [("promoted", ANSWERS), ("dropped", NEARLY_ANSWERS), ("kept", "")]
 
 

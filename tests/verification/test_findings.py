@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.records import IN_BENCHMARK, Opinion, Verdict
+from finegrade.records import IN_BENCHMARK, ScorerResult, Verdict
 from finegrade.verification.findings import DISPUTED, TO_READ, Violations, beside_their_samples, dispute, find
 from finegrade.verification.rules import (
     ANSWERS,
@@ -22,31 +22,29 @@ from finegrade.verification.rules import (
 from helpers.verification import sample
 
 
-def opinion(scorer, score, positive=1.0):
-    return Opinion(scorer=scorer, positive=positive, score=score, sibling=None, raw=score)
+def result(scorer, score, positive=1.0):
+    return ScorerResult(scorer=scorer, positive=positive, score=score, sibling=None, raw=score)
 
 
-def verdict(
-    name="1", score=0.5, before=1, after=1, *, source="mined", reason="", positive=1.0, opinions=None, text="t"
-):
+def verdict(name="1", score=0.5, before=1, after=1, *, source="mined", reason="", positive=1.0, results=None, text="t"):
     return Verdict(
         sample=name, text=text, source=source, level_before=before, level_after=after, reason=reason,
         decision="promoted" if reason == ANSWERS else "dropped" if after is None else "kept",
         positive_score=positive, score=score, sibling_score=None,
-        opinions=(opinion("one", score, positive),) if opinions is None else opinions,
+        results=(result("one", score, positive),) if results is None else results,
     )  # fmt: skip
 
 
 levels = st.none() | st.integers(1, 4)
 scores = st.floats(-2, 2) | st.sampled_from([0.0, 0.5, nan, inf])
-opinions = st.lists(st.tuples(st.sampled_from("abc"), scores, scores), max_size=3, unique_by=lambda one: one[0])
+results = st.lists(st.tuples(st.sampled_from("abc"), scores, scores), max_size=3, unique_by=lambda one: one[0])
 verdicts = st.builds(
-    lambda name, score, before, after, source, reason, positive, heard: verdict(
+    lambda name, score, before, after, source, reason, positive, others: verdict(
         str(name), score, before, after, source=source, reason=reason, positive=positive,
-        opinions=tuple(opinion(*one) for one in heard),
+        results=tuple(result(*one) for one in others),
     ),
     st.integers(0, 3), scores, levels, levels, st.sampled_from(["llm", "mined", "random", "external"]),
-    st.sampled_from(["", *sorted(FALSE), f"{IN_BENCHMARK} X", REPEATS, OUT_OF_ORDER, CONTRADICTS]), scores, opinions,
+    st.sampled_from(["", *sorted(FALSE), f"{IN_BENCHMARK} X", REPEATS, OUT_OF_ORDER, CONTRADICTS]), scores, results,
 )  # fmt: skip
 runs = st.lists(verdicts, max_size=30).map(lambda rows: sorted(rows, key=lambda row: row.sample))
 
@@ -74,9 +72,7 @@ def test_a_violation_by_hand():
 def plain_orders(rows, level):
     found = {}
     for _, of_sample in groupby(rows, key=lambda row: row.sample):
-        seen = [
-            (one.scorer, getattr(row, level), one.score - one.positive) for row in of_sample for one in row.opinions
-        ]
+        seen = [(one.scorer, getattr(row, level), one.score - one.positive) for row in of_sample for one in row.results]
         for left, right in combinations([one for one in seen if one[1] and isfinite(one[2])], 2):
             if left[0] == right[0] and left[1] != right[1]:
                 lower, higher = sorted((left, right), key=lambda one: one[1])
@@ -97,8 +93,8 @@ def test_order_is_counted_scorer_by_scorer_before_and_after(rows):
 def test_a_scorer_compares_by_how_far_a_text_is_from_its_positive():
     """Of a cascade's second scorer the positives of two negatives need not score alike."""
     rows = [
-        verdict(before=1, after=2, opinions=(opinion("first", 0.9), opinion("second", 0.5, 0.2))),
-        verdict(before=2, after=1, opinions=(opinion("first", 0.1), opinion("second", 0.6, 0.9))),
+        verdict(before=1, after=2, results=(result("first", 0.9), result("second", 0.5, 0.2))),
+        verdict(before=2, after=1, results=(result("first", 0.1), result("second", 0.6, 0.9))),
     ]
     orders = find(rows).orders
     assert {name: (one.before.wrong, one.after.wrong) for name, one in orders.items()} == {
@@ -149,10 +145,10 @@ def test_of_many_distances_of_a_level_some_are_drawn(monkeypatch):
 def test_false_negatives_are_counted_by_source_level_and_how_it_shows(rows):
     found = find(rows).false
     keys = [(one.source, one.level) for one in found]
-    assert set(keys) == {(row.source, row.level_before or 0) for row in rows}
-    assert keys == sorted(set(keys), key=lambda key: (key[0], -key[1]))
+    assert set(keys) == {(row.source, row.level_before) for row in rows}
+    assert keys == sorted(set(keys), key=lambda key: (key[0], -(key[1] or 0)))
     for one in found:
-        reasons = [r.reason for r in rows if (r.source, r.level_before or 0) == (one.source, one.level)]
+        reasons = [r.reason for r in rows if (r.source, r.level_before) == (one.source, one.level)]
         shown = [
             sum(reason in kind for reason in reasons)
             for kind in ((THE_POSITIVE,), (FALSE_NEGATIVE,), (ANSWERS, NEARLY_ANSWERS, f"{IN_BENCHMARK} X"))
@@ -182,7 +178,7 @@ def test_where_one_scorer_was_asked_those_are_disputed_that_are_nearest_to_even(
 def test_where_several_were_asked_those_are_disputed_that_are_farthest_apart():
     apart = [i * 7 % 50 / 100 for i in range(50)]
     both = [
-        verdict(str(i), opinions=(opinion("a", 0.5), opinion("b", 0.5 - by), opinion("c", nan)))
+        verdict(str(i), results=(result("a", 0.5), result("b", 0.5 - by), result("c", nan)))
         for i, by in enumerate(apart)
     ]
     alone = [verdict("alone", score=1.0)]

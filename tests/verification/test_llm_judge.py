@@ -12,10 +12,10 @@ from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm import session
 from finegrade.models.scorers import Judge
-from finegrade.records import Sample
+from finegrade.records import Negative, Sample
 from finegrade.verification import llm_judge
 from finegrade.verification.calibration import Calibration
-from finegrade.verification.ensemble import Asked, Committee, Member
+from finegrade.verification.ensemble import CalibratedScorer, Ensemble
 from finegrade.verification.llm_judge import EXAMPLES, GRADES, HIGHEST, MAX_REASON, LlmJudge, prompt_version
 from helpers.fake_llm import FakeLLM
 
@@ -192,19 +192,22 @@ class Plain:
             yield float(len(pair[1]))
 
 
-def test_a_committee_asks_each_in_its_own_way(judge, fake_llm):
+def test_an_ensemble_asks_each_in_its_own_way(judge, fake_llm):
     plain = Plain()
-    committee = Committee(
-        [Member("length", plain, Calibration(0, 10, 1, 8)), Member("llm", judge, Calibration(0, HIGHEST, 1, 8))]
+    ensemble = Ensemble(
+        [
+            CalibratedScorer("length", plain, Calibration(0, 10, 1, 8)),
+            CalibratedScorer("llm", judge, Calibration(0, HIGHEST, 1, 8)),
+        ]
     )
-    sample = Sample(id="1", query="q", positive="known text", negatives=(), group="g")
-    asked = [Asked("q", "known text", text, "sibling") for _, text in PAIRS]
+    negatives = tuple(Negative(text=text, level=1, source="mined", sibling="sibling") for _, text in PAIRS)
+    sample = Sample(id="1", query="q", positive="known text", negatives=negatives, group="g")
     done = []
-    scored = committee.score([sample], asked, done.append)
+    scored = ensemble.score([sample], [(sample, one) for one in negatives], done.append)
     assert sum(done) == pytest.approx(1)
     assert len(plain.asked) == len(set(plain.asked)) == 1 + 3 + 3
     assert len(fake_llm.requests) == 3  # neither about the positive nor about the sibling query
-    first, second = scored.opinions(asked[1])
+    first, second = scored.results(sample, negatives[1])
     assert (first.scorer, first.positive, first.score, first.sibling, first.reason) == ("length", 1.0, 1.2, 1.2, "")
     assert (second.scorer, second.positive, second.raw, second.sibling) == ("llm", 1.0, 1.0, None)
     assert second.score == pytest.approx(1 / 3)

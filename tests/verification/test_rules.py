@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.config import VerificationConfig
-from finegrade.records import Negative, Opinion, Sample
+from finegrade.records import Negative, Sample, ScorerResult
 from finegrade.verification.rules import (
     ANSWERS,
     CONTRADICTS,
@@ -28,7 +28,7 @@ from finegrade.verification.rules import (
     level_of,
     why_false,
 )
-from finegrade.verification.scorer_results import View
+from finegrade.verification.scores import Scores
 
 LEVELS = 4
 WORDS = {"a": "apples ripen early", "b": "buses run late", "c": "cups break", "d": "doors creak at night"}
@@ -44,21 +44,21 @@ def sample(*negatives, positive="the positive text"):
     return Sample(id="1", query="q", positive=positive, negatives=made, group="g")
 
 
-def opinion(score, positive=1.0, sibling=None, scorer="one"):
-    return Opinion(scorer=scorer, positive=positive, score=score, sibling=sibling, raw=score)
+def result(score, positive=1.0, sibling=None, scorer="one"):
+    return ScorerResult(scorer=scorer, positive=positive, score=score, sibling=sibling, raw=score)
 
 
-def view(*scores, positive=1.0, sibling=None):
-    return View(tuple(opinion(score, positive, sibling, f"scorer {i}") for i, score in enumerate(scores)))
+def scored(*scores, positive=1.0, sibling=None):
+    return Scores(tuple(result(score, positive, sibling, f"scorer {i}") for i, score in enumerate(scores)))
 
 
-def judged(one, *views, levels=LEVELS, **named):
-    made = [v if isinstance(v, View) else view(v) for v in views]
+def judged(one, *scores_, levels=LEVELS, **named):
+    made = [v if isinstance(v, Scores) else scored(v) for v in scores_]
     return decided(one, made, rules(**named), levels)
 
 
-def decided(one, views, by, levels):
-    return judge_sample(one, views, why_false(one, views, by), by, levels)
+def decided(one, scores_, by, levels):
+    return judge_sample(one, scores_, why_false(one, scores_, by), by, levels)
 
 
 def told(verdicts):
@@ -94,35 +94,35 @@ def test_a_negative_must_score_the_margin_below_the_positive(score, false):
     ],
 )
 def test_the_relative_margin_is_for_positives_above_zero(positive, score, false):
-    (verdict,) = judged(sample(("a", 1)), view(score, positive=positive), relative_margin=0.2, promote=False)
+    (verdict,) = judged(sample(("a", 1)), scored(score, positive=positive), relative_margin=0.2, promote=False)
     assert (verdict.decision == "dropped") == false
 
 
 def test_the_llm_has_a_margin_of_its_own():
-    grades = {grade: View((opinion(grade / 3, scorer="llm"),)) for grade in range(4)}
+    grades = {grade: Scores((result(grade / 3, scorer="llm"),)) for grade in range(4)}
     allowed = rules(judge_margin=0.5)
     assert [excess(grades[grade], allowed) > 0 for grade in range(4)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(("sibling", "left"), [(0.3, False), (0.2, False), (0.4, True), (None, True)])
 def test_a_rewrite_must_answer_its_sibling_better_than_the_query(sibling, left):
-    (verdict,) = judged(sample(("a", 4)), view(0.3, sibling=sibling))
+    (verdict,) = judged(sample(("a", 4)), scored(0.3, sibling=sibling))
     assert told([verdict]) == [("kept", 4, "") if left else ("dropped", None, NOT_FOR_SIBLING)]
     assert verdict.sibling_score == sibling
 
 
 def test_the_sibling_test_holds_where_a_judge_decides_who_has_no_view_of_it():
-    asked_again = View((opinion(0.3, scorer="llm"),), heard=(opinion(0.8, sibling=0.1),))
+    asked_again = Scores((result(0.3, scorer="llm"),), earlier=(result(0.8, sibling=0.1),))
     (verdict,) = judged(sample(("a", 4, "llm")), asked_again)
     assert (verdict.reason, verdict.sibling_score) == (NOT_FOR_SIBLING, 0.1)
 
 
 def test_false_negatives_come_before_the_sibling_test():
-    assert judged(sample(("a", 4)), view(0.99, sibling=0.1))[0].reason == FALSE_NEGATIVE
+    assert judged(sample(("a", 4)), scored(0.99, sibling=0.1))[0].reason == FALSE_NEGATIVE
 
 
 def test_scorers_without_a_view_of_the_sibling_take_no_part_in_its_test():
-    both = View((opinion(0.8, scorer="high"), opinion(0.1, sibling=0.2, scorer="low")))
+    both = Scores((result(0.8, scorer="high"), result(0.1, sibling=0.2, scorer="low")))
     assert told(judged(sample(("a", 4)), both)) == [("kept", 4, "")]
 
 
@@ -181,9 +181,9 @@ def test_a_copy_of_the_positive_and_a_repeated_negative_go():
 def test_a_text_without_a_number_goes_and_changes_nothing_for_the_others():
     one = sample((WORDS["a"], 1), (WORDS["b"], 2), (WORDS["c"], 3), (WORDS["d"], 4))
     for order in ((0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)):
-        views = {0: view(0.1), 1: view(nan), 2: view(nan).then([opinion(0.5, scorer="llm")]), 3: view(0.3)}
+        scores_ = {0: scored(0.1), 1: scored(nan), 2: scored(nan).then([result(0.5, scorer="llm")]), 3: scored(0.3)}
         mixed = one.model_copy(update={"negatives": tuple(one.negatives[i] for i in order)})
-        verdicts = judged(mixed, *(views[i] for i in order))
+        verdicts = judged(mixed, *(scores_[i] for i in order))
         decided = {v.text: (v.decision, v.level_after, v.reason) for v in verdicts}
         assert decided == {
             WORDS["a"]: ("kept", 1, ""), WORDS["b"]: ("dropped", None, NO_SCORE),
@@ -192,12 +192,12 @@ def test_a_text_without_a_number_goes_and_changes_nothing_for_the_others():
 
 
 def test_levels_are_compared_by_those_who_were_asked_about_all():
-    cheap = [opinion(0.1, scorer="cheap"), opinion(0.2, scorer="cheap"), opinion(0.3, scorer="cheap")]
-    asked_again = View((cheap[0],)).then([opinion(0.8, positive=1.2, scorer="dear")])
-    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), asked_again, View((cheap[1],)), View((cheap[2],)))
+    cheap = [result(0.1, scorer="cheap"), result(0.2, scorer="cheap"), result(0.3, scorer="cheap")]
+    asked_again = Scores((cheap[0],)).then([result(0.8, positive=1.2, scorer="dear")])
+    verdicts = judged(sample(("a", 1), ("b", 2), ("c", 3)), asked_again, Scores((cheap[1],)), Scores((cheap[2],)))
     assert told(verdicts) == [("kept", 1, ""), ("kept", 2, ""), ("kept", 3, "")]
     assert [(v.score, v.positive_score) for v in verdicts] == [(0.1, 1), (0.2, 1), (0.3, 1)]
-    all_again = [View((one,)).then([opinion(1 - 2 * one.score, scorer="dear")]) for one in cheap]
+    all_again = [Scores((one,)).then([result(1 - 2 * one.score, scorer="dear")]) for one in cheap]
     assert [v.level_after for v in judged(sample(("a", 1), ("b", 2), ("c", 3)), *all_again)] == [3, 2, 1]
 
 
@@ -215,20 +215,20 @@ class TestPromotion:
         ],
     )
     def test_only_where_every_scorer_finds_that_it_answers(self, scores, source, decision):
-        (verdict,) = judged(sample(("a", 2, source)), view(*scores))
+        (verdict,) = judged(sample(("a", 2, source)), scored(*scores))
         assert (verdict.decision, verdict.level_after) == (decision, None)
         assert verdict.reason == (ANSWERS if decision == "promoted" else FALSE_NEGATIVE)
 
     def test_it_must_answer_as_well_as_positives_do(self):
-        assert judged(sample(("a", 2)), view(0.6, positive=0.4))[0].decision == "dropped"
+        assert judged(sample(("a", 2)), scored(0.6, positive=0.4))[0].decision == "dropped"
 
     def test_those_who_were_asked_first_must_agree(self):
-        asked_again = view(0.95).then([opinion(1.0, scorer="second")])
+        asked_again = scored(0.95).then([result(1.0, scorer="second")])
         assert judged(sample(("a", 2)), asked_again)[0].decision == "dropped"
 
     @pytest.mark.parametrize(("grade", "decision"), [(3.0, "promoted"), (2.9, "promoted"), (2.4, "dropped")])
     def test_an_llm_finds_so_if_it_says_so_mostly(self, grade, decision):
-        asked_again = view(1.05).then([opinion(grade / 3, scorer="llm")])
+        asked_again = scored(1.05).then([result(grade / 3, scorer="llm")])
         assert judged(sample(("a", 2)), asked_again)[0].decision == decision
 
     def test_it_can_be_switched_off(self):
@@ -268,38 +268,38 @@ class TestGivenTexts:
 def test_doubt_is_nearness_to_the_border(score, source, doubt):
     negative = Negative(text="a", level=1, source=source)
     allowed = rules(doubt=0.2, second_opinion=["other"], doubt_written=0.5)
-    assert is_in_doubt(negative, view(score), allowed) == doubt
+    assert is_in_doubt(negative, scored(score), allowed) == doubt
 
 
 def test_by_default_texts_of_the_corpus_are_never_in_doubt():
-    assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(0.9), rules())
-    assert not is_in_doubt(Negative(text="a", level=1, source="mined"), view(nan), rules())
-    assert not is_in_doubt(Negative(text="a", level=1, source="llm"), view(nan), rules())  # it goes, whatever is said
-    assert is_in_doubt(Negative(text="a", level=1, source="llm"), view(0.9), rules())
+    assert not is_in_doubt(Negative(text="a", level=1, source="mined"), scored(0.9), rules())
+    assert not is_in_doubt(Negative(text="a", level=1, source="mined"), scored(nan), rules())
+    assert not is_in_doubt(Negative(text="a", level=1, source="llm"), scored(nan), rules())  # it goes, whatever is said
+    assert is_in_doubt(Negative(text="a", level=1, source="llm"), scored(0.9), rules())
 
 
 def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
-    first = view(0.97)
-    second = first.then([opinion(0.1, scorer="judge"), opinion(nan, scorer="broken")])
+    first = scored(0.97)
+    second = first.then([result(0.1, scorer="judge"), result(nan, scorer="broken")])
     assert [one.scorer for one in second.deciding] == ["judge"]
     assert [one.scorer for one in second.heard] == ["scorer 0", "broken"]
-    unread = first.then([opinion(nan, scorer="llm")])
+    unread = first.then([result(nan, scorer="llm")])
     assert (unread.deciding, [one.scorer for one in unread.heard]) == (first.deciding, ["llm"])
 
 
 def test_an_llm_s_grade_decides_and_says_nothing_of_the_order():
     texts = sample(*((text, level, "llm") for level, text in enumerate("abc", 1)))
     graded = [
-        View((opinion(g, scorer="llm"),), heard=view(s).deciding) for g, s in ((0.3, 0.1), (0.1, 0.5), (0.9, 0.3))
+        Scores((result(g, scorer="llm"),), earlier=scored(s).deciding) for g, s in ((0.3, 0.1), (0.1, 0.5), (0.9, 0.3))
     ]
     verdicts = judged(texts, *graded, judge_margin=0.5)
     assert told(verdicts) == [("kept", 1, ""), ("kept", 2, ""), ("dropped", None, FALSE_NEGATIVE)]
     assert [(v.score, v.positive_score) for v in verdicts] == [(0.1, 1.0), (0.5, 1.0), (0.3, 1.0)]
-    assert [len(v.opinions) for v in verdicts] == [2, 2, 2]
+    assert [len(v.results) for v in verdicts] == [2, 2, 2]
 
 
 def test_where_only_an_llm_was_asked_its_grades_are_all_there_is():
-    verdicts = judged(sample(("a", 1), ("b", 2)), *(View((opinion(g, scorer="llm"),)) for g in (0.3, 0.2)))
+    verdicts = judged(sample(("a", 1), ("b", 2)), *(Scores((result(g, scorer="llm"),)) for g in (0.3, 0.2)))
     assert [v.level_after for v in verdicts] == [2, 1]
 
 
@@ -321,14 +321,14 @@ margins = st.fixed_dictionaries(
 def built(rows):
     texts = ["apples ripen", "buses run", "cups break", "doors creak", "eggs boil"]
     one = sample(*((text, level, source) for text, (level, source, *_) in zip(texts, rows, strict=False)))
-    return one, [view(*own, sibling=sibling) for *_, own, sibling in rows]
+    return one, [scored(*own, sibling=sibling) for *_, own, sibling in rows]
 
 
 @settings(deadline=None)
 @given(rows, margins)
 def test_every_negative_has_one_verdict_that_agrees_with_itself(rows, margins):
-    one, views = built(rows)
-    verdicts = decided(one, views, rules(**margins), LEVELS)
+    one, scores_ = built(rows)
+    verdicts = decided(one, scores_, rules(**margins), LEVELS)
     assert [(v.sample, v.text) for v in verdicts] == [(one.id, n.text) for n in one.negatives]
     for verdict in verdicts:
         assert (verdict.level_after is None) == (verdict.decision in ("dropped", "promoted"))
@@ -340,8 +340,8 @@ def test_every_negative_has_one_verdict_that_agrees_with_itself(rows, margins):
 @settings(deadline=None)
 @given(rows, margins)
 def test_what_stays_rises_with_the_score_has_the_levels_it_had_and_keeps_the_margin(rows, margins):
-    one, views = built(rows)
-    verdicts = decided(one, views, rules(**margins), LEVELS)
+    one, scores_ = built(rows)
+    verdicts = decided(one, scores_, rules(**margins), LEVELS)
     own, *promoted = apply_verdicts(one, verdicts)
     graded = [v for v in verdicts if v.level_before is not None and v.level_after is not None]
     distances = [v.score - v.positive_score for v in sorted(graded, key=lambda v: (v.level_after, v.score))]
@@ -360,9 +360,9 @@ def test_what_stays_rises_with_the_score_has_the_levels_it_had_and_keeps_the_mar
 @settings(deadline=None)
 @given(rows, st.floats(0, 1), st.floats(0, 1))
 def test_a_wider_margin_never_lets_more_through(rows, margin, more):
-    one, views = built(rows)
+    one, scores_ = built(rows)
     left = [
-        sum(v.level_after is not None for v in decided(one, views, rules(margin=value), LEVELS))
+        sum(v.level_after is not None for v in decided(one, scores_, rules(margin=value), LEVELS))
         for value in (margin, margin + more)
     ]
     assert left[1] <= left[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finegrade.errors import InputError
-from finegrade.verification.score_cache import ScoreBook
+from finegrade.verification.score_cache import CachedScorer, ScoreCache
 
 PAIRS = [(f"query {i}", f"text {i % 7}") for i in range(30)]
 
@@ -33,41 +33,41 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kept(scorer: Counting, path: Path, identity: str = "a", pairs: Sequence[tuple[str, str]] = PAIRS) -> list[float]:
-    """The scores, through the book."""
-    with ScoreBook(path) as book:
-        return list(book.keeping(scorer, identity).scores(pairs))
+    """The scores, through the cache."""
+    with ScoreCache(path) as cache:
+        return list(CachedScorer(scorer, identity, cache).scores(pairs))
 
 
 def test_an_interrupted_scoring_continues_and_gives_the_same(tmp_path: Path) -> None:
     whole = list(Counting().scores(PAIRS))
     first, second = Counting(until=11), Counting()
     with pytest.raises(KeyboardInterrupt):
-        kept(first, tmp_path / "book")
-    assert kept(second, tmp_path / "book") == whole
+        kept(first, tmp_path / "cache")
+    assert kept(second, tmp_path / "cache") == whole
     assert second.asked == PAIRS[10:]  # of the chunk that was interrupted every pair, in the same company
 
 
 def test_another_scorer_is_asked_anew(tmp_path: Path) -> None:
     for identity in ("a", "b"):
         scorer = Counting()
-        kept(scorer, tmp_path / "book", identity)
+        kept(scorer, tmp_path / "cache", identity)
         assert scorer.asked == PAIRS
-    with ScoreBook(tmp_path / "book") as book:
-        assert len(book) == 2 * len(PAIRS)
+    with ScoreCache(tmp_path / "cache") as cache:
+        assert len(cache) == 2 * len(PAIRS)
 
 
 def test_what_is_known_is_found_in_any_order_and_company(tmp_path: Path) -> None:
-    kept(Counting(), tmp_path / "book")
+    kept(Counting(), tmp_path / "cache")
     scorer, some = Counting(), [*PAIRS[17:3:-2], PAIRS[0], PAIRS[0]]
-    assert kept(scorer, tmp_path / "book", pairs=some) == list(Counting().scores(some))
+    assert kept(scorer, tmp_path / "cache", pairs=some) == list(Counting().scores(some))
     assert scorer.asked == []
 
 
 def test_the_borders_between_query_text_and_scorer_count(tmp_path: Path) -> None:
-    kept(Counting(), tmp_path / "book", "a", [("ab", "c1")])
+    kept(Counting(), tmp_path / "cache", "a", [("ab", "c1")])
     for identity, pair in (("a", ("a", "bc1")), ("aa", ("b", "c1"))):
         scorer = Counting()
-        kept(scorer, tmp_path / "book", identity, [pair])
+        kept(scorer, tmp_path / "cache", identity, [pair])
         assert scorer.asked == [pair]
 
 
@@ -76,51 +76,51 @@ def test_a_score_that_is_no_number_stays_one(tmp_path: Path) -> None:
         def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
             yield from (math.nan for _ in pairs)
 
-    assert all(map(math.isnan, kept(Broken(), tmp_path / "book")))
+    assert all(map(math.isnan, kept(Broken(), tmp_path / "cache")))
     scorer = Counting()
-    assert all(map(math.isnan, kept(scorer, tmp_path / "book")))
+    assert all(map(math.isnan, kept(scorer, tmp_path / "cache")))
     assert scorer.asked == []
 
 
 def test_a_damaged_book_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "book").write_bytes(b"no database " * 100)
-    with pytest.raises(InputError, match=r"wanted a book of scores\. Delete it"):
-        ScoreBook(tmp_path / "book")
+    (tmp_path / "cache").write_bytes(b"no database " * 100)
+    with pytest.raises(InputError, match=r"wanted a cache of scores\. Delete it"):
+        ScoreCache(tmp_path / "cache")
 
 
 def damaged(path: Path) -> None:
-    """A book whose header is whole, and its pages are not."""
-    with ScoreBook(path) as book:
-        book.add({number.to_bytes(32): 1.0 for number in range(2_000)})
+    """A cache whose header is whole, and its pages are not."""
+    with ScoreCache(path) as cache:
+        cache.add({number.to_bytes(32): 1.0 for number in range(2_000)})
     whole = path.read_bytes()
     path.write_bytes(whole[:4_096] + b"junk" * ((len(whole) - 4_096) // 4))
 
 
 @pytest.mark.parametrize(
     "use",
-    [len, lambda book: book.find([bytes(32)]), lambda book: book.add({bytes(32): 2.0})],
+    [len, lambda cache: cache.find([bytes(32)]), lambda cache: cache.add({bytes(32): 2.0})],
     ids=["count", "find", "add"],
 )
-def test_damage_behind_the_header_is_one_line(tmp_path: Path, use: Callable[[ScoreBook], object]) -> None:
-    damaged(tmp_path / "book")
+def test_damage_behind_the_header_is_one_line(tmp_path: Path, use: Callable[[ScoreCache], object]) -> None:
+    damaged(tmp_path / "cache")
     with (
-        ScoreBook(tmp_path / "book") as book,
-        pytest.raises(InputError, match=r"malformed; wanted a book of scores\. Delete it"),
+        ScoreCache(tmp_path / "cache") as cache,
+        pytest.raises(InputError, match=r"malformed; wanted a cache of scores\. Delete it"),
     ):
-        use(book)
+        use(cache)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    with ScoreBook(tmp_path / "book") as book:
-        book._rows.execute("PRAGMA max_page_count = 2")
-        with pytest.raises(InputError, match="got no space left; wanted space for the book of scores"):
-            book.add({number.to_bytes(32): 1.0 for number in range(2_000)})
-        assert len(book) == 0
+    with ScoreCache(tmp_path / "cache") as cache:
+        cache._rows.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(InputError, match="got no space left; wanted space for the cache of scores"):
+            cache.add({number.to_bytes(32): 1.0 for number in range(2_000)})
+        assert len(cache) == 0
 
 
 def test_scores_by_other_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept(Counting(), tmp_path / "book")
+    kept(Counting(), tmp_path / "cache")
     monkeypatch.setattr("finegrade.verification.score_cache.SCORING", 99)
     scorer = Counting()
-    kept(scorer, tmp_path / "book")
+    kept(scorer, tmp_path / "cache")
     assert scorer.asked == PAIRS

@@ -96,8 +96,8 @@ _DECLARATIONS = (
     StageDeclaration(
         name="verify",
         summary="Checks that negatives are negative and that levels are in order.",
-        function="finegrade.stages.verify:verify",
-        takes=None,
+        function="finegrade.stages.verify:verify_samples",
+        takes=("verification", "llm", "synthesis.levels", "seed"),
         reads=("synthesize",),
         writes=(VERIFIED, VERDICTS, LEFT_OUT),
     ),

@@ -1,13 +1,19 @@
-"""The verify stage: negatives that are negative, at levels that are in order (docs/verification.md)."""
+"""The verify stage: negatives that are negative, at levels that are in order (docs/verification.md).
+
+Its files are cut into parts: a finished one is not made again, and memory holds no more than one. A part is three
+files, and a record beside the verdicts, written last: what the part was made for, the hashes of its files, and what was
+found out by then (scales of scorers, sizes of benchmarks). A part with a missing or changed file is made again, and an
+interrupted run knows what only its earlier sessions needed.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
-from finegrade.config import Config, user_path
+from finegrade.config import LLM_JUDGE, LLMConfig, VerificationConfig, user_path
 from finegrade.console import Meter, progress, say
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
@@ -15,87 +21,92 @@ from finegrade.models.resolve import model_identity
 from finegrade.models.scorers import SCORING
 from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.report.summary import accepted
-from finegrade.storage.atomic import path_identity
-from finegrade.storage.run_folder import LEDGER, LLM_LOG, SAMPLES, SCORE_BOOK, VERIFICATION_REPORT, RunFolder, Stage
-from finegrade.storage.tables import count_rows, iterate_rows
+from finegrade.storage.atomic import file_hash, path_identity, read_json, write_json
+from finegrade.storage.run_folder import (
+    LEDGER,
+    LEFT_OUT,
+    LLM_LOG,
+    SAMPLES,
+    SCORE_BOOK,
+    VERDICTS,
+    VERIFICATION_REPORT,
+    VERIFIED,
+    RunFolder,
+    Stage,
+)
+from finegrade.storage.tables import count_rows, iterate_rows, part_path, part_paths, write_rows
 from finegrade.verification.calibration import draw
-from finegrade.verification.decontamination.benchmarks import benchmark_texts
-from finegrade.verification.decontamination.leaks import Benchmarks
-from finegrade.verification.ensemble import Panel
+from finegrade.verification.ensemble import Ensembles
 from finegrade.verification.llm_judge import NO_GRADE, LlmJudge, prompt_version
-from finegrade.verification.parts import Found, VerifiedParts, in_parts
 from finegrade.verification.rules import RULES
-from finegrade.verification.score_cache import ScoreBook
-from finegrade.verification.verifier import Judged, Verifier
+from finegrade.verification.score_cache import ScoreCache
+from finegrade.verification.verifier import Verified, Verifier, benchmark_index
+
+SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
+"""At most; but a sample is never cut, and samples of one query are kept together up to twice as many negatives."""
+SAMPLES_TOGETHER = 100
+"""Samples of one query that follow each other are in one part, because their verdicts must agree: up to so many."""
+
+Found = Mapping[str, Mapping[str, Any]]
+"""Kind ("scorers", "benchmarks") -> name -> what was found out; JSON."""
+_Begin = Callable[[], tuple[Verifier, Callable[[], Found]]]
+"""Gives the verifier, and what was found out by the time of the call."""
 
 
-def verify(config: Config, run: RunFolder, after: str = "synthesize") -> None:
-    """Writes ``verified/``, the samples with what is left of their negatives, ``verdicts/`` and ``left_out/``.
+def verify_samples(
+    run: RunFolder,
+    *,
+    verification: VerificationConfig,
+    llm: LLMConfig,
+    levels: int,
+    seed: int,
+    after: str = "synthesize",
+) -> None:
+    """Writes ``verified/``, the samples with the negatives that stay, ``verdicts/`` and ``left_out/``.
 
     Args:
-        config: How to verify.
         run: Holds the samples.
-        after: The stage that made them.
+        verification: Names scorers and margins.
+        llm: Is asked where the scorers are in doubt, if at all.
+        levels: How many there are.
+        seed: Of calibration.
+        after: The stage that made the samples.
 
     Raises:
         InputError: That stage has not run, or a scorer or benchmark cannot be had.
     """
-    rules = config.verification
     settings: dict[str, Any] = {
-        "verification": rules.model_dump(mode="json"),
+        "verification": verification.model_dump(mode="json"),
         "rules": [RULES, SCORING],
-        "scorers": [model_identity(name) for name in rules.models],
-        "judge": reply_settings(config.llm) | {"prompt": prompt_version()} if rules.asks_llm else {},
-        "benchmarks": [_benchmark_identity(name) for name in rules.benchmarks],
-        "levels": config.synthesis.levels,
-        "seed": config.seed,
+        "scorers": [model_identity(name) for name in verification.models],
+        "judge": reply_settings(llm) | {"prompt": prompt_version()} if verification.asks_llm else {},
+        "benchmarks": [_benchmark_identity(name) for name in verification.benchmarks],
+        "levels": levels,
+        "seed": seed,
     }
     with run.stage("verify", settings, after=[after]) as stage:
         if stage.done:
             return
-        run.path(VERIFICATION_REPORT).unlink(missing_ok=True)  # it tells of other verdicts
+        run.path(VERIFICATION_REPORT).unlink(missing_ok=True)  # it reports other verdicts
         parts = VerifiedParts(run, stage.fingerprint)
         with (
-            ScoreBook(run.path(SCORE_BOOK)) as book,
-            LlmJudge(config.llm, run.path(LEDGER), run.path(LLM_LOG), config.seed) as judge,
+            ScoreCache(run.path(SCORE_BOOK)) as scores,
+            LlmJudge(llm, run.path(LEDGER), run.path(LLM_LOG), seed) as judge,
         ):
-            number = _write_parts(run, parts, cache(partial(_begin, config, run, book, judge)))
+
+            @cache  # only where a part is missing, and once
+            def begin() -> tuple[Verifier, Callable[[], Found]]:
+                benchmarks = benchmark_index(verification.benchmarks)  # first: a bad one shows at once
+                if len(scores):
+                    say(f"verify: {len(scores):,} scores are there and are not computed again")
+                drawn = draw(iterate_rows(run.path(SAMPLES), Sample), seed)
+                ensembles = Ensembles(verification, drawn, seed, {LLM_JUDGE: judge}, scores)
+                verifier = Verifier(verification, levels, ensembles.first, ensembles.second, benchmarks)
+                counts = benchmarks.counts if benchmarks else {}
+                return verifier, lambda: {"scorers": ensembles.scales, "benchmarks": counts}
+
+            number = _write_parts(run, parts, begin)
         _finish(stage, parts, number)
-
-
-def _begin(config: Config, run: RunFolder, book: ScoreBook, judge: LlmJudge) -> tuple[Verifier, Callable[[], Found]]:
-    """Who decides, and what was found out by now; benchmarks first, because a bad one shows at once."""
-    rules = config.verification
-    benchmarks = _benchmarks(rules.benchmarks)
-    if len(book):
-        say(f"verify: {len(book):,} scores are there and are not computed again")
-    drawn = draw(iterate_rows(run.path(SAMPLES), Sample), config.seed)
-    panel = Panel(rules, drawn, book, lambda: judge, config.seed)
-    verifier = Verifier(rules, config.synthesis.levels, panel.first, panel.second, benchmarks)
-    counts = benchmarks.counts if benchmarks else {}
-    return verifier, lambda: {"scorers": panel.scales, "benchmarks": counts}
-
-
-def _write_parts(
-    run: RunFolder, parts: VerifiedParts, begin: Callable[[], tuple[Verifier, Callable[[], Found]]]
-) -> int:
-    """Makes the parts that are not there; begins only where there are any. Returns how many there are."""
-    with progress("verifying samples", count_rows(run.path(SAMPLES))) as meter:
-        for number, some in enumerate(in_parts(iterate_rows(run.path(SAMPLES), Sample))):
-            if parts.has(number):
-                meter.advance(len(some))
-            else:
-                verifier, found = begin()
-                parts.write(number, _judge(some, verifier, meter), found())
-    return number + 1
-
-
-def _judge(samples: Sequence[Sample], verifier: Verifier, meter: Meter) -> Judged:
-    return verifier.judge(samples, lambda share: meter.advance(share * len(samples)))
-
-
-def _benchmarks(names: Sequence[str]) -> Benchmarks | None:
-    return Benchmarks(chain.from_iterable(map(benchmark_texts, names))) if names else None
 
 
 def _benchmark_identity(name: str) -> str:
@@ -103,10 +114,112 @@ def _benchmark_identity(name: str) -> str:
     return path_identity(path) if path.exists() else name
 
 
+def _write_parts(run: RunFolder, parts: "VerifiedParts", begin: _Begin) -> int:
+    """Makes the parts that are missing. Returns how many there are."""
+    with progress("verifying samples", count_rows(run.path(SAMPLES))) as meter:
+        for number, some in enumerate(in_parts(iterate_rows(run.path(SAMPLES), Sample))):
+            if parts.has(number):
+                meter.advance(len(some))
+                continue
+            verifier, found = begin()
+            parts.write(number, verifier.verify(some, _advance(meter, len(some))), found())
+    return number + 1
+
+
+def _advance(meter: Meter, samples: int) -> Callable[[float], None]:
+    return lambda share: meter.advance(share * samples)
+
+
+def in_parts(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Cuts samples into parts; one part at least."""
+    part: list[Sample] = []
+    negatives = together = 0
+    for sample in samples:
+        negatives += len(sample.negatives)
+        follows = part and sample.query == part[-1].query and negatives <= 2 * NEGATIVES_A_PART
+        together = together + 1 if follows and together < SAMPLES_TOGETHER else 1
+        if part and together == 1 and (len(part) >= SAMPLES_A_PART or negatives > NEGATIVES_A_PART):
+            yield part
+            part, negatives = [], len(sample.negatives)
+        part.append(sample)
+    yield part
+
+
+class VerifiedParts:
+    """The three folders of a run: verified samples, verdicts, and samples that were left out.
+
+    Args:
+        run: The run folder.
+        made_for: Fingerprint of all that they depend on; parts that were made for another are made again.
+    """
+
+    def __init__(self, run: RunFolder, made_for: str) -> None:
+        self._folders = self._verified, self._left_out, self._verdicts = (
+            run.path(VERIFIED),
+            run.path(LEFT_OUT),
+            run.path(VERDICTS),
+        )
+        self._made_for = f"{made_for} {SAMPLES_A_PART} {NEGATIVES_A_PART} {SAMPLES_TOGETHER}"
+
+    def has(self, number: int) -> bool:
+        """Whether a part is finished, and whole."""
+        record = self._record(number)
+        try:
+            return record.get("made_for") == self._made_for and record.get("files") == self._hashes(number)
+        except OSError:
+            return False
+
+    def write(self, number: int, verified: Verified, found: Found) -> None:
+        """Finishes a part.
+
+        Args:
+            number: Which.
+            verified: What was decided on its samples.
+            found: What was found out by now.
+        """
+        write_rows(part_path(self._verified, number), verified.kept, Sample)
+        write_rows(part_path(self._left_out, number), verified.left_out, LeftOut)
+        write_rows(part_path(self._verdicts, number), verified.verdicts, Verdict)
+        record = {"made_for": self._made_for, "files": self._hashes(number), "found": found}
+        write_json(self._record_path(number), record)
+
+    def end(self, number: int) -> list[Path]:
+        """Removes all but the first parts, which an earlier run left; returns the files of the ``number`` first."""
+        parts = {part_path(folder, part): None for folder in self._folders for part in range(number)}
+        records = set(map(self._record_path, range(number)))
+        there = [path for folder in self._folders for path in part_paths(folder)]
+        for path in (*there, *self._verdicts.glob("part-*.json")):
+            if path not in parts and path not in records:
+                path.unlink()
+        return list(parts)
+
+    def found(self, number: int) -> dict[str, dict[str, Any]]:
+        """What was found out for the ``number`` first parts."""
+        found: dict[str, dict[str, Any]] = {}
+        for part in range(number):
+            for kind, named in self._record(part)["found"].items():
+                found.setdefault(kind, {}).update(named)
+        return found
+
+    def _hashes(self, number: int) -> dict[str, str]:
+        return {folder.name: file_hash(part_path(folder, number)) for folder in self._folders}
+
+    def _record(self, number: int) -> dict[str, Any]:
+        """Empty where it is missing or damaged: the part is made again."""
+        try:
+            record = read_json(self._record_path(number))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) and isinstance(record.get("found"), dict) else {}
+
+    def _record_path(self, number: int) -> Path:
+        return part_path(self._verdicts, number).with_suffix(".json")
+
+
 def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
-    outputs = parts.end(number)
-    counts = count_verdicts(parts.verdicts(), parts.left_out())
-    details = counts | parts.found(number) | {"usage": _usage(stage.run)}
+    outputs, run = parts.end(number), stage.run
+    counts = count_verdicts(iterate_rows(run.path(VERDICTS), Verdict), iterate_rows(run.path(LEFT_OUT), LeftOut))
+    details = counts | parts.found(number) | {"usage": _usage(run)}
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
     listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items()) or "none decided on"
@@ -138,7 +251,7 @@ def count_verdicts(verdicts: Iterable[Verdict], left_out: Iterable[LeftOut]) -> 
         by_source[verdict.source][verdict.decision] += 1
         if verdict.reason:
             reasons[verdict.reason] += 1
-        unread = (one.reason for one in verdict.opinions if not isfinite(one.score))
+        unread = (one.reason for one in verdict.results if not isfinite(one.score))
         no_grade.update(reason.removeprefix(NO_GRADE) for reason in unread if reason.startswith(NO_GRADE))
     return {
         "decisions": dict(decisions.most_common()),

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 
 from finegrade.errors import InputError
 from finegrade.storage.atomic import replacing
@@ -92,11 +92,20 @@ def iterate_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     for part in part_paths(path) if path.is_dir() else [path]:
         try:
             with pq.ParquetFile(part) as file:
-                known = [name for name in file.schema_arrow.names if name in kind.model_fields]  # older runs have more
-                for batch in file.iter_batches(_READ_AT_ONCE, columns=known):
+                known = [
+                    name for name in file.schema_arrow.names if name in _column_names(kind)
+                ]  # older runs have more
+                for batch in file.iter_batches(_READ_AT_ONCE, columns=sorted(known)):
                     yield from map(kind.model_validate, batch.to_pylist())
         except (OSError, pa.ArrowInvalid, ValidationError) as error:
             raise _unreadable(part, f"{kind.__name__} rows", error) from None
+
+
+def _column_names(kind: type[BaseModel]) -> set[str]:
+    """Of its fields, and what earlier versions called them."""
+    aliases = (field.validation_alias for field in kind.model_fields.values())
+    earlier = {str(name) for one in aliases if isinstance(one, AliasChoices) for name in one.choices}
+    return earlier | kind.model_fields.keys()
 
 
 def _unreadable(path: Path, wanted: str, error: Exception) -> InputError:

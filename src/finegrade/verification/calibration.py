@@ -1,8 +1,8 @@
 """Puts every scorer on one scale, so that a threshold means the same for each of them.
 
-0 is what the scorer typically gives a text drawn at random, 1 what it gives a query's own positive, both medians over
-the run's own pairs. The scale is linear: it keeps the scorer's order and the proportions of its differences. A judge
-has a scale of its own, from "unrelated" to "answers", and is only tried.
+0 is what the scorer typically gives a random text, 1 what it gives a query's own positive: medians over the samples'
+own pairs. The scale is linear: it keeps the scorer's order and the proportions of its differences. A judge has a scale
+of its own, from "unrelated" to "answers", and is only tried.
 """
 
 import random
@@ -67,9 +67,9 @@ def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[
     """Some of many samples, each with the same chance, in one pass.
 
     Args:
-        samples: Of the run; they are read once and not held.
+        samples: They are read once, and only the drawn ones are held.
         seed: Of the draw.
-        number: How many, if there are as many.
+        number: How many, at most.
     """
     drawn = Drawn[Sample](number, f"{seed}/calibration samples")
     for sample in samples:
@@ -78,11 +78,11 @@ def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[
 
 
 def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Calibration:
-    """Has a judge grade random texts, and positives said twice: what it knows to answer it does not look at.
+    """Has a judge grade random texts, and positives repeated twice: those that it knows, it does not look at.
 
     Args:
         judge: To be tried.
-        drawn: Samples of the run. Of some of them, one a query, the shortest are taken: long texts take an LLM minutes.
+        drawn: Of some of them, one a query, the shortest are taken: long texts take an LLM minutes.
         seed: Of the draws.
         name: The judge's, for the error.
 
@@ -109,7 +109,7 @@ def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Ca
 
 def _need_enough(drawn: Sequence[Sample], name: str) -> None:
     if len(drawn) < FEWEST:
-        remedy = "Give it more samples, or verify them together with others."
+        remedy = "Verify more samples together, or in Python name others with calibrate_on=."
         raise _refused(name, f"{len(drawn)} samples", f"at least {FEWEST}", remedy)
 
 

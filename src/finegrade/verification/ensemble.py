@@ -4,133 +4,120 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
-from finegrade.config import LEXICAL, LLM_JUDGE, VerificationConfig
+from finegrade.config import LEXICAL, VerificationConfig
 from finegrade.console import say
 from finegrade.models.resolve import model_identity
 from finegrade.models.scorers import Judge, Scorer, load_scorer
-from finegrade.records import Opinion, Sample
+from finegrade.records import Negative, Sample, ScorerResult
 from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.verification.calibration import Calibration, calibrate, try_judge
-from finegrade.verification.score_cache import ScoreBook
+from finegrade.verification.score_cache import CachedScorer, ScoreCache
 
 Pair = tuple[str, str]
 
 
-class Asked(NamedTuple):
-    """A negative that the committee is asked about."""
-
-    query: str
-    positive: str
-    text: str
-    sibling: str | None
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """What is scored."""
-        return [(self.query, self.positive), (self.query, self.text)]
-
-    @property
-    def sibling_pairs(self) -> list[Pair]:
-        """What is scored beside, but not by a judge: it knows no answer to the sibling query."""
-        return [] if self.sibling is None else [(self.sibling, self.text)]
-
-
 @dataclass(frozen=True)
-class Member:
-    """A scorer with its scale."""
+class CalibratedScorer:
+    """A scorer with its name and its scale."""
 
     name: str
     scorer: Scorer
     scale: Calibration
 
 
-class Scored:
-    """What each member of a committee gave each of some pairs.
-
-    Args:
-        members: The committee.
-        raw: Of each member, the score of each pair as it gave it.
-    """
-
-    def __init__(self, members: Sequence[Member], raw: Sequence[Mapping[Pair, float]]) -> None:
-        self._members, self._raw = members, raw
-
-    def of_positive(self, sample: Sample) -> dict[str, float]:
-        """Who gave the positive what, on the common scale; no judge: they take positives as given."""
-        told = zip(self._members, self._raw, strict=True)
-        pair = sample.query, sample.positive
-        return {one.name: one.scale.of(raw[pair]) for one, raw in told if not isinstance(one.scorer, Judge)}
-
-    def opinions(self, asked: Asked) -> tuple[Opinion, ...]:
-        """What each member says of a negative."""
-        return tuple(_opinion(*one, asked) for one in zip(self._members, self._raw, strict=True))
-
-
-def _opinion(member: Member, raw: Mapping[Pair, float], asked: Asked) -> Opinion:
-    scorer, of, pair = member.scorer, member.scale.of, (asked.query, asked.text)
-    siblings = [of(raw[pair]) for pair in asked.sibling_pairs if pair in raw]
-    return Opinion(
-        scorer=member.name,
-        positive=of(raw[asked.query, asked.positive]),
-        score=of(raw[pair]),
-        sibling=siblings[0] if siblings else None,
-        raw=raw[pair],
-        reason=scorer.reason(pair) if isinstance(scorer, Judge) else "",
-    )
-
-
-class Committee:
+class Ensemble:
     """Scorers that are asked together.
 
     Args:
-        members: At least one.
+        scorers: At least one.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self._members = tuple(members)
+    def __init__(self, scorers: Sequence[CalibratedScorer]) -> None:
+        self._scorers = tuple(scorers)
 
-    def score(self, samples: Iterable[Sample], asked: Iterable[Asked], advance: Callable[[float], None]) -> Scored:
-        """Has each member score each pair, once.
+    def score(
+        self,
+        samples: Iterable[Sample],
+        negatives: Iterable[tuple[Sample, Negative]],
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> "PairScores":
+        """Has each scorer score each pair of texts once.
 
         Args:
             samples: Their positives are scored, and known to answer.
-            asked: Negatives.
-            advance: Told of each piece of the work that is done, as a share of all.
+            negatives: Each with its sample.
+            advance: Called with each share of the work that is done.
         """
         answers: defaultdict[str, list[str]] = defaultdict(list)
         for sample in samples:
             answers[sample.query].append(sample.positive)
-        negatives = list(asked)
         pairs = [(query, text) for query, texts in answers.items() for text in texts]
-        pairs += [pair for one in negatives for pair in one.pairs]
-        of_siblings = [pair for one in negatives for pair in one.sibling_pairs]
+        of_siblings = []
+        for sample, negative in negatives:
+            pairs += [(sample.query, sample.positive), (sample.query, negative.text)]
+            of_siblings += [] if negative.sibling is None else [(negative.sibling, negative.text)]
         raw = []
-        for member in self._members:
-            if isinstance(member.scorer, Judge):
-                member.scorer.know(answers)
-            unique = list(dict.fromkeys(pairs if isinstance(member.scorer, Judge) else pairs + of_siblings))
-            found = {}
-            for pair, score in zip(unique, member.scorer.scores(unique), strict=True):
+        for one in self._scorers:
+            if isinstance(one.scorer, Judge):
+                one.scorer.know(answers)
+            # a judge knows no answer to a sibling query
+            unique = list(dict.fromkeys(pairs if isinstance(one.scorer, Judge) else pairs + of_siblings))
+            found: dict[Pair, float] = {}
+            for pair, score in zip(unique, one.scorer.scores(unique), strict=True):
                 found[pair] = score
-                advance(1 / len(unique) / len(self._members))
+                advance(1 / len(unique) / len(self._scorers))
             raw.append(found)
-        return Scored(self._members, raw)
+        return PairScores(self._scorers, raw)
 
 
-class Panel:
-    """The committees of a run.
+class PairScores:
+    """The score of each pair of texts by each scorer of an ensemble.
+
+    Args:
+        scorers: Of the ensemble.
+        raw: Of each scorer, the scores before calibration.
+    """
+
+    def __init__(self, scorers: Sequence[CalibratedScorer], raw: Sequence[Mapping[Pair, float]]) -> None:
+        self._found = list(zip(scorers, raw, strict=True))
+
+    def of_positive(self, sample: Sample) -> dict[str, float]:
+        """Scorer -> its score of the positive on the common scale; no judge, which takes positives for answers."""
+        pair = sample.query, sample.positive
+        return {one.name: one.scale.of(raw[pair]) for one, raw in self._found if not isinstance(one.scorer, Judge)}
+
+    def results(self, sample: Sample, negative: Negative) -> tuple[ScorerResult, ...]:
+        """Of each scorer, for a negative."""
+        return tuple(_result(one, raw, sample, negative) for one, raw in self._found)
+
+
+def _result(one: CalibratedScorer, raw: Mapping[Pair, float], sample: Sample, negative: Negative) -> ScorerResult:
+    pair, of = (sample.query, negative.text), one.scale.of
+    sibling = None if negative.sibling is None else raw.get((negative.sibling, negative.text))
+    return ScorerResult(
+        scorer=one.name,
+        positive=of(raw[sample.query, sample.positive]),
+        score=of(raw[pair]),
+        sibling=None if sibling is None else of(sibling),
+        raw=raw[pair],
+        reason=one.scorer.reason(pair) if isinstance(one.scorer, Judge) else "",
+    )
+
+
+class Ensembles:
+    """The ensembles that a configuration names; scorers are loaded and calibrated when they are first needed.
 
     Args:
         config: Names the scorers.
-        drawn: Samples of the run that they are calibrated on.
-        book: Where scores are kept.
-        judge: Makes the scorer that the LLM is.
+        drawn: Samples that they are calibrated on.
         seed: Of calibration.
+        own: Name -> a scorer that needs no loading, such as the LLM.
+        cache: Where the scores of the others are kept. None: nowhere.
 
     Attributes:
-        first: Is asked about all.
+        first: Is asked about all negatives.
 
     Raises:
         InputError: A scorer cannot be had, or does not tell positives from random texts.
@@ -140,46 +127,49 @@ class Panel:
         self,
         config: VerificationConfig,
         drawn: Sequence[Sample],
-        book: ScoreBook,
-        judge: Callable[[], Scorer],
         seed: int,
+        own: Mapping[str, Scorer],
+        cache: ScoreCache | None = None,
     ) -> None:
-        self._config, self._drawn, self._book, self._judge, self._seed = config, drawn, book, judge, seed
-        self._members: dict[str, Member] = {}
-        self.first = self._committee(config.scorers)
+        self._config, self._drawn, self._seed, self._own, self._cache = config, drawn, seed, own, cache
+        self._scorers: dict[str, CalibratedScorer] = {}
+        self.first = self._ensemble(config.scorers)
 
-    def second(self, written: bool) -> Committee | None:
-        """Is asked where the first is in doubt; loaded when that comes up. None where nobody is named.
+    def second(self, written: bool) -> Ensemble | None:
+        """Is asked where the first is in doubt. None where no scorer is named.
 
         Args:
-            written: About texts that an LLM wrote, or about others.
+            written: About LLM-written texts, or about others.
         """
         names = self._config.second_opinion_written if written else self._config.second_opinion
-        return self._committee(names) if names else None
+        return self._ensemble(names) if names else None
 
     @property
     def scales(self) -> dict[str, Any]:
-        """0, 1 and the share of pairs told apart, of each scorer."""
-        return {name: asdict(member.scale) for name, member in self._members.items()}
+        """Scorer -> its 0, its 1 and the share of pairs that it told apart."""
+        return {name: asdict(one.scale) for name, one in self._scorers.items()}
 
-    def _committee(self, names: Sequence[str]) -> Committee:
+    def _ensemble(self, names: Sequence[str]) -> Ensemble:
         for name in names:
-            if name not in self._members:
-                self._members[name] = self._member(name)
-        return Committee([self._members[name] for name in names])
+            if name not in self._scorers:
+                self._scorers[name] = self._calibrated(name)
+        return Ensemble([self._scorers[name] for name in names])
 
-    def _member(self, name: str) -> Member:
+    def _calibrated(self, name: str) -> CalibratedScorer:
         scorer = self._scorer(name)
-        told = self._drawn, self._seed, name
-        scale = try_judge(scorer, *told) if isinstance(scorer, Judge) else calibrate(scorer, *told)
+        samples = self._drawn, self._seed, name
+        scale = try_judge(scorer, *samples) if isinstance(scorer, Judge) else calibrate(scorer, *samples)
         say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {scale.tried} queries")
-        return Member(name, scorer, scale)
+        return CalibratedScorer(name, scorer, scale)
 
     def _scorer(self, name: str) -> Scorer:
-        if name == LLM_JUDGE:
-            return self._judge()
+        if name in self._own:
+            return self._own[name]
         if name == LEXICAL:
             texts = ((one.positive, *(negative.text for negative in one.negatives)) for one in self._drawn)
             return LexicalScorer(chain.from_iterable(texts))
         length = self._config.max_length
-        return self._book.keeping(load_scorer(name, length), f"{model_identity(name)} {length}")
+        scorer = load_scorer(name, length)
+        if self._cache is None:
+            return scorer
+        return CachedScorer(scorer, f"{model_identity(name)} {length}", self._cache)

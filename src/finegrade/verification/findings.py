@@ -1,27 +1,27 @@
 """What verification found, for the report: read in one pass over the verdicts.
 
-What is held does not grow with them: counts, 5,000 distances a level, the verdicts of one sample, the twenty most
+Memory does not grow with them: it holds counts, 5,000 distances a level, the verdicts of one sample, the twenty most
 disputed ones, and those of a dozen samples to read.
 """
 
 import random
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import isfinite
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from finegrade.records import IN_BENCHMARK, Opinion, Sample, Verdict
+from finegrade.records import IN_BENCHMARK, Sample, ScorerResult, Verdict
 from finegrade.storage.streams import Best, Drawn
 from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS, THE_POSITIVE
 
 DISPUTED = 20
 TO_READ = 12
 DRAWN = 5_000
-"""Distances that are held for the boxes of a level: of more so many are drawn."""
+"""Distances that are held for the boxes of a level; of more, so many are drawn."""
 
 
 @dataclass
@@ -55,10 +55,10 @@ class Order:
 
 
 class FalseNegatives(NamedTuple):
-    """How many of the negatives of a source and level (0: given without one) are none, and how that shows."""
+    """How many of the negatives of a source and level (None: without one) are false, and how that shows."""
 
     source: str
-    level: int
+    level: int | None
     negatives: int
     the_positive: int
     too_near: int
@@ -79,16 +79,16 @@ class _Distances(dict[int, Drawn[float]]):
 
 
 @dataclass
-class Found:
-    """What the report tells.
+class Findings:
+    """What the report shows.
 
     Attributes:
         before, after: Level -> how far its negatives score above their positives, before and after verification.
-        orders: Scorer -> order violations, by its own opinions.
+        orders: Scorer -> order violations, by its own scores.
         false: Counts by source and level.
         no_number: Negatives whose score is no number: they are in no box, and not disputed.
         disputed: The verdicts that the scorers agree least about, those farthest apart first.
-        to_read: The verdicts of some samples, drawn at random: those with a text that an LLM wrote first.
+        to_read: The verdicts of some samples, drawn at random, those with an LLM-written text first.
     """
 
     before: _Distances = field(default_factory=_Distances)
@@ -100,48 +100,43 @@ class Found:
     to_read: Best[list[Verdict]] = field(default_factory=lambda: Best(TO_READ))
 
 
-def find(verdicts: Iterable[Verdict], seed: int = 0) -> Found:
-    """Reads the verdicts.
+def find(verdicts: Iterable[Verdict], seed: int = 0) -> Findings:
+    """Reads the verdicts once.
 
     Args:
         verdicts: In their order: those of a sample beside each other.
         seed: Of the draw of samples to read.
     """
-    found, dice = Found(), random.Random(seed)
-    reasons: Counter[tuple[str, int, str]] = Counter()
+    found, dice = Findings(), random.Random(seed)
+    reasons: Counter[tuple[str, int | None, str]] = Counter()
     for _, of_sample in groupby(verdicts, key=attrgetter("sample")):
         rows = list(of_sample)
         _add_orders(rows, found.orders)
         found.to_read.offer((any(row.source == "llm" for row in rows), dice.random()), rows)
         for row in rows:
-            reasons[row.source, row.level_before or 0, row.reason] += 1
+            reasons[row.source, row.level_before, row.reason] += 1
             _add_distance(row, found)
     found.false = _false_negatives(reasons)
     return found
 
 
 def _add_orders(rows: Sequence[Verdict], orders: defaultdict[str, Order]) -> None:
-    opinions: defaultdict[str, list[tuple[Verdict, float]]] = defaultdict(list)
+    of_scorer: defaultdict[str, list[tuple[Verdict, float]]] = defaultdict(list)
     for row in rows:
-        for one in row.opinions:
+        for one in row.results:
             if isfinite(_distance(one)):
-                opinions[one.scorer].append((row, _distance(one)))
-    for scorer, seen in opinions.items():
-        orders[scorer].before.add(_leveled(seen, lambda row: row.level_before))
-        orders[scorer].after.add(_leveled(seen, lambda row: row.level_after))
+                of_scorer[one.scorer].append((row, _distance(one)))
+    for scorer, seen in of_scorer.items():
+        order = orders[scorer]
+        order.before.add((row.level_before, distance) for row, distance in seen if row.level_before is not None)
+        order.after.add((row.level_after, distance) for row, distance in seen if row.level_after is not None)
 
 
-def _leveled(
-    seen: Iterable[tuple[Verdict, float]], level_of: Callable[[Verdict], int | None]
-) -> Iterable[tuple[int, float]]:
-    return ((level, distance) for row, distance in seen if (level := level_of(row)) is not None)
-
-
-def _distance(one: Opinion) -> float:
+def _distance(one: ScorerResult) -> float:
     return one.score - one.positive
 
 
-def _add_distance(row: Verdict, found: Found) -> None:
+def _add_distance(row: Verdict, found: Findings) -> None:
     distance = row.score - row.positive_score
     if not isfinite(distance):
         found.no_number += 1
@@ -152,14 +147,14 @@ def _add_distance(row: Verdict, found: Found) -> None:
     found.disputed.offer(dispute(row), row)
 
 
-def _false_negatives(reasons: Counter[tuple[str, int, str]]) -> list[FalseNegatives]:
+def _false_negatives(reasons: Counter[tuple[str, int | None, str]]) -> list[FalseNegatives]:
     """By source, the hardest level first."""
-    negatives: Counter[tuple[str, int]] = Counter()
-    false: Counter[tuple[str, int, str]] = Counter()
+    negatives: Counter[tuple[str, int | None]] = Counter()
+    false: Counter[tuple[str, int | None, str]] = Counter()
     for (source, level, reason), number in reasons.items():
         negatives[source, level] += number
         false[source, level, _how_false(reason)] += number
-    hardest_first = sorted(negatives, key=lambda key: (key[0], -key[1]))
+    hardest_first = sorted(negatives, key=lambda key: (key[0], -(key[1] or 0)))
     return [
         FalseNegatives(*key, negatives[key], *(false[*key, how] for how in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)))
         for key in hardest_first
@@ -167,13 +162,13 @@ def _false_negatives(reasons: Counter[tuple[str, int, str]]) -> list[FalseNegati
 
 
 def _how_false(reason: str) -> str:
-    """What is nearly an answer answers, too, and so does what was one, had no benchmark held it."""
+    """A near copy of an answer answers too, and so does a text that is dropped only because a benchmark holds it."""
     return ANSWERS if reason == NEARLY_ANSWERS or reason.startswith(IN_BENCHMARK) else reason
 
 
 def dispute(verdict: Verdict) -> float:
-    """How far the scorers are apart about a negative; where only one was asked, below 0: how near to even it is."""
-    distances = [distance for one in verdict.opinions if isfinite(distance := _distance(one))]
+    """How far apart the scorers are about a negative; of one alone, how near to even it is, as a number below 0."""
+    distances = [distance for one in verdict.results if isfinite(distance := _distance(one))]
     if len(distances) < 2:
         return -abs(verdict.score - verdict.positive_score)
     return max(distances) - min(distances)

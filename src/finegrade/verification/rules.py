@@ -1,19 +1,19 @@
-"""The rules of verification: what is decided on a sample's negatives, from what the scorers say of them.
+"""The rules of verification: what is decided on a sample's negatives, from their scores.
 
 In this order, for a negative:
 1. no score: a scorer gave no number -> dropped;
-2. it is the query itself, which says nothing -> dropped;
-3. false negative: it is the positive -> dropped; or does not score ``margin`` below it -> promoted where every scorer
-   finds that it answers, and it is no text that was written to be wrong; else dropped. Of false negatives all samples
-   of a query say the same (finegrade.verification.rules);
+2. it is the query itself, which answers nothing -> dropped;
+3. false negative: it is the positive -> dropped; or it does not score ``margin`` below it -> promoted where every
+   scorer finds that it answers, unless it was written to be wrong; else dropped. All samples of a query agree on what
+   is false (see ``agree``);
 4. sibling test, for rewritten texts: it does not answer its sibling query better than the original -> dropped;
-5. duplicate: it is nearly a harder negative of the sample -> dropped;
-6. contradiction, among texts that an LLM wrote for their levels: it does not belong to the most of them whose scores
-   rise with their levels -> dropped. An LLM grades better than scorers do: to deal its levels out again by score makes
-   twice as many errors (LOG.md, 2026-11-26);
-7. gap: among what is left it scores less than ``min_gap`` below the next harder one -> dropped;
-8. order: the levels of what is left are dealt out again by score -> regraded where that changes one. A text that was
-   given without a level gets one by its place on the common scale.
+5. duplicate: it is nearly the same as a harder negative of the sample -> dropped;
+6. contradiction, among LLM-written texts: it is not among the most of them whose scores rise with their levels ->
+   dropped. An LLM grades better than scorers do: regrading its texts by score makes twice as many errors
+   (docs/lab/verification.md, 2026-11-26);
+7. gap: of those left, it scores less than ``min_gap`` below the next harder one -> dropped;
+8. order: the levels of those left are assigned again by score -> regraded where that changes one. A text without a
+   level gets one by its score on the common scale.
 """
 
 from collections import defaultdict
@@ -24,13 +24,13 @@ from math import inf
 from statistics import fmean
 
 from finegrade.config import LLM_JUDGE, VerificationConfig
-from finegrade.records import Negative, Opinion, Sample, Verdict
-from finegrade.retrieval.shingle_index import NearCopies
+from finegrade.records import Negative, Sample, ScorerResult, Verdict
+from finegrade.retrieval.shingle_index import SAME_NEGATIVE, ShingleIndex
 from finegrade.text import content_hash, normalised
-from finegrade.verification.scorer_results import Nearness, View, nearness
+from finegrade.verification.scores import Scores, Similarity, similarities
 
 RULES = 2
-"""Raised when what is decided changes: verdicts by other rules are not taken up."""
+"""Raised when what is decided changes: verdicts by other rules are not reused."""
 
 NO_SCORE = "no scorer gave a number"
 FALSE_NEGATIVE = "scores too near to the positive"
@@ -46,154 +46,224 @@ OUT_OF_ORDER = "level out of order"
 WEAK_POSITIVE = "the positive does not answer"
 
 FALSE = frozenset((FALSE_NEGATIVE, ANSWERS, THE_POSITIVE, NEARLY_ANSWERS))
-"""Reasons that say of a text that it is no negative of its query."""
+"""Reasons for which a text is no negative of its query."""
 
 TYPICAL_POSITIVE = 1.0  # on the common scale
 _CALLED_THE_SAME = 2.5 / 3  # of an LLM's grades: "the same answer" in three of four cases, else "a different one"
 
 
-@dataclass
-class _Decisions:
-    """Place of a negative -> why it leaves; and the new levels of those that stay."""
-
-    leaves: dict[int, str] = field(default_factory=dict)
-    levels: dict[int, int] = field(default_factory=dict)
+def is_weak(positive: float, config: VerificationConfig) -> bool:
+    """Whether a positive's score is too low for its sample to be used, or no number."""
+    return not positive >= config.weakest_positive
 
 
-def excess(view: View, rules: VerificationConfig) -> float:
-    """How far a negative is above the highest score that a true one has; the mean over those who decide.
-
-    The relative rule is for positives above 0, where a share of the score means something.
-    """
-    return fmean(one.score - _allowed(one, rules) for one in view.deciding)
+def is_in_doubt(negative: Negative, scores: Scores, config: VerificationConfig) -> bool:
+    """Whether a negative is false, or so nearly that a second opinion is needed; not where it could not count."""
+    doubt = config.doubt_written if negative.source == "llm" else config.doubt
+    return scores.are_known and doubt > 0 and not excess(scores, config) <= -doubt
 
 
-def _allowed(one: Opinion, rules: VerificationConfig) -> float:
-    margin = rules.judge_margin if one.scorer == LLM_JUDGE else rules.margin
-    share = one.positive * (1 - rules.relative_margin) if one.positive > 0 else one.positive
+def excess(scores: Scores, config: VerificationConfig) -> float:
+    """How far a negative is above the highest score that a true one has; the mean over the scorers that decide."""
+    return fmean(one.score - _allowed(one, config) for one in scores.deciding)
+
+
+def _allowed(one: ScorerResult, config: VerificationConfig) -> float:
+    """The relative margin is for positives above 0, where a share of the score means something."""
+    margin = config.judge_margin if one.scorer == LLM_JUDGE else config.margin
+    share = one.positive * (1 - config.relative_margin) if one.positive > 0 else one.positive
     return min(one.positive - margin, share)
 
 
-def is_in_doubt(negative: Negative, view: View, rules: VerificationConfig) -> bool:
-    """Whether a negative is false, or so near to it that others should be asked; not where their word cannot count."""
-    if not view.is_known:
-        return False
-    doubt = rules.doubt_written if negative.source == "llm" else rules.doubt
-    return doubt > 0 and not excess(view, rules) <= -doubt
+# Rules 1 to 3
+
+
+def why_false(sample: Sample, scores: Sequence[Scores], config: VerificationConfig) -> list[str]:
+    """Why each negative of a sample is none, or not known to be one; empty where it may be one.
+
+    Args:
+        sample: With its negatives.
+        scores: One for each negative.
+        config: Margins.
+    """
+    return [_why_false(sample, negative, one, config) for negative, one in zip(sample.negatives, scores, strict=True)]
+
+
+def _why_false(sample: Sample, negative: Negative, scores: Scores, config: VerificationConfig) -> str:
+    if known := why_no_scorer(sample, negative):
+        return known
+    if not scores.are_known:
+        return NO_SCORE
+    if excess(scores, config) <= 0:
+        return ""
+    return ANSWERS if config.promote and _answers(negative, scores) else FALSE_NEGATIVE
 
 
 def why_no_scorer(sample: Sample, negative: Negative) -> str:
-    """Why a negative needs no scorer: it is the sample's own query or positive, but for case and signs; else empty."""
+    """Why a negative needs no scorer: it is the sample's query or positive but for case and punctuation; else empty."""
     text = normalised(negative.text)
     if text == normalised(sample.positive):
         return THE_POSITIVE
     return THE_QUERY if text == normalised(sample.query) else ""
 
 
-def is_weak(positive: float, rules: VerificationConfig) -> bool:
-    """Whether a positive is too weak for its sample to be used; also one whose score is no number."""
-    return not positive >= rules.weakest_positive
+def _answers(negative: Negative, scores: Scores) -> bool:
+    """Whether all scorers agree; similarity cannot tell an LLM-written text that is wrong from one that is right."""
+    return negative.source != "llm" and all(map(_finds_that_it_answers, scores.results))
 
 
-def why_false(sample: Sample, views: Sequence[View], rules: VerificationConfig) -> list[str]:
-    """Why each negative of a sample is none, or not known to be one; empty where it may be one.
+def _finds_that_it_answers(one: ScorerResult) -> bool:
+    wanted = _CALLED_THE_SAME if one.scorer == LLM_JUDGE else max(one.positive, TYPICAL_POSITIVE)
+    return one.score >= wanted
+
+
+def agree(samples: Sequence[Sample], reasons: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Makes samples of one query, which are judged one at a time, agree on what is false.
+
+    What is false beside one positive is false beside all. A text is promoted once, the first time, and so is one of
+    several that are nearly the same. What is nearly a promoted text is no negative either, unless it is LLM-written:
+    there one word turns what is right into what is wrong.
 
     Args:
-        sample: With its negatives.
-        views: One a negative.
-        rules: Margins.
+        samples: Those of one query may lie apart.
+        reasons: Of each sample why each negative is none; empty where it may be one.
+
+    Returns:
+        The same, with the reasons that hold.
     """
-    return [_why_false(sample, negative, view, rules) for negative, view in zip(sample.negatives, views, strict=True)]
+    of_query: defaultdict[str, list[tuple[Sample, Sequence[str]]]] = defaultdict(list)
+    for sample, own in zip(samples, reasons, strict=True):
+        of_query[sample.query].append((sample, own))
+    known = {query: _Query(all_) for query, all_ in of_query.items() if len(all_) > 1 or FALSE & {*all_[0][1]}}
+    return [
+        [known[sample.query].reason(*one) for one in zip(sample.negatives, own, strict=True)]
+        if sample.query in known
+        else list(own)
+        for sample, own in zip(samples, reasons, strict=True)
+    ]
+
+
+class _Query:
+    """The positives and false negatives of all samples of one query."""
+
+    def __init__(self, samples: Iterable[tuple[Sample, Sequence[str]]]) -> None:
+        self._positives: set[str] = set()
+        self._false: dict[str, str] = {}
+        self._answers, self._promoted = ShingleIndex(rule=SAME_NEGATIVE), ShingleIndex(rule=SAME_NEGATIVE)
+        for sample, reasons in samples:
+            self._positives.add(normalised(sample.positive))
+            for negative, reason in zip(sample.negatives, reasons, strict=True):
+                if reason == ANSWERS:
+                    self._answers.add(negative.text)
+                if reason in FALSE:
+                    self._false[normalised(negative.text)] = NEARLY_ANSWERS if reason == ANSWERS else reason
+
+    def reason(self, negative: Negative, own: str) -> str:
+        """The reason that holds where its sample has the reason ``own``; called once a negative, in their order."""
+        if own == ANSWERS:
+            return self._why_not_promoted(negative.text) or own
+        return own or self._why_false(negative)
+
+    def _why_not_promoted(self, text: str) -> str:
+        if normalised(text) in self._positives:
+            return THE_POSITIVE
+        if self._promoted.contains(text):
+            return NEARLY_ANSWERS
+        self._promoted.add(text)
+        return ""
+
+    def _why_false(self, negative: Negative) -> str:
+        text = normalised(negative.text)
+        if text in self._positives:
+            return THE_POSITIVE
+        if text in self._false:
+            return self._false[text]
+        return NEARLY_ANSWERS if negative.source != "llm" and self._answers.contains(negative.text) else ""
+
+
+# Rules 4 to 8
+
+
+@dataclass
+class _Decisions:
+    """Index of a negative -> why it leaves the sample; and the new levels of those that stay."""
+
+    reasons: dict[int, str]
+    levels: dict[int, int] = field(default_factory=dict)
+
+    def staying(self, indices: Iterable[int]) -> list[int]:
+        return [i for i in indices if i not in self.reasons]
 
 
 def judge_sample(
-    sample: Sample, views: Sequence[View], false: Sequence[str], rules: VerificationConfig, levels: int
+    sample: Sample, scores: Sequence[Scores], false: Sequence[str], config: VerificationConfig, levels: int
 ) -> list[Verdict]:
     """Decides on each negative of a sample.
 
     Args:
         sample: With its negatives.
-        views: One a negative.
-        false: See ``why_false``; what holds for all samples of the query.
-        rules: The gap.
-        levels: How many there are, for texts that were given without one.
+        scores: One for each negative.
+        false: Why each is none, as ``why_false`` and ``agree`` say; empty where it may be one.
+        config: The gap.
+        levels: How many there are, for texts without one.
 
     Returns:
-        One verdict a negative, in their order.
+        One verdict for each negative, in their order.
     """
-    near = nearness(views)
-    decisions = _Decisions({place: reason for place, reason in enumerate(false) if reason})
-    distances = [one.distance if view.is_known else -inf for one, view in zip(near, views, strict=True)]
-    hardest_first = sorted(range(len(views)), key=lambda i: (-sample.negatives[i].rank, -distances[i]))
-    for i in _staying(hardest_first, decisions):
-        gain = views[i].gain
+    similar = similarities(scores)
+    decisions = _Decisions({i: reason for i, reason in enumerate(false) if reason})
+    distances = [one.distance if own.are_known else -inf for one, own in zip(similar, scores, strict=True)]
+    hardest_first = sorted(range(len(scores)), key=lambda i: (-sample.negatives[i].rank, -distances[i]))
+    for i in decisions.staying(hardest_first):
+        gain = scores[i].gain
         if gain is not None and not gain > 0:
-            decisions.leaves[i] = NOT_FOR_SIBLING
+            decisions.reasons[i] = NOT_FOR_SIBLING
     _drop_repeats(sample, hardest_first, decisions)
-    _drop_contradictions(sample, near, decisions)
-    _thin_out(near, hardest_first, rules.min_gap, decisions)
-    _deal_levels(sample, near, levels, decisions)
-    return [_verdict(sample, i, view, near[i], decisions) for i, view in enumerate(views)]
-
-
-def _why_false(sample: Sample, negative: Negative, view: View, rules: VerificationConfig) -> str:
-    if known := why_no_scorer(sample, negative):
-        return known
-    if not view.is_known:
-        return NO_SCORE
-    if excess(view, rules) <= 0:
-        return ""
-    return ANSWERS if rules.promote and _answers(negative, view) else FALSE_NEGATIVE
-
-
-def _answers(negative: Negative, view: View) -> bool:
-    """Whether all agree; no similarity tells a text that an LLM wrote to be wrong from one that is right (LOG.md)."""
-    return negative.source != "llm" and all(map(_finds_that_it_answers, view.opinions))
-
-
-def _finds_that_it_answers(one: Opinion) -> bool:
-    as_much = _CALLED_THE_SAME if one.scorer == LLM_JUDGE else max(one.positive, TYPICAL_POSITIVE)
-    return one.score >= as_much
+    _drop_contradictions(sample, similar, decisions)
+    _widen_gaps(similar, hardest_first, config.min_gap, decisions)
+    _assign_levels(sample, similar, levels, decisions)
+    return [_verdict(sample, i, own, similar[i], decisions) for i, own in enumerate(scores)]
 
 
 def _drop_repeats(sample: Sample, hardest_first: Sequence[int], decisions: _Decisions) -> None:
-    harder = NearCopies()
-    for i in _staying(hardest_first, decisions):
-        if harder.has_one_of(sample.negatives[i].text):
-            decisions.leaves[i] = REPEATS
+    harder = ShingleIndex(rule=SAME_NEGATIVE)
+    for i in decisions.staying(hardest_first):
+        if harder.contains(sample.negatives[i].text):
+            decisions.reasons[i] = REPEATS
         else:
             harder.add(sample.negatives[i].text)
 
 
-def _drop_contradictions(sample: Sample, near: Sequence[Nearness], decisions: _Decisions) -> None:
+def _drop_contradictions(sample: Sample, similar: Sequence[Similarity], decisions: _Decisions) -> None:
     """Of several largest sets that are in order the one stays whose scores rise the most."""
-    written = [i for i in _staying(range(len(near)), decisions) if sample.negatives[i].source == "llm"]
+    written = [i for i in decisions.staying(range(len(similar))) if sample.negatives[i].source == "llm"]
     easiest_first = sorted(written, key=lambda i: sample.negatives[i].rank)
     sets = (chosen for size in range(len(written), 0, -1) for chosen in combinations(easiest_first, size))
-    in_order = [chosen for chosen in sets if all(near[i].distance <= near[j].distance for i, j in pairwise(chosen))]
+    in_order = [
+        chosen for chosen in sets if all(similar[i].distance <= similar[j].distance for i, j in pairwise(chosen))
+    ]
     if in_order:
-        best = max(in_order, key=lambda chosen: (len(chosen), near[chosen[-1]].distance - near[chosen[0]].distance))
-        decisions.leaves |= {i: CONTRADICTS for i in written if i not in best}
+        rises = {chosen: similar[chosen[-1]].distance - similar[chosen[0]].distance for chosen in in_order}
+        best = max(in_order, key=lambda chosen: (len(chosen), rises[chosen]))
+        decisions.reasons |= {i: CONTRADICTS for i in written if i not in best}
 
 
-def _thin_out(near: Sequence[Nearness], hardest_first: Sequence[int], gap: float, decisions: _Decisions) -> None:
+def _widen_gaps(similar: Sequence[Similarity], hardest_first: Sequence[int], gap: float, decisions: _Decisions) -> None:
     """The hardest stays."""
     above = None
-    for i in sorted(_staying(hardest_first, decisions), key=lambda i: -near[i].distance):
-        if above is not None and not above - near[i].distance >= gap:
-            decisions.leaves[i] = NO_GAP
+    for i in sorted(decisions.staying(hardest_first), key=lambda i: -similar[i].distance):
+        if above is not None and not above - similar[i].distance >= gap:
+            decisions.reasons[i] = NO_GAP
         else:
-            above = near[i].distance
+            above = similar[i].distance
 
 
-def _deal_levels(sample: Sample, near: Sequence[Nearness], levels: int, decisions: _Decisions) -> None:
-    left = _staying(range(len(near)), decisions)
-    for i in left:
-        if sample.negatives[i].level is None:
-            decisions.levels[i] = level_of(near[i].score, levels)
-    own = [i for i in left if i not in decisions.levels]
-    easiest_first = sorted(own, key=lambda i: (near[i].distance, sample.negatives[i].level))
-    decisions.levels.update(zip(easiest_first, sorted(sample.negatives[i].rank for i in own), strict=True))
+def _assign_levels(sample: Sample, similar: Sequence[Similarity], levels: int, decisions: _Decisions) -> None:
+    left = decisions.staying(range(len(similar)))
+    graded = [i for i in left if sample.negatives[i].level is not None]
+    easiest_first = sorted(graded, key=lambda i: (similar[i].distance, sample.negatives[i].rank))
+    decisions.levels = {i: level_of(similar[i].score, levels) for i in left if sample.negatives[i].level is None}
+    decisions.levels.update(zip(easiest_first, sorted(sample.negatives[i].rank for i in graded), strict=True))
 
 
 def level_of(score: float, levels: int) -> int:
@@ -206,14 +276,9 @@ def level_of(score: float, levels: int) -> int:
     return 1 + min(levels - 1, int(levels * max(0.0, score)))
 
 
-def _staying(places: Iterable[int], decisions: _Decisions) -> list[int]:
-    return [i for i in places if i not in decisions.leaves]
-
-
-def _verdict(sample: Sample, place: int, view: View, near: Nearness, decisions: _Decisions) -> Verdict:
-    negative, reason = sample.negatives[place], decisions.leaves.get(place, "")
-    before = negative.level
-    after = decisions.levels.get(place)
+def _verdict(sample: Sample, index: int, scores: Scores, similar: Similarity, decisions: _Decisions) -> Verdict:
+    negative, reason = sample.negatives[index], decisions.reasons.get(index, "")
+    before, after = negative.level, decisions.levels.get(index)
     moved = not reason and before is not None and before != after
     left = "promoted" if reason == ANSWERS else "dropped"
     return Verdict(
@@ -224,10 +289,10 @@ def _verdict(sample: Sample, place: int, view: View, near: Nearness, decisions: 
         level_after=after,
         decision=left if reason else "regraded" if moved else "kept",
         reason=reason or (OUT_OF_ORDER if moved else ""),
-        positive_score=near.positive,
-        score=near.score,
-        sibling_score=view.sibling,
-        opinions=view.opinions,
+        positive_score=similar.positive,
+        score=similar.score,
+        sibling_score=scores.sibling,
+        results=scores.results,
     )
 
 
@@ -236,7 +301,7 @@ def apply_verdicts(sample: Sample, verdicts: Sequence[Verdict]) -> list[Sample]:
 
     Args:
         sample: As it was.
-        verdicts: One a negative, in their order.
+        verdicts: One for each negative, in their order.
 
     Returns:
         The sample with the negatives that stay, at their levels, perhaps none; then one for each negative that is a
@@ -245,80 +310,6 @@ def apply_verdicts(sample: Sample, verdicts: Sequence[Verdict]) -> list[Sample]:
     pairs = list(zip(sample.negatives, verdicts, strict=True))
     left = [n.model_copy(update={"level": v.level_after}) for n, v in pairs if v.level_after is not None]
     left.sort(key=lambda negative: negative.rank)
-    promoted = [n.text for n, v in pairs if v.decision == "promoted"]
     own = sample.model_copy(update={"negatives": tuple(left)})
-    return [own, *(_with_positive(own, text) for text in promoted)]
-
-
-def _with_positive(sample: Sample, text: str) -> Sample:
-    mined = "" if sample.hardest_mined == text else sample.hardest_mined
-    new = {"id": content_hash(sample.query, text), "positive": text, "hardest_mined": mined}
-    return sample.model_copy(update=new)
-
-
-_Said = tuple[Sample, Sequence[str]]
-
-
-def agree(samples: Sequence[Sample], false: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Makes what is said of negatives agree.
-
-    Args:
-        samples: Those of one query may lie apart.
-        false: Of each sample why each negative is none; empty where it may be one.
-
-    Returns:
-        The same with the reasons that hold.
-    """
-    of_query: defaultdict[str, list[_Said]] = defaultdict(list)
-    for sample, own in zip(samples, false, strict=True):
-        of_query[sample.query].append((sample, own))
-    known = {query: _Query(said) for query, said in of_query.items() if len(said) > 1 or FALSE & {*said[0][1]}}
-    return [
-        [known[sample.query].reason(*one) for one in zip(sample.negatives, own, strict=True)]
-        if sample.query in known
-        else list(own)
-        for sample, own in zip(samples, false, strict=True)
-    ]
-
-
-class _Query:
-    """What the samples of a query say of texts."""
-
-    def __init__(self, said: Iterable[_Said]) -> None:
-        self._positives: set[str] = set()
-        self._false: dict[str, str] = {}
-        self._answers, self._promoted = NearCopies(), NearCopies()
-        for sample, own in said:
-            self._positives.add(normalised(sample.positive))
-            for negative, reason in zip(sample.negatives, own, strict=True):
-                if reason == ANSWERS:
-                    self._answers.add(negative.text)
-                if reason in FALSE:
-                    self._false[normalised(negative.text)] = NEARLY_ANSWERS if reason == ANSWERS else reason
-
-    def reason(self, negative: Negative, own: str) -> str:
-        """The reason that holds; called once a negative, in their order.
-
-        Args:
-            negative: Of one of the samples.
-            own: What its sample says of it.
-        """
-        if own == ANSWERS:
-            return self._why_not_promoted(negative.text) or own
-        return own or self._why_false(negative)
-
-    def _why_not_promoted(self, text: str) -> str:
-        if normalised(text) in self._positives:
-            return THE_POSITIVE
-        if self._promoted.has_one_of(text):
-            return NEARLY_ANSWERS
-        self._promoted.add(text)
-        return ""
-
-    def _why_false(self, negative: Negative) -> str:
-        text = normalised(negative.text)
-        if text in self._positives:
-            return THE_POSITIVE
-        if text in self._false:
-            return self._false[text]
-        return NEARLY_ANSWERS if negative.source != "llm" and self._answers.has_one_of(negative.text) else ""
+    promoted = [v.text for v in verdicts if v.decision == "promoted"]
+    return [own, *(own.model_copy(update={"id": content_hash(own.query, t), "positive": t}) for t in promoted)]

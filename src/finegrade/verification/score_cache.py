@@ -1,4 +1,4 @@
-"""Scores that survive an interruption: a scorer in front of another, with a book of what it has answered."""
+"""Scores that survive an interruption: a scorer behind a cache of what it has answered."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from finegrade.models.scorers import SCORING, Scorer
 from finegrade.text import content_hash
 
 _CHUNK = 256
-"""Pairs that are scored together or not at all: a scorer that works in batches may give a pair another last digit in
-other company, and an interrupted run, which finds the same pairs known, shall end as an uninterrupted one."""
+"""Pairs that are scored together or not at all: a pair's score may depend on its batch in the last digit; fixed chunks
+make resumed runs identical."""
 
 
-class ScoreBook:
-    """The book: scores of all scorers, on the disk. A context manager.
+class ScoreCache:
+    """Scores of all scorers, on the disk. A context manager.
 
     Args:
         path: Of the SQLite file.
@@ -48,21 +48,12 @@ class ScoreBook:
         with self._guarded():
             return int(self._rows.execute("SELECT count(*) FROM scores").fetchone()[0])
 
-    def keeping(self, scorer: Scorer, identity: str) -> "KeptScores":
-        """A scorer that is asked only for what the book does not hold.
-
-        Args:
-            scorer: Gives the scores.
-            identity: Of the scorer and its settings; scores of another one are not taken for its own.
-        """
-        return KeptScores(scorer, identity, self)
-
     def find(self, keys: Sequence[bytes]) -> dict[bytes, float]:
-        """The scores that there are of these."""
+        """Those of these keys that have a score."""
         marks = ",".join("?" * len(keys))
         with self._guarded():
             found = self._rows.execute(f"SELECT pair, score FROM scores WHERE pair IN ({marks})", keys).fetchall()
-        return {key: nan if score is None else score for key, score in found}  # what is no number SQLite keeps as NULL
+        return {key: nan if score is None else score for key, score in found}  # SQLite keeps nan as NULL
 
     def add(self, scores: dict[bytes, float]) -> None:
         """Keeps scores, all of them or none."""
@@ -78,25 +69,31 @@ class ScoreBook:
             yield
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
-                raise no_space(self._path, "space for the book of scores") from None
+                raise no_space(self._path, "space for the cache of scores") from None
             remedy = "Delete it: the scores are computed again."
-            raise InputError(str(self._path), got=error, wanted="a book of scores", remedy=remedy) from None
+            raise InputError(str(self._path), got=error, wanted="a cache of scores", remedy=remedy) from None
 
 
-class KeptScores:
-    """A scorer whose scores go to a book. See `ScoreBook.keeping`."""
+class CachedScorer:
+    """A scorer that is asked only for what a cache does not hold.
 
-    def __init__(self, scorer: Scorer, identity: str, book: ScoreBook) -> None:
-        self._scorer, self._identity, self._book = scorer, f"{SCORING} {identity}", book
+    Args:
+        scorer: Gives the scores.
+        identity: Of the scorer and its settings; scores of another one are not taken for its own.
+        cache: Keeps them.
+    """
+
+    def __init__(self, scorer: Scorer, identity: str, cache: ScoreCache) -> None:
+        self._scorer, self._identity, self._cache = scorer, f"{SCORING} {identity}", cache
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the score of each (query, text), in order."""
         for start in range(0, len(pairs), _CHUNK):
             chunk = pairs[start : start + _CHUNK]
             keys = [bytes.fromhex(content_hash(self._identity, *pair)) for pair in chunk]
-            found = self._book.find(keys)
+            found = self._cache.find(keys)
             fresh = {key: pair for key, pair in zip(keys, chunk, strict=True) if key not in found}
             scores = dict(zip(fresh, self._scorer.scores(list(fresh.values())), strict=True)) if fresh else {}
-            self._book.add(scores)
+            self._cache.add(scores)
             found |= scores
             yield from (found[key] for key in keys)
