@@ -11,9 +11,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
 from finegrade.errors import InputError
-from finegrade.export import student as distilling
 from finegrade.export.folder import MANIFEST
-from finegrade.export.student import Closeness, closeness, distil, save_plain, server_needs
+from finegrade.export.student import Closeness, closeness, distil, new_student, save_plain, server_needs
 from finegrade.export.student_texts import texts_of_file, texts_of_run
 from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.records import Seed
@@ -69,7 +68,7 @@ def test_the_student_is_nearer_to_the_model_than_its_mean_was_on_texts_that_it_d
     assert found == pytest.approx((after["mean"], after["low"], after["same_nearest"]), abs=1e-3)
 
 
-def test_the_folder_is_plain_and_its_card_tells_what_it_is(run: RunFolder, student: Path) -> None:
+def test_the_folder_is_plain_and_its_card_says_what_it_is(run: RunFolder, student: Path) -> None:
     assert not list(student.rglob("*.py"))
     modules = json.loads((student / "modules.json").read_text(encoding="utf-8"))
     assert [module["type"] for module in modules] == [
@@ -127,7 +126,7 @@ def test_a_model_that_pools_by_the_mean_needs_no_student(tiny_encoder: Path, tmp
 def test_the_student_of_a_decoder_with_a_chat_template_reads_plain_texts(chat_decoder: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(chat_decoder)
     save_encoder(build_encoder(str(chat_decoder), max_length=16, device="cpu"), tmp_path / "model")
-    student = distilling._student(tmp_path / "model", load_encoder(tmp_path / "model"))
+    student = new_student(tmp_path / "model", load_encoder(tmp_path / "model"))
     save_plain(student, tmp_path / "plain")
     for model in (student, SentenceTransformer(str(tmp_path / "plain"), trust_remote_code=False)):
         assert model.preprocess([text(1)])["input_ids"].tolist() == tokenizer([text(1)])["input_ids"]
@@ -139,11 +138,11 @@ def test_a_student_that_came_out_worse_is_the_plain_mean(
     after: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = iter([Closeness(0.9, 0.8, 1.0), Closeness(after, 0.8, 1.0)])
-    monkeypatch.setattr(distilling, "closeness", lambda *_: next(found))
+    monkeypatch.setattr("finegrade.export.student.closeness", lambda *_: next(found))
     distil(run.path("model"), None, tmp_path / "mean", steps=1)
     assert "the mean is kept as it was, untrained" in capsys.readouterr().err
     assert "It was distilled in 0 steps" in (tmp_path / "mean" / "README.md").read_text()
-    start = distilling._student(run.path("model"), load_encoder(run.path("model")))
+    start = new_student(run.path("model"), load_encoder(run.path("model")))
     kept = SentenceTransformer(str(tmp_path / "mean"), trust_remote_code=False)
     assert (kept.encode([text(1)]) == start.encode([text(1)])).all()
 

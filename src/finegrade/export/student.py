@@ -54,7 +54,7 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
         original = _vectors(model, held_out, "the model's vectors, held-out texts")
         if not np.isfinite(original).all():
             raise InputError(str(folder), got="vectors that are no numbers", wanted="a sound model", remedy=REMEDY)
-        student = _new_student(folder, model)
+        student = new_student(folder, model)
         before = closeness(_vectors(student, held_out, "the mean's vectors, held-out texts"), original)
         _train(student, learnt, _vectors(model, learnt, "the model's vectors"), steps)
         save_plain(student, work)
@@ -65,7 +65,7 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
                 f"the student came out no nearer (1 - cosine {1 - after.mean:.1e}) than it began "
                 f"({1 - before.mean:.1e}): the mean is kept as it was, untrained"
             )
-            student, after, steps = _new_student(folder, model), before, 0
+            student, after, steps = new_student(folder, model), before, 0
             save_plain(student, work)
         card = _card(work, folder, before, after, f"{steps:,} steps on {len(learnt):,} texts", len(held_out))
         (work / "README.md").write_text(card, encoding="utf-8")
@@ -91,10 +91,10 @@ def _load_model(folder: Path) -> SentenceTransformer:
     return model
 
 
-def _new_student(folder: Path, model: SentenceTransformer) -> SentenceTransformer:
-    """The model's own weights under the mean of the token states.
+def new_student(folder: Path, model: SentenceTransformer) -> SentenceTransformer:
+    """The student before training: the model's own weights under the mean of the token states.
 
-    Without dropout: there is one right vector for each text, and noise moves a student away that is already near.
+    It has no dropout: there is one right vector for each text, and noise moves a student away that is already near.
     """
     transformer = load_transformer(folder)
     for part in transformer.modules():
