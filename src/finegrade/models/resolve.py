@@ -18,7 +18,7 @@ from finegrade.models.catalogue import CATALOGUE, Entry, find_entry
 from finegrade.models.wheels import download_wheels
 from finegrade.storage.atomic import file_hash, path_identity
 
-_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # never pickles, never code
 _IGNORED = ["onnx/*", "openvino/*"]  # other forms of the same weights
 _ANSWER_SECONDS = 3.0
 _SPARE = 1 << 20  # bytes

@@ -322,9 +322,14 @@ def _seed(alike: Sequence[Sample]) -> Seed:
     return Seed(id=content_hash(query, *positives), query=query, positives=positives, group=alike[0].group)
 
 
-def _text_seeds(texts: Iterable[str]) -> list[Seed]:
+def _text_seeds(corpus: Iterable[str]) -> list[Seed]:
     """Texts that are only searched; each is a group of its own."""
-    ids = ((content_hash("", text), text) for text in dict.fromkeys(texts))
+    texts = [corpus] if isinstance(corpus, str) else list(dict.fromkeys(corpus))
+    for text in texts:
+        if not isinstance(text, str) or text is corpus:
+            wanted, remedy = "an iterable of texts", "Give a list of strings."
+            raise InputError("the corpus", got=type(text).__name__, wanted=wanted, remedy=remedy)
+    ids = ((content_hash("", text), text) for text in texts if text.strip())
     return [Seed(id=number, query="", positives=(text,), group=number) for number, text in ids]
 
 
