@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.stages.pipeline import fetch_models
-from finegrade.verification.decontamination import benchmarks as module
-from finegrade.verification.decontamination.benchmarks import BenchmarkText, benchmark_texts, check_benchmarks
+from finegrade.verification import benchmarks as module
+from finegrade.verification.benchmarks import BenchmarkText, benchmark_texts, check_benchmarks
 
 
 def found(name: object) -> list[tuple[str, str]]:

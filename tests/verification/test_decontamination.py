@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finegrade.errors import InputError
-from finegrade.verification.decontamination.benchmarks import BenchmarkText
-from finegrade.verification.decontamination.leaks import COMMON, Benchmarks, Leak, comparable
+from finegrade.verification.benchmarks import BenchmarkText
+from finegrade.verification.decontamination import COMMON, Benchmarks, Leak, comparable
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("lmo", "nar", "sti", "vex")]
 PASSAGE = (

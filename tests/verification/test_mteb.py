@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finegrade.verification.decontamination.benchmarks import benchmark_texts, check_benchmarks
+from finegrade.verification.benchmarks import benchmark_texts, check_benchmarks
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # importing mteb takes ten seconds, and warns
 

@@ -23,7 +23,7 @@ from finegrade.storage.own_files import OwnFiles
 from finegrade.storage.run_folder import GIVEN, LEFT_OUT, LOCK, SAMPLES, SET_ASIDE, STAGES, VERDICTS, RunFolder
 from finegrade.storage.tables import iterate_rows, write_cut
 from finegrade.text import content_hash, encodable, normalised
-from finegrade.verification.decontamination.benchmarks import check_benchmarks
+from finegrade.verification.benchmarks import check_benchmarks
 
 
 def samples_of(row: ExternalRow) -> list[Sample]:

@@ -247,7 +247,7 @@ def fetch_models(config: Config) -> None:
     from finegrade.models.resolve import model_path
     from finegrade.models.scorers import load_bi_encoder, load_cross_encoder, load_scorer
     from finegrade.retrieval.mining import MAX_LENGTH
-    from finegrade.verification.decontamination.benchmarks import check_benchmarks
+    from finegrade.verification.benchmarks import check_benchmarks
 
     if config.synthesis.engine == "ray":
         from finegrade.synthesis.ray_engine import need_ray

@@ -18,9 +18,9 @@ from finegrade.models.scorers import Judge, Scorer
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample, Verdict
 from finegrade.rows import Result, Rows, as_samples
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, SCORE_BOOK
+from finegrade.verification.benchmarks import benchmark_texts
 from finegrade.verification.calibration import draw
-from finegrade.verification.decontamination.benchmarks import benchmark_texts
-from finegrade.verification.decontamination.leaks import Benchmarks, Leak
+from finegrade.verification.decontamination import Benchmarks, Leak
 from finegrade.verification.ensemble import Ensemble, Ensembles, PairScores
 from finegrade.verification.llm_judge import LlmJudge
 from finegrade.verification.rules import (
@@ -191,7 +191,7 @@ def benchmark_index(names: Sequence[str]) -> Benchmarks | None:
     """The texts of benchmarks; None where none is named.
 
     Args:
-        names: See `finegrade.verification.decontamination.benchmarks.benchmark_texts`.
+        names: See `finegrade.verification.benchmarks.benchmark_texts`.
 
     Raises:
         InputError: One cannot be had, or they have too many texts.

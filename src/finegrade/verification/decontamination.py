@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from finegrade.errors import InputError
 from finegrade.retrieval.minhash import BANDS, POSITIONS, ROWS, RUN, SIMILAR, signatures
 from finegrade.text import encodable, jaccard, normalised, word_count, words
-from finegrade.verification.decontamination.benchmarks import BenchmarkText, Role
+from finegrade.verification.benchmarks import BenchmarkText, Role
 
 MAX_TEXTS = 2_000_000
 """Different texts of all benchmarks together: they are held in memory, one to two kilobytes each."""

@@ -1,1 +1,0 @@
-"""Keeps the texts of benchmarks out of training."""
