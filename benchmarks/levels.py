@@ -23,20 +23,20 @@ from pathlib import Path
 
 import numpy as np
 
-from finegrade.config import LLMConfig, VerificationConfig
+from finegrade.config import LLM_JUDGE, LLMConfig, VerificationConfig
 from finegrade.models.scorers import load_scorer
 from finegrade.records import Negative, Sample
 from finegrade.text import content_hash
 from finegrade.verification.calibration import draw
-from finegrade.verification.ensemble import Panel
+from finegrade.verification.ensemble import Ensembles
 from finegrade.verification.findings import Violations
 from finegrade.verification.llm_judge import LlmJudge
-from finegrade.verification.score_cache import ScoreBook
+from finegrade.verification.score_cache import ScoreCache
 from finegrade.verification.verifier import Verifier
 
 FILE = Path(__file__).parent / "data" / "graded.jsonl"
 LEVELS, MAX_LENGTH, DRAWS, RESAMPLES = 4, 192, 200, 2_000
-COMMITTEES = (
+ENSEMBLES = (
     (("reranker-en",), "bge-small-en"),
     (("reranker-en", "bge-small-en"), "all-minilm-l6-v2"),
 )
@@ -57,15 +57,15 @@ def read_samples(path: Path = FILE) -> list[Sample]:
     return samples
 
 
-def verified(samples: Sequence[Sample], rules: VerificationConfig, folder: Path) -> list[Levels]:
+def verified(samples: Sequence[Sample], config: VerificationConfig, folder: Path) -> list[Levels]:
     """What is left of each sample; nothing of one that is left out."""
     with (
-        ScoreBook(folder / "scores.sqlite") as book,
+        ScoreCache(folder / "scores.sqlite") as cache,
         LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0) as judge,
     ):
-        panel = Panel(rules, draw(samples, 0), book, lambda: judge, 0)
-        judged = Verifier(rules, LEVELS, panel.first, panel.second).judge(samples)
-    left = {sample.id: {n.text: n.level for n in sample.negatives} for sample in judged.samples}
+        ensembles = Ensembles(config, draw(samples, 0), 0, {LLM_JUDGE: judge}, cache)
+        found = Verifier(config, LEVELS, ensembles.first, ensembles.second).verify(samples)
+    left = {sample.id: {n.text: n.level for n in sample.negatives} for sample in found.kept}
     return [left.get(sample.id, {}) for sample in samples]
 
 
@@ -136,7 +136,7 @@ def row(samples: Sequence[Sample], left: Sequence[Levels], witness: Scores) -> s
 
 
 def main() -> None:
-    """Prints a row for each committee and its witness."""
+    """Prints a row for each ensemble and its witness."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llm", action="store_true")
     parser.add_argument("--folder", type=Path, help="keeps scores and grades, so that a second run is quick")
@@ -149,12 +149,12 @@ def main() -> None:
     titles = "verified by", "witness", "samples", "left, level 1 to 4", "violations, written", "verified"
     controls = "at random", "verified : random", "at random by level", "verified : random by level"
     print(f"| {' | '.join((*titles, *controls))} |\n|{'---|' * (len(titles) + len(controls))}")
-    for scorers, witness in COMMITTEES:
+    for scorers, witness in ENSEMBLES:
         scores = dict(zip(pairs, load_scorer(witness, MAX_LENGTH).scores(pairs), strict=True))
         asked = {} if arguments.llm else {"second_opinion_written": ()}
-        rules = VerificationConfig.model_validate({"scorer": scorers[0], "committee": scorers[1:]} | asked)
-        left = verified(samples, rules, folder)
-        names = " and ".join((*scorers, *rules.second_opinion_written))
+        config = VerificationConfig.model_validate({"scorer": scorers[0], "committee": scorers[1:]} | asked)
+        left = verified(samples, config, folder)
+        names = " and ".join((*scorers, *config.second_opinion_written))
         print(f"| {names} | {witness} | all | {row(samples, left, scores)} |", flush=True)
         print(f"| {names} | {witness} | second half | {row(samples[1::2], left[1::2], scores)} |", flush=True)
 

@@ -28,15 +28,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrade.config import LLMConfig, VerificationConfig
+from finegrade.config import LLM_JUDGE, LLMConfig, VerificationConfig
 from finegrade.evaluation.sts import load_stsb
 from finegrade.records import Negative, Sample, Source
 from finegrade.text import content_words, words
-from finegrade.verification.ensemble import Panel
+from finegrade.verification.ensemble import Ensembles
 from finegrade.verification.llm_judge import HIGHEST, LlmJudge
 from finegrade.verification.rules import NEARLY_ANSWERS, REPEATS, THE_POSITIVE
-from finegrade.verification.score_cache import ScoreBook
-from finegrade.verification.verifier import Judged, Verifier
+from finegrade.verification.score_cache import ScoreCache
+from finegrade.verification.verifier import Verified, Verifier
 
 TO_CHOOSE_ON, REPORTED = (
     Path(__file__).parent / "data" / name for name in ("verification.txt", "verification_second.txt")
@@ -77,7 +77,7 @@ class Case:
     is_fault: bool
 
 
-Found = Callable[[Sample, Judged], bool | None]
+Found = Callable[[Sample, Verified], bool | None]
 """Whether something was found in a sample; None: the sample does not count."""
 
 
@@ -162,27 +162,27 @@ def duplicates(blocks: Sequence[Block]) -> list[Case]:
     return cases
 
 
-def is_gone(sample: Sample, judged: Judged) -> bool | None:
+def is_gone(sample: Sample, found: Verified) -> bool | None:
     """Whether the negative was dropped or promoted; a sample that was left out has no verdicts."""
-    own = [v for v in judged.verdicts if v.sample == sample.id]
+    own = [v for v in found.verdicts if v.sample == sample.id]
     return any(v.level_after is None for v in own) if own else None
 
 
-def is_reordered(sample: Sample, judged: Judged) -> bool | None:
+def is_reordered(sample: Sample, found: Verified) -> bool | None:
     """Whether the levels were changed; a sample that lost one of the two negatives has no order."""
-    own = [v for v in judged.verdicts if v.sample == sample.id]
+    own = [v for v in found.verdicts if v.sample == sample.id]
     both = len(own) == 2 and all(v.level_after for v in own)
     return any(v.decision == "regraded" for v in own) if both else None
 
 
-def is_left_out(sample: Sample, judged: Judged) -> bool:
+def is_left_out(sample: Sample, found: Verified) -> bool:
     """Whether the sample was left out."""
-    return any(row.sample == sample.id for row in judged.left_out)
+    return any(row.sample == sample.id for row in found.left_out)
 
 
-def is_duplicate(sample: Sample, judged: Judged) -> bool | None:
+def is_duplicate(sample: Sample, found: Verified) -> bool | None:
     """Whether a negative went as one that is there already; a sample that was left out has no verdicts."""
-    own = [v for v in judged.verdicts if v.sample == sample.id]
+    own = [v for v in found.verdicts if v.sample == sample.id]
     return any(v.reason in (THE_POSITIVE, REPEATS, NEARLY_ANSWERS) for v in own) if own else None
 
 
@@ -220,24 +220,23 @@ class Bench:
 
     Args:
         blocks: What scorers are calibrated on.
-        book: Of their scores.
+        cache: Of their scores.
         judge: What the LLM is.
     """
 
-    def __init__(self, blocks: Sequence[Block], book: ScoreBook, judge: LlmJudge) -> None:
+    def __init__(self, blocks: Sequence[Block], cache: ScoreCache, judge: LlmJudge) -> None:
         self._drawn = [made_sample(str(i), block.query, block.positive) for i, block in enumerate(blocks)]
-        self._book, remembering = book, Remembering(judge)
-        self._judge = lambda: remembering
-        self._panels: dict[str, Panel] = {}
+        self._cache, self._judge = cache, Remembering(judge)
+        self._ensembles: dict[str, Ensembles] = {}
 
-    def judged(self, name: str, cases: Sequence[Case], **rules: object) -> Judged:
+    def judged(self, name: str, cases: Sequence[Case], **rules: object) -> Verified:
         """What is decided on the cases."""
         config = VerificationConfig.model_validate(JUDGES[name] | rules)
-        if name not in self._panels:
-            self._panels[name] = Panel(config, self._drawn, self._book, self._judge, 0)
-        panel = self._panels[name]
-        verifier = Verifier(config, LEVELS, panel.first, panel.second)
-        return verifier.judge([case.sample for case in cases])
+        if name not in self._ensembles:
+            self._ensembles[name] = Ensembles(config, self._drawn, 0, {LLM_JUDGE: self._judge}, self._cache)
+        ensembles = self._ensembles[name]
+        verifier = Verifier(config, LEVELS, ensembles.first, ensembles.second)
+        return verifier.verify([case.sample for case in cases])
 
 
 def share(hits: NDArray[np.bool_]) -> str:
@@ -289,10 +288,10 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        ScoreBook(folder / "scores.sqlite") as book,
+        ScoreCache(folder / "scores.sqlite") as cache,
         LlmJudge(LLMConfig(), folder / "ledger.sqlite", folder / "llm.log", 0) as judge,
     ):
-        report(Bench(read_blocks(TO_CHOOSE_ON), book, judge), arguments.judges)
+        report(Bench(read_blocks(TO_CHOOSE_ON), cache, judge), arguments.judges)
 
 
 def report(bench: Bench, judges: Sequence[str]) -> None:

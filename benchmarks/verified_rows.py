@@ -75,12 +75,12 @@ def peak() -> int:
 def verify(folder: Path) -> None:
     """The child: verifies, and prints its peak memory after each part, and what was decided."""
     from finegrade.stages import verify as verification
+    from finegrade.stages.pipeline import call_stage
     from finegrade.verification import ensemble
-    from finegrade.verification.parts import VerifiedParts
 
     peaks = []
 
-    class Measured(VerifiedParts):
+    class Measured(verification.VerifiedParts):
         def write(self, *arguments: Any) -> None:
             super().write(*arguments)
             peaks.append(peak())
@@ -91,7 +91,7 @@ def verify(folder: Path) -> None:
     config = parse_config({"source": {"kind": "python-docs"}, "verification": rules}, "benchmark")
     run = RunFolder(folder)
     began = time.monotonic()
-    verification.verify(config, run)
+    call_stage("verify", config, run)
     found = run.record("verify")["details"]
     decided = {name: found[name] for name in ("decisions", "reasons", "left_out")}
     tenth = peaks[len(peaks) // 10]
