@@ -67,13 +67,9 @@ def split_pairs(
     counts = {"pairs": len(read), "queries": len(train) + len(test), "repeats": merged}
     train, dropped = without_test_data(train, test)
     counts |= dropped
-    train = cap_train(train, max_train, seed, counts)
-    counts |= {"train": len(train), "test": len(test)}
-    if not train or not test:
-        remedy = "Give pairs of at least two groups, with different texts, or hold out fewer (source.test_share)."
-        raise InputError("the source", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
-    digest = content_hash(*(s.id for s in train), "|", *(s.id for s in test))
-    return Split(train, test, counts, digest, sorted(held_out))
+    remedy = "Give pairs of at least two groups, with different texts, or hold out fewer (source.test_share)."
+    train = _capped(train, test, max_train, seed, counts, remedy)
+    return Split(train, test, counts, _corpus_hash(train, test), sorted(held_out))
 
 
 def choose_groups(sizes: Mapping[str, int], named: Sequence[str], share: float, seed: int) -> set[str]:
@@ -113,6 +109,21 @@ def cap_train(train: list[Seed], limit: int, seed: int, counts: dict[str, int]) 
         return train
     counts["over max_train"] = len(train) - limit
     return sorted(random.Random(seed).sample(train, limit), key=lambda s: s.id)
+
+
+def _capped(
+    train: list[Seed], test: Sequence[Seed], limit: int, seed: int, counts: dict[str, int], remedy: str
+) -> list[Seed]:
+    """The train seeds that stay; raises InputError where one side is empty."""
+    train = cap_train(train, limit, seed, counts)
+    counts |= {"train": len(train), "test": len(test)}
+    if not train or not test:
+        raise InputError("the source", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
+    return train
+
+
+def _corpus_hash(train: Sequence[Seed], test: Sequence[Seed]) -> str:
+    return content_hash(*(s.id for s in train), "|", *(s.id for s in test))
 
 
 def merge(pairs: Sequence[Pair]) -> list[Seed]:
@@ -190,17 +201,13 @@ def seeds_from_documents(
     counts["own queries whose answer is not there"] = lost
     train, dropped = without_test_data(train, test, [one.query for one in own if not one.labelled])
     counts |= dropped
-    train = cap_train(train, source.max_train, seed, counts)
-    counts |= {"train": len(train), "test": len(test)}
-    if not train or not test:
-        remedy = "Raise queries.chunks, or give more documents."
-        raise InputError("the source", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
+    train = _capped(train, test, source.max_train, seed, counts, "Raise queries.chunks, or give more documents.")
     groups = sorted({one.group for one in test})
     answers = {text for one in test for text in one.positives}
     train += _only_searched((c for c in chunks if c.side == "train" and c.text not in answers), train)
     test += _only_searched(chunks, test)
-    digest = content_hash(*(s.id for s in train), "|", *(s.id for s in test))
-    return Split(train, test, counts, digest, groups, "labelled" if own_tests else "synthetic")
+    test_queries = "labelled" if own_tests else "synthetic"
+    return Split(train, test, counts, _corpus_hash(train, test), groups, test_queries)
 
 
 def _only_searched(chunks: Iterable[Chunk], seeds: Sequence[Seed]) -> list[Seed]:

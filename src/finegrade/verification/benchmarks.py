@@ -8,14 +8,14 @@ over and counted, where the same row in the user's own data would stop a run (da
 import importlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from finegrade.console import say
 from finegrade.data.beir import BeirFolder, read_judgements, record_id
-from finegrade.data.readers.tables import Guessed, Row, read_csv, read_jsonl, read_parquet
+from finegrade.data.readers.tables import READERS, Row, read_jsonl, read_parquet
 from finegrade.data.readers.text_files import MAX_ROW_BYTES, bounded_lines, file_encoding
 from finegrade.errors import InputError, first_line, unreadable
 from finegrade.rows import BENCHMARK_ANSWER_NAMES, BENCHMARK_EITHER_NAMES, BENCHMARK_QUERY_NAMES, POSITIVE_NAMES
@@ -108,18 +108,15 @@ class BenchmarkColumns:
 
     def summary(self) -> str:
         """In a line: which columns gave texts, which of those that are read gave none, and which texts nobody read."""
-        read = [name for name, gave in self._gave.items() if gave and self.knows(name)]
-        empty = [name for name, gave in self._gave.items() if not gave and self.knows(name)]
-        unread = [name for name, gave in self._gave.items() if gave and not self.knows(name)]
-        parts = [f"texts of {_listed(read)}"] if read else ["no texts"]
-        parts += [f"none in {_listed(empty)}"] if empty else []
-        parts += [f"not read: {_listed(unread)}"] if unread else []
-        return "; ".join(parts)
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:_SHOWN])
-    return f"{shown}, …" if len(names) > _SHOWN else shown
+        kinds: dict[str, list[str]] = {"texts of": [], "none in": [], "not read:": []}
+        for name, gave in self._gave.items():
+            if self.knows(name):
+                kinds["texts of" if gave else "none in"].append(name)
+            elif gave:
+                kinds["not read:"].append(name)
+        shown = {kind: [*names[:_SHOWN], *["…"] * (len(names) > _SHOWN)] for kind, names in kinds.items() if names}
+        parts = [f"{kind} {', '.join(names)}" for kind, names in shown.items()]
+        return "; ".join(parts if kinds["texts of"] else ["no texts", *parts])
 
 
 def _strings(value: object, depth: int = _DEPTH) -> Iterator[str]:
@@ -136,13 +133,7 @@ def _strings(value: object, depth: int = _DEPTH) -> Iterator[str]:
 
 
 _FORMS = "a BEIR folder, a file (.jsonl, .csv, .tsv, .parquet, .txt), or mteb:TASK"
-_TABLES: dict[str, Callable[[Path, Guessed], Iterator[Row]]] = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".parquet": partial(read_parquet, nested=True),
-}
+_TABLES: Mapping[str, Callable[..., Iterator[Row]]] = {**READERS, ".parquet": partial(read_parquet, nested=True)}
 _MTEB = "mteb:"
 
 
@@ -225,21 +216,16 @@ def _at_least_one(name: str, found: Iterable[tuple[Role, str]], bad: Mapping[str
         raise InputError(f"the benchmark {name}", got=got, wanted=wanted, remedy="Name another file, or columns so.")
 
 
-def _texts_or(texts: Sequence[tuple[Role, str]], reason: str) -> Sequence[_Found]:
-    return texts or [reason]
-
-
-def _ignored(guess: str) -> None:
-    """An encoding that had to be guessed is no trouble here."""
-
-
 def _of_table(name: str, path: Path) -> Iterator[_Found]:
     columns = BenchmarkColumns()
-    for row in _TABLES[path.suffix.lower()](path, _ignored):
+    for row in _TABLES[path.suffix.lower()](path):
         if isinstance(row, str):
             yield row
         else:
-            yield from _texts_or(columns.texts(row), "no text in a column of a known name")
+            texts = columns.texts(row)
+            yield from texts
+            if not texts:
+                yield "no text in a column of a known name"
     say(f"Benchmark {name}: {columns.summary()}.")
 
 
@@ -257,11 +243,8 @@ def _of_beir(folder: BeirFolder) -> Iterator[_Found]:
     judgements = folder.judgements
     if not judgements or not (folder.queries.is_file() and folder.corpus.is_file()):
         names = sorted(path.name for path in folder.path.iterdir())[:10]
-        got, wanted = (
-            f"a folder with {', '.join(names) or 'nothing in it'}",
-            "queries.jsonl, corpus.jsonl and qrels/*.tsv",
-        )
-        remedy = "Name a BEIR folder, or a file."
+        wanted, remedy = "queries.jsonl, corpus.jsonl and qrels/*.tsv", "Name a BEIR folder, or a file."
+        got = f"a folder with {', '.join(names) or 'nothing in it'}"
         raise InputError(f"the benchmark {folder.path}", got=got, wanted=wanted, remedy=remedy)
     queries: set[str] = set()
     documents: set[str] = set()
@@ -280,12 +263,15 @@ def _of_beir(folder: BeirFolder) -> Iterator[_Found]:
 def _wanted(path: Path, ids: set[str], role: Role, roles: Roles) -> Iterator[_Found]:
     """The texts of the rows with these ids, which are struck off."""
     columns = BenchmarkColumns(roles)
-    for row in read_jsonl(path, _ignored):
+    for row in read_jsonl(path):
         if isinstance(row, str):
             yield row
         elif (own := record_id(row)) in ids and own is not None:
             ids.discard(own)
-            yield from _texts_or(columns.texts(row), f"a judged {role} without a text")
+            texts = columns.texts(row)
+            yield from texts
+            if not texts:
+                yield f"a judged {role} without a text"
     yield from (f"a judged {role} that is not in {path.name}" for _ in ids)
 
 

@@ -7,8 +7,7 @@ empty.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,24 +57,6 @@ class LabelledPair(NamedTuple):
         if len(line) > MAX_ROW_BYTES:
             raise UnreadableRowError(f"row of more than {MAX_ROW_BYTES:,} bytes")
         return line
-
-
-def by_query(lines: Iterable[bytes]) -> Iterator[tuple[str, Callable[[], Iterator[LabelledPair]]]]:
-    """The queries in the order in which they come first, each with what reads its pairs, in the order of the file.
-
-    Args:
-        lines: Of the pairs.
-    """
-    with scratch_file("finegrade-pairs") as path:
-        with path.open("wb") as file:
-            file.writelines(lines)
-        index = LineIndex(path, lambda line: _pair(line).query)
-        for query in index.each_key():
-            yield query, partial(_pairs, index, query)
-
-
-def _pairs(index: LineIndex, query: str) -> Iterator[LabelledPair]:
-    return map(_pair, index.lines(query))
 
 
 def _pair(line: bytes) -> LabelledPair:
@@ -131,17 +112,25 @@ class LabelledPairs(Format[QueryPairs]):
 
     def read(self, passed_over: PassedOver) -> Iterator[QueryPairs]:
         """See Format."""
-        for query, read in by_query(self._lines(passed_over)):
-            positives = list(islice((pair for pair in read() if _answers(pair.label)), MAX_POSITIVES + 1))
-            if 0 < len(positives) <= MAX_POSITIVES:
-                negatives = (pair for pair in read() if not _answers(pair.label))
-                for piece in in_pieces(negatives, MAX_NEGATIVES):
-                    texts = (tuple(pair.text for pair in part) for part in (positives, piece))
-                    yield QueryPairs(ExternalRow(query, *texts), positives, piece)
-            else:
-                found = f"more than {MAX_POSITIVES} texts that answer" if positives else "no text that answers"
-                for pair in read():
-                    passed_over.add(pair.row, f"{self._roles.query}: {found}", {"query": query, "text": pair.text})
+        with scratch_file("finegrade-pairs") as path:
+            with path.open("wb") as file:
+                file.writelines(self._lines(passed_over))
+            index = LineIndex(path, lambda line: _pair(line).query)
+            for query in index.each_key():
+                yield from self._pairs_of(query, index, passed_over)
+
+    def _pairs_of(self, query: str, index: LineIndex, passed_over: PassedOver) -> Iterator[QueryPairs]:
+        answering = (pair for pair in map(_pair, index.lines(query)) if _answers(pair.label))
+        positives = list(islice(answering, MAX_POSITIVES + 1))
+        if 0 < len(positives) <= MAX_POSITIVES:
+            negatives = (pair for pair in map(_pair, index.lines(query)) if not _answers(pair.label))
+            for part in in_pieces(negatives, MAX_NEGATIVES):
+                texts = (tuple(pair.text for pair in pairs) for pairs in (positives, part))
+                yield QueryPairs(ExternalRow(query, *texts), positives, part)
+        else:
+            found = f"more than {MAX_POSITIVES} texts that answer" if positives else "no text that answers"
+            for pair in map(_pair, index.lines(query)):
+                passed_over.add(pair.row, f"{self._roles.query}: {found}", {"query": query, "text": pair.text})
 
     def _lines(self, passed_over: PassedOver) -> Iterator[bytes]:
         for number, row in self._table.rows():

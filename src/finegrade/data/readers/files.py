@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finegrade.data.readers.document import Block, Document, Unread, markdown_blocks, paragraphs, pdf_blocks
 from finegrade.data.readers.html import html_blocks
-from finegrade.data.readers.tables import NoTextColumnError, read_csv, read_jsonl, read_parquet, row_documents
+from finegrade.data.readers.tables import READERS, NoTextColumnError, row_documents
 from finegrade.data.readers.text_files import decode
 from finegrade.errors import InputError
 from finegrade.storage.run_folder import is_run_folder
@@ -20,12 +20,7 @@ _TEXT: dict[str, Callable[[str], list[Block]]] = {
     **dict.fromkeys((".txt", ".text", ".rst"), paragraphs),
     **dict.fromkeys((".html", ".htm", ".xhtml"), html_blocks),
 }
-_ROWS = {
-    **dict.fromkeys((".jsonl", ".ndjson"), read_jsonl),
-    **dict.fromkeys((".csv", ".tsv"), read_csv),
-    ".parquet": read_parquet,
-}
-FORMATS = frozenset({*_TEXT, *_ROWS, ".pdf"})
+FORMATS = frozenset({*_TEXT, *READERS, ".pdf"})
 """File name endings that are read."""
 
 Guessed = Callable[[str, str], None]
@@ -95,8 +90,8 @@ def read_files(
         name = path.relative_to(root).as_posix() if path != root else path.name
         ending = path.suffix.lower()
         try:
-            if ending in _ROWS:
-                rows = _ROWS[ending](path, partial(guessed, name))
+            if ending in READERS:
+                rows = READERS[ending](path, partial(guessed, name))
                 for document in row_documents(name, rows, text_field, title_field):
                     yield path, document
             else:

@@ -23,16 +23,20 @@ Guessed = Callable[[str], None]
 """Called with the encoding where it had to be guessed."""
 
 
+def _ignore(encoding: str) -> None:
+    """Most callers do not report it."""
+
+
 class NoTextColumnError(InputError):
     """A table in which no column holds the text."""
 
 
-def read_jsonl(path: Path, guessed: Guessed) -> Iterator[Row]:
+def read_jsonl(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
     """Rows of a JSONL file, which is UTF-8."""
     return (row for _, row in jsonl_rows(path))
 
 
-def read_csv(path: Path, guessed: Guessed) -> Iterator[Row]:
+def read_csv(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
     """Rows of a CSV or TSV file with a header, which also tells the separator of a CSV.
 
     Raises:
@@ -56,7 +60,7 @@ def read_csv(path: Path, guessed: Guessed) -> Iterator[Row]:
                 yield dict(zip_longest(header, cells[: len(header)]))
 
 
-def read_parquet(path: Path, guessed: Guessed, nested: bool = False) -> Iterator[Row]:
+def read_parquet(path: Path, guessed: Guessed = _ignore, nested: bool = False) -> Iterator[Row]:
     """Rows of a Parquet file, some at a time: of the columns with text or numbers; the others are None.
 
     Args:
@@ -76,6 +80,12 @@ def read_parquet(path: Path, guessed: Guessed, nested: bool = False) -> Iterator
             yield from ({**others, **row} for row in batch.to_pylist())
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"no Parquet: {first_line(error)}") from None
+
+
+READERS: Mapping[str, Callable[..., Iterator[Row]]] = {
+    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet,
+}  # fmt: skip
+"""Suffix -> what reads the rows of such tables."""
 
 
 def _is_plain(kind: pa.DataType) -> bool:
