@@ -1,4 +1,4 @@
-"""What the user sees while work goes on: lines, and progress with what, how far and how long still."""
+"""What the user sees while work goes on: lines, and progress with the time left."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from finegrade.text import without_control_signs
+from finegrade.text import without_control_characters
 
 _console = Console(stderr=True, highlight=False)
 _PLAIN_SECONDS = 15.0
@@ -29,15 +29,15 @@ class Meter(Protocol):
     """Counts finished units of one piece of work."""
 
     def advance(self, units: float = 1) -> None:
-        """Says that so many more units are done."""
+        """Adds finished units."""
 
     def note(self, text: str) -> None:
-        """Puts a few words behind the numbers."""
+        """Sets a few words behind the numbers."""
 
 
 def say(text: str) -> None:
-    """Prints one line for the user; text from models or files is never taken as markup or for a terminal's commands."""
-    _console.print(without_control_signs(text), markup=False, emoji=False, soft_wrap=True)
+    """Prints one line for the user. Text from models or files is never read as markup or terminal commands."""
+    _console.print(without_control_characters(text), markup=False, emoji=False, soft_wrap=True)
 
 
 def show(what: RenderableType) -> None:
@@ -47,12 +47,12 @@ def show(what: RenderableType) -> None:
 
 @contextmanager
 def progress(what: str, total: float, done: int = 0) -> Iterator[Meter]:
-    """Shows how far a piece of work is and how long it still takes.
+    """Shows how much of some work is done, and the time left.
 
     Args:
         what: The work in a few words.
         total: Units in all.
-        done: Units that were there before.
+        done: Units that were finished before.
     """
     if _console.is_terminal:
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
@@ -81,27 +81,27 @@ class _Bar:
 
 
 class _Lines:
-    """Where no terminal is (a log, CI): a line every few seconds instead of a moving bar."""
+    """Without a terminal (a log, CI): a line every few seconds instead of a moving bar."""
 
     def __init__(self, what: str, total: float, done: int) -> None:
         self._what, self._total, self._before, self._done, self._note = what, total, float(done), float(done), ""
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def advance(self, units: float = 1) -> None:
         self._done += units
-        if time.monotonic() - self._told >= _PLAIN_SECONDS:
-            self._tell()
+        if time.monotonic() - self._printed >= _PLAIN_SECONDS:
+            self._print()
 
     def note(self, text: str) -> None:
         self._note = text
 
     def end(self) -> None:
-        self._tell()
+        self._print()
         sys.stderr.flush()
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        spent, fresh = self._told - self._began, self._done - self._before
+    def _print(self) -> None:
+        self._printed = time.monotonic()
+        spent, fresh = self._printed - self._began, self._done - self._before
         left = (
             f", {clock(spent / fresh * (self._total - self._done))} left"
             if fresh > 0 and self._done < self._total

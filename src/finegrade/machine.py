@@ -1,4 +1,4 @@
-"""What finegrade runs on: its own version, the cores, and one setting that training on a CPU wants."""
+"""The version, the usable cores, and a memory setting that speeds up training on a CPU."""
 
 import ctypes
 import os

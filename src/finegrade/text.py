@@ -1,4 +1,4 @@
-"""Words, shingles and overlaps: what synthesis, splitting and verification need to know of a text."""
+"""Words, shingles, overlaps and hashes of texts."""
 
 import hashlib
 import re
@@ -11,11 +11,11 @@ _SPACELESS = (
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 
 _MARKS = "\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff"  # vowels and accents are no borders
-_SPACELESS_SIGN = re.compile(f"[{_SPACELESS}]")
+_SPACELESS_CHARACTER = re.compile(f"[{_SPACELESS}]")
 _WORD = re.compile(rf"[{_SPACELESS}]|(?:[^\W{_SPACELESS}]|[{_MARKS}])+(?:\+\+|#)?")
 _ASCII_WORD = re.compile(r"\w+(?:\+\+|#)?")  # of all ASCII: twice as fast. C, C++ and C# are three words
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
-_REMEMBERED = 256  # texts: gates look at the same few of a sample again and again
+_REMEMBERED = 256  # texts: filters read the same few of a sample again and again
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SENTENCE_END = re.compile(r"""[.!?…।؟۔](?:["'`”’»)\]*]*)(?=\s|$)|[。！？][”’」』）]*""")
 _NO_END = re.compile(r"(?:^|[\s(])(?:\d+|[^\W\d_]|[eE]\.g|[iI]\.e|etc|vs|cf|[Nn]o|[Ff]ig|approx|[MD]rs?|Ms|Prof|St)\.$")
@@ -47,35 +47,35 @@ _TURNING = frozenset(
 
 @lru_cache(_REMEMBERED)
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words, in order; of scripts that put no spaces between words each sign."""
+    """Lower-case words, in order; in scripts without spaces between words each character is one."""
     return tuple((_ASCII_WORD if text.isascii() else _WORD).findall(text.lower()))
 
 
 def word_count(text: str) -> int:
-    """About how many words a text has: of scripts without spaces two signs count as one."""
-    signs = 0 if text.isascii() else len(_SPACELESS_SIGN.findall(text))
-    return len(words(text)) - signs // 2
+    """About how many words a text has: in scripts without spaces two characters count as one."""
+    characters = 0 if text.isascii() else len(_SPACELESS_CHARACTER.findall(text))
+    return len(words(text)) - characters // 2
 
 
 def content_words(text: str) -> frozenset[str]:
-    """The words that carry meaning: no stop words, no single letters, but digits, and signs that are words."""
+    """The words that carry meaning: no stop words and no single letters, but digits, and characters that are words."""
     return frozenset(word for word in words(text) if word not in _STOPWORDS and (len(word) > 1 or _is_word(word)))
 
 
 def telling_words(text: str) -> list[str]:
-    """The words that carry meaning, in order, and those small ones that turn it round: not, off, before."""
+    """The words that carry meaning, in order, with the small ones that change it: not, off, before."""
     content = content_words(text)
     return [word for word in words(text) if word in _TURNING or word in content]
 
 
-def _is_word(sign: str) -> bool:
-    return sign.isdigit() or sign >= "\u0e00"
+def _is_word(character: str) -> bool:
+    return character.isdigit() or character >= "\u0e00"
 
 
 def shingles(text: str, size: int = 5) -> frozenset[tuple[str, ...]]:
     """All runs of ``size`` words; one short run for a text that has fewer.
 
-    Where most of the text is of a script without spaces, a run has twice as many signs.
+    Where most of the text is in a script without spaces, a run has twice as many characters.
     """
     tokens = words(text)
     if word_count(text) < 0.75 * len(tokens):
@@ -91,20 +91,20 @@ def jaccard(left: Collection[Hashable], right: Collection[Hashable]) -> float:
 
 
 def normalised(text: str) -> str:
-    """The text as compared for equality: lower-case words joined by single spaces; signs where there are no words."""
+    """The text as compared for equality: its lower-case words, joined by single spaces; without words, as it is."""
     return " ".join(words(text)) or " ".join(text.split())
 
 
 def ends_a_sentence(text: str) -> bool:
-    """Whether a text comes to an end; three dots are what a text that was given up ends in."""
+    """Whether a text ends with a whole sentence; three dots are no end."""
     last = text.rstrip("`'\")]*”’»」』")
     return last.endswith(_ENDS) and not last.endswith("...")
 
 
 def folded(text: str) -> str:
-    """The text on one line: printable signs, single spaces."""
+    """The text on one line: printable characters, single spaces."""
     if not text.isprintable():
-        text = "".join(sign if sign.isprintable() else " " for sign in text)
+        text = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(text.split())
 
 
@@ -119,21 +119,21 @@ def whole_sentences(text: str) -> str:
 
 def for_markdown(text: str) -> str:
     """The text on one line, with nothing in it that Markdown or HTML would obey."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(without_control_signs(text).split()))
+    return _MARKDOWN.sub(r"\\\1", " ".join(without_control_characters(text).split()))
 
 
 def encodable(text: str) -> str:
-    """The text without lone surrogates, which come out of JSON and file names and which no file takes: "?" instead."""
+    """The text with "?" for lone surrogates, which JSON and file names may hold and no file can store."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def without_control_signs(text: str) -> str:
-    """The text with what a terminal would obey and HTML forbids replaced; line ends and tabs stay."""
+def without_control_characters(text: str) -> str:
+    """The text with control characters replaced, which terminals obey and HTML forbids; line ends and tabs stay."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def content_hash(*parts: str) -> str:
-    """Sixteen hex digits that name the texts; the borders between the parts count."""
+    """Sixteen hex digits that identify the texts; the borders between the parts count."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

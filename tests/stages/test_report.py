@@ -213,8 +213,8 @@ def test_levels_have_both_names(html: str) -> None:
 def test_the_first_lines_say_what_share_an_llm_wrote_and_how_finegrade_stands(html: str) -> None:
     first = html[html.index("<ul>") : html.index("</ul>")]
     assert "An LLM wrote 2 of the 8 verified negatives (25.0%); 3 of the 32 training rows use one." in first
-    assert "proves that the road works" in first
-    assert [f"finegrade {told} " in first for told in ("is above", "is below", "cannot be told from")] == [True] * 3
+    assert "shows that the pipeline works" in first
+    assert [f"finegrade {told} " in first for told in ("is above", "is below", "cannot be distinguished from")] == [True] * 3
     assert "Every model reads the first 99 tokens" in first
     assert "nDCG@10 +0.300 [+0.200, +0.350] (95% interval)" in first
 

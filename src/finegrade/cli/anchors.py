@@ -11,11 +11,11 @@ from rich.text import Text
 
 from finegrade.console import say, show
 from finegrade.data.readers.text_files import decode
-from finegrade.errors import InputError
+from finegrade.errors import InputError, unreadable
 from finegrade.models.anchors import TokenShare, load_anchor_model, token_shares
 from finegrade.report.html import render_page
 from finegrade.storage.atomic import replacing
-from finegrade.text import encodable, without_control_signs
+from finegrade.text import encodable, without_control_characters
 
 _LISTED = 10
 
@@ -33,11 +33,11 @@ def _one(tokens: Sequence[TokenShare]) -> RenderableType:
             shaded.append(" ")
         level = int(255 - 175 * token.share / heaviest)
         style = f"{'italic ' if token.is_special else ''}black on rgb({level},{level},255)"
-        shaded.append(without_control_signs(token.text), style)
+        shaded.append(without_control_characters(token.text), style)
     table = Table("token", "share", "times the mean", box=None)
     for token in sorted(tokens, key=lambda token: -token.share)[:_LISTED]:
         times = token.share * len(tokens)
-        table.add_row(Text(without_control_signs(token.text)), f"{token.share:.1%}", f"{times:.1f}")
+        table.add_row(Text(without_control_characters(token.text)), f"{token.share:.1%}", f"{times:.1f}")
     return Group(shaded, Text(), table)
 
 
@@ -63,15 +63,15 @@ def show_anchors(texts: Sequence[str], files: Sequence[Path], folder: Path, html
     Raises:
         InputError: There is no text, a file cannot be read, the page is no file, or the model has no anchor pooling.
     """
-    given = [encodable(text) for text in [*texts, *(_read(path) for path in files)]]
+    shown = [encodable(text) for text in [*texts, *(_read(path) for path in files)]]
     if html is not None and (not html.name or html.is_dir() or html.parent.is_file()):
-        got = "a folder" if html.is_dir() or not html.name else f"a place in {html.parent}, which is a file"
+        got = "a folder" if html.is_dir() or not html.name else f"a path below {html.parent}, which is a file"
         raise InputError("--html", got=got, wanted="a file to write", remedy="E.g. --html anchors.html.")
-    if not given or not all(text.strip() for text in given):
-        got, wanted = "no text" if not given else "an empty text", "a text, or --file"
+    if not shown or not all(text.strip() for text in shown):
+        got, wanted = "no text" if not shown else "an empty text", "a text, or --file"
         raise InputError("finegrade anchors", got=got, wanted=wanted, remedy='E.g. finegrade anchors "some words".')
     model = load_anchor_model(folder)
-    found = token_shares(model, given)
+    found = token_shares(model, shown)
     show(for_terminal(found))
     if html is not None:
         with replacing(html) as temporary:
@@ -85,5 +85,4 @@ def _read(path: Path) -> str:
             raise InputError(str(path), got="more than 10 MB", wanted="a text", remedy="Name a smaller file.")
         return decode(path.read_bytes())[0]
     except (OSError, ValueError) as error:
-        got = getattr(error, "strerror", None) or error
-        raise InputError(str(path), got=got, wanted="a file with a text", remedy="Name another.") from None
+        raise unreadable(path, error, "a file with a text", "Name another.") from None

@@ -60,9 +60,9 @@ class SourceConfig(Section):
     chunk_tokens: int = Field(CHUNK_TOKENS, ge=32, le=2048)
     """Tokens at most in a chunk of a document."""
     max_chunks: int = Field(4_000, ge=16)
-    """At most this many chunks are worked with (drawn with the seed): what is searched, mined and asked about."""
+    """At most this many chunks, drawn with the seed: they are searched, mined and asked about."""
     language: str = "detect"
-    """Where the models do not speak what the texts are written in, the run stops; "any" lets it go on."""
+    """The run stops where a model does not speak the language of the texts; "any": it goes on."""
     packages: tuple[str, ...] = ()
     """Installed packages to read besides the standard library (kind "python-docs"). Empty: all of them."""
     test_groups: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class SourceConfig(Section):
         if self.path is not None and self.kind in ("python-docs", "tasks"):
             raise ValueError(f'kind "{self.kind}" reads no path')
         if self.path is not None and self.dataset is not None:
-            raise ValueError("path and dataset are two places: name one of them")
+            raise ValueError("path and dataset are two sources: name one of them")
         return self
 
     @property
@@ -109,14 +109,13 @@ class LLMConfig(Section):
     """Name of the environment variable that holds the server's key, e.g. "OPENAI_API_KEY". None: no key is sent. The
     key itself is never written anywhere."""
     concurrency: int = Field(1, ge=1, le=1000)
-    """Requests under way at once. The embedded LLM gains nothing from more than 1. 1000 connections are the most that
-    the client library holds."""
+    """Requests under way at once. The embedded LLM gains nothing from more than 1."""
     batch: bool = False
     """Through the server's Batch API: cheaper, within a day; price_in and price_out are then the prices of batches."""
     timeout: float = Field(120.0, gt=0)
     """Seconds until a request counts as failed."""
     context: int = Field(4096, ge=512)
-    """Tokens of context given to the embedded LLM."""
+    """Context of the embedded LLM, in tokens."""
     thinking_tokens: int = Field(0, ge=0, le=200_000)
     """Tokens that a reasoning model may think before it answers, beside those of its reply. 0: it does not think."""
     parameters: dict[str, Any] = {}
@@ -143,9 +142,9 @@ class LLMConfig(Section):
 
     @property
     def is_small(self) -> bool:
-        """Whether the model's name tells of fewer parameters than a reply with several texts takes."""
-        told = re.search(r"(?<![a-z\d.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", self.model.lower())
-        return told is not None and float(told[1]) < _ENOUGH_PARAMETERS * {"b": 1, "m": 1_000}[told[2]]
+        """Whether the model's name states fewer parameters than replies with several texts need."""
+        size = re.search(r"(?<![a-z\d.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", self.model.lower())
+        return size is not None and float(size[1]) < _ENOUGH_PARAMETERS * {"b": 1, "m": 1_000}[size[2]]
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "LLMConfig":
@@ -221,7 +220,7 @@ class TrainingConfig(Section):
     pooling: PoolingName = "anchor"
     """How a text's token states become its vector (docs/method.md)."""
     attention: AttentionName = "native"
-    """Bidirectional: the tokens of a decoder see those behind them too."""
+    """bidirectional: the tokens of a decoder see those behind them too."""
     lora: int | None = Field(None, ge=1)
     """Rank of adapters that are trained in place of the backbone's weights, and merged at the end. None: none."""
     schedule: str = "coarse-to-fine"
@@ -240,7 +239,7 @@ class TrainingConfig(Section):
     bf16: bool | None = None
     """bfloat16 autocast. None: on where the processor computes in it."""
     checkpoint_every: int = Field(10, ge=1)
-    """Steps between checkpoints: what a kill can cost."""
+    """Steps between checkpoints; a kill costs no more."""
 
     @field_validator("schedule")
     @classmethod
@@ -265,7 +264,7 @@ class EvaluationConfig(Section):
 
 
 class Config(Section):
-    """Everything finegrade.toml can say."""
+    """All settings of finegrade.toml."""
 
     seed: int = Field(0, ge=0, lt=2**32)
     source: SourceConfig

@@ -1,4 +1,4 @@
-"""The sections of finegrade.toml that say what the LLM writes: tasks, draws, negatives."""
+"""The sections of finegrade.toml about LLM-written text: tasks, draws, negatives."""
 
 import re
 from math import isfinite
@@ -23,7 +23,7 @@ Weights = Annotated[dict[str, float], AfterValidator(_can_be_drawn_from)]
 MIN_LEVELS, MAX_LEVELS = 2, 8
 
 MAX_TEXT_WORDS = 1_000
-"""Twice the paper's longest; the gates and the reading of replies have room for as much."""
+"""Twice the paper's longest; the filters and the limits of replies allow as much."""
 
 _EQUAL = 1.0
 
@@ -33,10 +33,10 @@ def _evenly(*names: str) -> dict[str, float]:
 
 
 class TasksConfig(Section):
-    """Which embedding tasks are thought up."""
+    """The embedding tasks that the LLM thinks up."""
 
     domain: str = ""
-    """What they are about, in a sentence or two. Empty: the open domain."""
+    """The subject of the tasks, in a sentence or two. Empty: the open domain."""
     number: int = Field(100, ge=2, le=1_000_000)
     """How many, over all kinds: one to train on and one to test with, at least."""
     kinds: Weights = _evenly(*KINDS)
@@ -44,8 +44,8 @@ class TasksConfig(Section):
     per_request: int = Field(10, ge=1, le=50)
     """How many the LLM is asked for at once."""
     max_requests: int = Field(200, ge=1)
-    """Hard cap on the requests to the LLM: it repeats itself, and what it repeats does not count. Beside these a
-    reply that cannot be read is asked for once more."""
+    """Hard cap on the requests to the LLM, which repeats itself; repeated tasks do not count. An unreadable reply is
+    asked for once more, beyond the cap."""
     temperature: float = Field(1.0, ge=0, le=2)
 
     @model_validator(mode="after")
@@ -56,7 +56,7 @@ class TasksConfig(Section):
 
 
 class DrawsConfig(Section):
-    """What samples are to be like: of each property, names and their weights."""
+    """Attributes of samples: for each, its values and their weights."""
 
     languages: Weights = _evenly("en")
     """ISO 639-1 codes: en, de, ..."""
@@ -93,30 +93,29 @@ class SynthesisConfig(Section):
     only the hardest level, the positive rewritten for a real query nearby. auto: one-call where the LLM is a server's
     and its name does not say that it is small; else sibling, and for tasks stepwise."""
     levels: int = Field(4, ge=MIN_LEVELS, le=MAX_LEVELS)
-    """How many levels of similarity there are; the highest is the hardest (the paper's N1)."""
+    """Levels of similarity; the highest is the hardest (the paper's N1)."""
     sources: dict[str, dict[Source, float]] = {}
-    """Level -> weights of llm, mined, random: where its negatives come from. What is not said: llm for all levels; with
+    """Level -> weights of llm, mined, random: where its negatives come from. Default: llm for all levels; in mode
     sibling llm for the hardest, random for level 1, and mined for those between."""
     miner: Literal["bm25", "dense", "both"] = "bm25"
-    """What negatives are mined with: bm25, words; dense, the meaning, as a bi-encoder has it, which embeds the corpus
-    first (hours for a million texts); both, as one ranking."""
+    """The index that negatives are mined from. bm25: words. dense: the vectors of a bi-encoder, which embeds the corpus
+    first (hours for a million texts). both: their fused ranking."""
     miner_model: str = "bge-small-en"
     """The bi-encoder of dense and both. The default reads English."""
     llm_samples: int = Field(100, ge=0, le=1_000_000_000)
-    """For how many samples the LLM writes. What does not pass the gates is not made up for."""
+    """For how many samples the LLM writes. Texts that the filters reject are not replaced."""
     temperature: float | None = Field(None, ge=0, le=2)
     """None: 0.2 where a text is rewritten for a sibling, else 1."""
     style_guard: bool = False
-    """The LLM also says the positives of pairs and documents in its own words: who wrote a text then gives nothing
-    away."""
+    """The LLM also rephrases the positives of pairs and documents, so that style does not give the negatives away."""
     max_passage_chars: int = Field(600, ge=120)
     """Longer positives are not rewritten (mode sibling): the time an LLM takes grows with them."""
     min_changed: int = Field(2, ge=1)
-    """A negative that differs from the positive in fewer words that tell (gone and new together) is a near-copy."""
+    """A negative is a near-copy if fewer meaningful words than this differ from the positive (removed and new)."""
     engine: Literal["plain", "ray"] = "plain"
     """ray: the LLM is asked from all machines of a Ray cluster (docs/scaling.md). The samples are the same."""
     shard_rows: int = Field(1_000, ge=1, le=100_000)
-    """Samples in a file: what a kill can cost in work, never in replies."""
+    """Samples in a file. A kill costs at most the work on one file, never a reply."""
 
     @model_validator(mode="after")
     def _sources_are_of_levels(self) -> "SynthesisConfig":

@@ -1,4 +1,4 @@
-"""Reads finegrade.toml and --set, and says in one line what is wrong with them."""
+"""Reads finegrade.toml and --set, and writes a commented finegrade.toml."""
 
 import difflib
 import json
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from finegrade.config import Config, SourceConfig, user_path
 from finegrade.config.base import Section
 from finegrade.errors import InputError
-from finegrade.text import encodable, without_control_signs
+from finegrade.text import encodable, without_control_characters
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -41,7 +41,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def plain_config(overrides: Sequence[str] = ()) -> Config:
-    """What holds where there is no finegrade.toml, for commands that read no source.
+    """The configuration of commands that read no source, where there is no finegrade.toml.
 
     Args:
         overrides: "section.key=value" strings.
@@ -53,7 +53,7 @@ def plain_config(overrides: Sequence[str] = ()) -> Config:
 
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Relative paths are taken from the file's folder; a model's name counts as a path where it leads somewhere."""
+    """Relative paths are taken from the file's folder; a model's name counts as a path where one exists."""
     for section, key in _PATHS:
         values = data.get(section)
         if not isinstance(values, dict):
@@ -109,7 +109,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}", got=error, wanted="valid TOML", remedy="Mend that line.") from None
+        raise InputError(f"{path}", got=error, wanted="valid TOML", remedy="Correct that line.") from None
 
 
 def apply_setting(data: dict[str, Any], override: str) -> None:
@@ -118,9 +118,9 @@ def apply_setting(data: dict[str, Any], override: str) -> None:
     Raises:
         InputError: It has another form.
     """
-    name, sign, value = override.partition("=")
+    name, equals, value = override.partition("=")
     keys = name.strip().split(".")
-    if not sign or not all(keys) or "\n" in override:
+    if not equals or not all(keys) or "\n" in override:
         got = name.split()[0] if name.split() else "nothing"  # never more: what follows may be a key
         raise InputError("--set", got=got, wanted="section.key=value", remedy="e.g. --set training.steps=50")
     try:
@@ -200,7 +200,7 @@ _REMOTE_LLM = """\
 
 
 def as_toml(config: Config, head: str, folder: Path) -> str:
-    """What is set in a configuration, as TOML.
+    """The values that are set in a configuration, as TOML.
 
     Args:
         config: What to write.
@@ -210,7 +210,7 @@ def as_toml(config: Config, head: str, folder: Path) -> str:
     Raises:
         InputError: A path is not Unicode, so that no TOML can name it.
     """
-    lines = [f"# {without_control_signs(encodable(line))}" for line in head.split("\n")]
+    lines = [f"# {without_control_characters(encodable(line))}" for line in head.split("\n")]
     there = {name: getattr(config, name) for name in type(config).model_fields if name in config.model_fields_set}
     lines += [f"{name} = {_value(value, folder)}" for name, value in there.items() if not isinstance(value, Section)]
     for name, value in there.items():
@@ -231,7 +231,7 @@ def _section(name: str, section: Section, folder: Path) -> list[str]:
 
 
 def _value(value: Any, folder: Path) -> str:
-    """A value in TOML, which takes JSON's strings, numbers and lists but for three signs."""
+    """A value in TOML, which takes JSON's strings, numbers and lists but for one character."""
     if isinstance(value, Path):
         inside = value.is_relative_to(folder.absolute())
         value = str(value.relative_to(folder.absolute()) if inside else value)

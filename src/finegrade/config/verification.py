@@ -7,7 +7,7 @@ from finegrade.config.base import Section
 LLM_JUDGE, LEXICAL = "llm", "bm25"
 """The names that stand for the LLM of [llm], and for BM25, among scorers."""
 JUDGED = 8
-"""Queries that a judge is tried on: it takes seconds for each."""
+"""Queries that calibrate an LLM judge; each takes seconds."""
 
 
 class VerificationConfig(Section):
@@ -18,28 +18,28 @@ class VerificationConfig(Section):
     """Catalogue name, local folder or Hugging Face id of a cross-encoder or bi-encoder (ONNX or sentence-transformers);
     or "llm", the LLM of [llm], which grades from 0 to 3; or "bm25"."""
     committee: tuple[str, ...] = ("bge-small-en",)
-    """More scorers: what counts is the mean of all."""
+    """More scorers; the mean of all counts."""
     second_opinion: tuple[str, ...] = ()
-    """Scorers that are asked, and decide, where the first ones are in doubt about a text that no LLM wrote."""
+    """Scorers that decide where the first ones are in doubt about a text that no LLM wrote."""
     doubt: float = Field(0.0, ge=0)
-    """They are in doubt about such a text if it is false to them, or not so far below that. 0: never."""
+    """They are in doubt about such a text if they call it false, or nearly: it is less than this below. 0: never."""
     second_opinion_written: tuple[str, ...] = (LLM_JUDGE,)
-    """Likewise about a text that an LLM wrote to look right: no similarity tells whether it is."""
+    """Likewise for LLM-written texts: they are made to look right, and similarity does not show whether they are."""
     doubt_written: float = Field(1.0, ge=0)
-    """Likewise."""
+    """As doubt, for LLM-written texts."""
     margin: float = Field(0.05, ge=0)
-    """A negative is false unless it scores at least this much below the positive,"""
+    """A negative is false unless it scores at least this much below the positive."""
     judge_margin: float = Field(0.4, ge=0, le=1)
-    """and of the LLM's grades, where 0 is unrelated, 1/3 another answer and 1 the same answer,"""
+    """The same margin for the LLM's grades: 0 is unrelated, 1/3 another answer, 1 the same answer."""
     relative_margin: float = Field(0.0, ge=0, lt=1)
-    """and at most (1 - relative_margin) times what the positive scores."""
+    """A negative must also score at most (1 - relative_margin) times the positive's score."""
     min_gap: float = Field(0.0, ge=0)
-    """A negative goes that scores less than this below the next harder one."""
+    """A negative is dropped if it scores less than this below the next harder one."""
     weakest_positive: float = 0.2
-    """A sample is left out whose positive scores less: it is hardly nearer to its query than a random text."""
+    """A sample is left out if its positive scores less: it is hardly closer to the query than a random text."""
     promote: bool = True
-    """A corpus text becomes a positive if each scorer finds that it answers at least as well as the query's own
-    positive, and as well as positives do (1). Else it is dropped."""
+    """A false negative from the corpus becomes a positive if every scorer rates it at least as high as the query's own
+    positive and as positives in general (1). Else it is dropped."""
     benchmarks: tuple[str, ...] = ()
     """BEIR folders, files (.jsonl .csv .tsv .parquet .txt), or mteb:TASK: samples that match them are left out."""
     max_length: int = Field(192, ge=16)
@@ -47,7 +47,7 @@ class VerificationConfig(Section):
 
     @property
     def scorers(self) -> tuple[str, ...]:
-        """Those who are asked first."""
+        """The scorers that are asked first."""
         return (self.scorer, *self.committee)
 
     @field_validator("benchmarks")
@@ -72,7 +72,7 @@ class VerificationConfig(Section):
         if again - {LLM_JUDGE}:
             raise ValueError(f"second_opinion: {', '.join(sorted(again))} is asked first already")
         if self.doubt > 0 and not self.second_opinion:
-            raise ValueError("doubt: there is nobody to be asked, name scorers in second_opinion")
+            raise ValueError("doubt: no scorer can be asked; name scorers in second_opinion")
         return self
 
     @property

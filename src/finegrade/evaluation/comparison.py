@@ -100,7 +100,7 @@ class EvaluationResult:
     Attributes:
         scores: Model -> metric (nDCG@10, Recall@1, MRR) -> value with interval.
         differences: The first model minus each other model, paired on the same queries; an interval that holds 0
-            says that the two cannot be told apart.
+            means that the two cannot be distinguished.
         per_query: Model -> metric -> [queries].
         test: The queries that were scored, and the texts that they searched.
         left_out: Queries without a text that answers them, each with its reason.

@@ -21,7 +21,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging as transformers_logging
 
 from finegrade.console import say
-from finegrade.errors import CheckFailedError, InputError
+from finegrade.errors import CheckFailedError, InputError, first_line
 from finegrade.export.folder import new_export, write_manifest
 from finegrade.models.encoder import REMEDY, load_trained
 
@@ -31,9 +31,7 @@ VECTOR, WEIGHTS = "sentence_embedding", "anchor_weights"
 _TRACED_WITH = ["a text", "and one that has more tokens than the other"]
 """Two texts of different lengths: an axis of length 1, or two axes of one length, would be taken for fixed."""
 
-logging.getLogger("torch.onnx").setLevel(
-    logging.ERROR
-)  # it tells of operators of other packages that no model here has
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators that no model here has
 
 
 class _TensorsInAndOut(nn.Module):
@@ -46,10 +44,10 @@ class _TensorsInAndOut(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
-            given["token_type_ids"] = token_type_ids
-        features: Mapping[str, Tensor] = self._model(given)
+            inputs["token_type_ids"] = token_type_ids
+        features: Mapping[str, Tensor] = self._model(inputs)
         return tuple(features[name] for name in self._outputs)
 
 
@@ -154,8 +152,10 @@ def export_onnx(folder: Path, output: Path | None) -> None:
         try:
             difference = largest_difference(model, OnnxEncoder(work), _TEXTS)
         except Exception as error:  # ONNX Runtime has classes of its own for each way of refusing
-            told = (str(error).splitlines() or [""])[0]
-            raise CheckFailedError(f"{target}: ONNX Runtime does not run the graph: {told}; nothing was kept") from None
+            reason = first_line(error)
+            raise CheckFailedError(
+                f"{target}: ONNX Runtime does not run the graph: {reason}; nothing was kept"
+            ) from None
         if not difference <= TOLERANCE:
             off = f"ONNX Runtime's vectors are off by {difference:.1e}, more than {TOLERANCE:g}"
             raise CheckFailedError(f"{target}: {off}; nothing was kept")

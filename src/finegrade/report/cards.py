@@ -75,7 +75,7 @@ _ASKING_STAGES = ("tasks", "queries", "synthesize", "verify")
 def write_data_card(
     run: RunFolder, folder: Path, samples: Iterable[Sample], rows: Mapping[str, int], verified: bool
 ) -> None:
-    """Writes ``README.md`` beside the data. Of the samples it holds counts only, of the prompts what they begin with.
+    """Writes ``README.md`` beside the data. It holds counts of the samples, and how each prompt begins.
 
     Args:
         run: Where they were made.
@@ -121,7 +121,7 @@ def write_data_card(
 
 
 def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> None:
-    """Writes ``README.md`` into the folder of a run that verified training data of others.
+    """Writes ``README.md`` into the folder of a run that verified external training data.
 
     Args:
         run: Its folder.
@@ -143,7 +143,7 @@ def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> 
 
 
 def _verification(run: RunFolder) -> list[str]:
-    """What verification decided and left out, and of the samples that are in a benchmark some with the evidence."""
+    """What verification decided and left out, and the evidence for some samples that are in a benchmark."""
     details = run.record("verify")["details"]
     rows = iterate_rows(run.path(LEFT_OUT), LeftOut)
     shown = list(islice((row for row in rows if row.reason.startswith(IN_BENCHMARK)), _LEAKS_SHOWN))
@@ -181,7 +181,7 @@ def _prompts(asked: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]
 
 
 def _costs(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Of all that was ever asked in the run folder, replies that were set aside included."""
+    """Of all requests of the run folder, also those whose replies were set aside."""
     entries = []
     for stage, details in asked.items():
         if usage := details.get("usage"):
@@ -191,8 +191,10 @@ def _costs(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _probe(found: Mapping[str, float | None]) -> list[str]:
-    told = [(name, value) for name, value in found.items() if value is not None]
-    return _counts_table("can a linear model tell them apart? (0.5: no, 1: always)", "area under the ROC curve", told)
+    areas = [(name, value) for name, value in found.items() if value is not None]
+    return _counts_table(
+        "can a linear model recognise LLM-written texts? (0.5: no, 1: always)", "area under the ROC curve", areas
+    )
 
 
 def _counts_table(left: str, right: str, entries: Iterable[tuple[str, Any]]) -> list[str]:
@@ -203,15 +205,12 @@ def _counts_table(left: str, right: str, entries: Iterable[tuple[str, Any]]) -> 
 
 
 def _licence(made: Mapping[str, Any]) -> str:
-    own = (
-        "What comes from the source's own documents and pairs stands under the licence that they had before. finegrade "
-        "claims nothing of it."
-    )
+    own = "Texts of the source's own documents and pairs keep their licence. finegrade claims no rights to them."
     if not made["orders"]:
         return own
     model = made["model"]
     known = f" ({CATALOGUE[model].licence})" if model in CATALOGUE else ""
     return (
-        f"What {for_markdown(model)} wrote stands under the terms of that model and its provider{known}: some forbid "
-        f"that their output trains other models. {own}"
+        f"For texts that {for_markdown(model)} wrote, the terms of that model and its provider hold{known}. Some "
+        f"forbid training other models on their output. {own}"
     )

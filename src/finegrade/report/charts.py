@@ -1,4 +1,4 @@
-"""The report's pictures, as SVG. Numbers and our own words only: never text from a model or a file."""
+"""The report's charts, as SVG. They hold numbers and our own words, never text from a model or a file."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ def scores_chart(scores: dict[str, Any], ours: str) -> str:
         figure = Figure(figsize=(2.6 * len(metrics) + 2, 0.34 * len(scores["rows"]) + 0.9), layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
         for metric, panel in zip(metrics, panels, strict=True):
-            for place, row in enumerate(reversed(scores["rows"])):
+            for y, row in enumerate(reversed(scores["rows"])):
                 if metric in row["scores"]:
                     found = row["scores"][metric]
                     colour = _OURS if row["name"] == ours else _AFTER
-                    panel.plot([found["low"], found["high"]], [place, place], color=colour, linewidth=2)
-                    panel.plot([found["value"]], [place], "o", color=colour, markersize=5)
+                    panel.plot([found["low"], found["high"]], [y, y], color=colour, linewidth=2)
+                    panel.plot([found["value"]], [y], "o", color=colour, markersize=5)
             panel.set_title(metric, fontsize=9)
             panel.grid(axis="x", alpha=0.3)
         panels[0].set_yticks(range(len(scores["rows"])), [row["name"] for row in reversed(scores["rows"])])
@@ -34,7 +34,7 @@ def scores_chart(scores: dict[str, Any], ours: str) -> str:
 
 
 def levels_chart(before: Mapping[int, Sequence[float]], after: Mapping[int, Sequence[float]], highest: int) -> str:
-    """Relevance to the query by level, before and after verification; nothing where there is no level.
+    """Relevance to the query by level, before and after verification; empty where there is no level.
 
     Args:
         before: Level -> finite distances.
@@ -78,11 +78,11 @@ def loss_chart(steps: Sequence[dict[str, Any]]) -> str:
 
 
 def _boxes(panel: Axes, groups: Sequence[Sequence[float]], shift: float, colour: str, label: str) -> None:
-    places = [i + shift for i, group in enumerate(groups) if group]
+    positions = [i + shift for i, group in enumerate(groups) if group]
     filled = [group for group in groups if group]
     if filled:
         boxes = panel.boxplot(
-            filled, positions=places, widths=0.3, patch_artist=True, showfliers=False, medianprops={"color": _INK}
+            filled, positions=positions, widths=0.3, patch_artist=True, showfliers=False, medianprops={"color": _INK}
         )
         for box in boxes["boxes"]:
             box.set_facecolor(colour)

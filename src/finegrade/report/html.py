@@ -1,4 +1,4 @@
-"""HTML pages out of templates: whatever a model or a file wrote is escaped, and its control signs are taken out."""
+"""HTML pages from templates. Text of models and files is escaped, and its control characters are removed."""
 
 from importlib import resources
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader
 from markupsafe import Markup
 
-from finegrade.text import without_control_signs
+from finegrade.text import without_control_characters
 
 _TEXT_SHOWN = 900
 """Characters; the filter "cut" ends longer texts there."""
@@ -24,7 +24,7 @@ def render_page(template: str, facts: dict[str, Any]) -> str:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_without_control_signs,
+        finalize=_without_control_characters,
     )
     environment.filters["cut"] = lambda text: text if len(text) <= _TEXT_SHOWN else text[:_TEXT_SHOWN] + "…"
     return environment.get_template(template).render(facts)
@@ -34,7 +34,7 @@ def _read(template: str) -> str:
     return resources.files("finegrade.report").joinpath("templates", template).read_text(encoding="utf-8")
 
 
-def _without_control_signs(value: Any) -> Any:
+def _without_control_characters(value: Any) -> Any:
     if isinstance(value, str) and not isinstance(value, Markup):
-        return without_control_signs(value)
+        return without_control_characters(value)
     return value

@@ -1,4 +1,4 @@
-"""What a run found, in words: the first lines of the report and the last ones of the console."""
+"""The findings of a run in words: the first lines of the report and the last ones of the console."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from finegrade.training.variants import FINEGRADE
 
 TEST_QUERIES = {
     "synthetic": "Scores on synthetic queries: an LLM wrote them for chunks of documents that were held out.",
-    "tasks": "Scores on synthetic queries: an LLM wrote them, and what answers them, for tasks that were held out.",
+    "tasks": "Scores on synthetic queries: an LLM wrote them and their answers, for tasks that were held out.",
     "labelled": "Scores on your own labelled queries, for documents that were held out.",
 }
-"""Where test queries come from, if this is not the source itself: told with every score."""
+"""Where test queries come from, if not from the source itself: printed with every score."""
 
 RE_EMBED = "Re-embed your index: old and new vectors do not mix."
 SMALL_RUN_ROWS = 20_000
-"""Training rows below which a run shows that the road works, not what the method is worth."""
+"""Training rows below which a run shows that the pipeline works, not what the method is worth."""
 
 
 def load_snippet(folder: Path) -> str:
@@ -34,12 +34,12 @@ def load_snippet(folder: Path) -> str:
 
 
 def accepted(decisions: dict[str, int]) -> int:
-    """Negatives that stay, out of counts by decision."""
+    """Negatives that are kept, from counts by decision."""
     return decisions.get("kept", 0) + decisions.get("regraded", 0)
 
 
 def shares(run: RunFolder) -> dict[str, Any]:
-    """How many negatives an LLM wrote: accepted, and used in training."""
+    """The share of LLM-written negatives: among the accepted ones, and in the training rows."""
     verdicts = run.record("verify")["details"]
     training = run.record(FINEGRADE.stage)["details"]
     stayed = {source: accepted(decisions) for source, decisions in verdicts["by_source"].items()}
@@ -54,7 +54,7 @@ def shares(run: RunFolder) -> dict[str, Any]:
 
 
 def findings(run: RunFolder) -> list[str]:
-    """One sentence each: what share an LLM wrote, what the run can prove, and how finegrade stands to every control."""
+    """Sentences: the share of LLM-written texts, what the run can show, and finegrade against every other row."""
     share, scores = shares(run), read_json(run.path(SCORES))
     lines = [TEST_QUERIES[scores["test_queries"]]] if scores["test_queries"] else []
     lines += [
@@ -63,17 +63,17 @@ def findings(run: RunFolder) -> list[str]:
     ]
     if share["rows"] < SMALL_RUN_ROWS:
         lines.append(
-            f"A run of {share['rows']:,} training rows proves that the road works from end to end; it is too small to "
-            "judge the method."
+            f"A run of {share['rows']:,} training rows shows that the pipeline works from end to end; it is too small "
+            "to judge the method."
         )
-    lines.append("One training seed: the intervals below cover the choice of test queries, not that of the seed.")
+    lines.append("One training seed: the intervals below cover the choice of test queries, not of the seed.")
     lines.append(f"Every model reads the first {scores['max_length']} tokens of a text, BM25 all of it.")
     for difference in scores["differences"]:
-        lines.append(_told(difference, scores["confidence"]))
+        lines.append(_compared(difference, scores["confidence"]))
     return lines
 
 
-def _told(difference: dict[str, Any], confidence: float) -> str:
+def _compared(difference: dict[str, Any], confidence: float) -> str:
     other = difference["title"].removeprefix("finegrade − ")
     found = difference["scores"]["nDCG@10"]
     if found["low"] > 0:
@@ -81,7 +81,7 @@ def _told(difference: dict[str, Any], confidence: float) -> str:
     elif found["high"] < 0:
         verdict = "finegrade is below"
     else:
-        verdict = "finegrade cannot be told from"
+        verdict = "finegrade cannot be distinguished from"
     interval = f"nDCG@10 {found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
     return f"{verdict} {other}: {interval} ({100 * confidence:g}% interval)."
 

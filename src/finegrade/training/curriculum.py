@@ -104,7 +104,7 @@ def _answers(samples: Sequence[Sample]) -> Answers:
 def _deal(
     samples: Sequence[tuple[Sample, str]], answers: Answers, steps: dict[int, int], batch_size: int, seed: int
 ) -> dict[int, list[PlanRow]]:
-    """Rows for every level: each sample is used once before any is used again, what an LLM wrote before what was mined.
+    """Rows for every level: each sample is used once before any is used again, LLM-written texts before mined ones.
 
     The scarcest level chooses first, so that a sample that alone has it is not spent on another.
     """
@@ -172,8 +172,8 @@ class _Batch:
         """Adds a row, unless the batch is full or the row clashes with one in it."""
         query, sibling = normalised(row.sample.query), normalised(row.negative.sibling or "")
         answers = self._all_answers[query]
-        given = (row.sample.positive, row.negative.text, row.mined)
-        texts = {normalised(text) for text in given if text}
+        others = (row.sample.positive, row.negative.text, row.mined)
+        texts = {normalised(text) for text in others if text}
         clash = (
             query in self._queries
             or query in self._siblings

@@ -1,4 +1,4 @@
-"""What every training here asks of sentence-transformers' Trainer."""
+"""sentence-transformers' Trainer with the arguments that every training here uses."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from finegrade.console import Meter
 from finegrade.errors import InputError
 from finegrade.machine import keep_freed_memory
 
-Told = Callable[[int, float], str]
+Note = Callable[[int, float], str]
 """Called with the number of a finished step and its loss; gives a few words for the progress bar."""
 
 
@@ -33,11 +33,11 @@ def trainer_arguments(
 
     Args:
         work: Folder for checkpoints.
-        steps: Of the optimizer.
-        batch_size: Rows of a step.
-        learning_rate: At its highest; it falls linearly to 0.
+        steps: Optimizer steps.
+        batch_size: Rows in a step.
+        learning_rate: Its maximum; it falls linearly to 0.
         warmup_share: Share of the steps in which it rises.
-        bf16: bfloat16 autocast; None: where the processor computes in it.
+        bf16: bfloat16 autocast. None: where the processor computes in it.
         seed: Of dropout, and of the order where a sampler draws it.
         more: Further arguments.
 
@@ -76,16 +76,16 @@ def computes_in_bf16() -> bool:
 
 
 class QuietTrainer(SentenceTransformerTrainer):
-    """Moves a meter a step at a time in place of printing, and writes no card.
+    """Moves a meter with each step, prints nothing and writes no card.
 
     Args:
         meter: Counts steps.
-        told: What stands behind the numbers.
+        note: Words behind the numbers.
         options: The Trainer's own.
     """
 
-    def __init__(self, meter: Meter, told: Told, **options: Any) -> None:
-        super().__init__(callbacks=[Steps(meter, told)], **options)
+    def __init__(self, meter: Meter, note: Note, **options: Any) -> None:
+        super().__init__(callbacks=[Steps(meter, note)], **options)
         self.remove_callback(PrinterCallback)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -93,10 +93,10 @@ class QuietTrainer(SentenceTransformerTrainer):
 
 
 class Steps(TrainerCallback):
-    """Tells each finished step."""
+    """Reports each finished step."""
 
-    def __init__(self, meter: Meter, told: Told) -> None:
-        self._meter, self._told = meter, told
+    def __init__(self, meter: Meter, note: Note) -> None:
+        self._meter, self._note = meter, note
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Called with the loss of each step, because logging_steps is 1."""
@@ -105,5 +105,5 @@ class Steps(TrainerCallback):
             if not math.isfinite(float(logs["loss"])):
                 got, remedy = f"a loss of {logs['loss']} at step {state.global_step}", "Lower training.learning_rate."
                 raise InputError("training", got=got, wanted="a finite loss", remedy=remedy)
-            self._meter.note(self._told(state.global_step, float(logs["loss"])))
+            self._meter.note(self._note(state.global_step, float(logs["loss"])))
             self._meter.advance()
