@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finegrade.cli.main import main
-from finegrade.cli.verify_input import verify_given
+from finegrade.cli.verify_input import verify_external
 from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
 from finegrade.export.data import export_data
@@ -44,7 +44,7 @@ def command(monkeypatch, *arguments):
 def verified(path, output, run, settings=()):
     """What the LLM was going to be asked, if it was to be asked at all."""
     asked = []
-    verify_given(path, output, plain_config(settings), run, lambda folder, ahead: asked.append(ahead))
+    verify_external(path, output, plain_config(settings), run, lambda folder, ahead: asked.append(ahead))
     return asked
 
 

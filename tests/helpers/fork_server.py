@@ -21,7 +21,7 @@ import finegrade.stages.synthesize
 import finegrade.stages.tasks
 import finegrade.stages.train
 import finegrade.stages.verify
-from finegrade.cli.verify_input import verify_given
+from finegrade.cli.verify_input import verify_external
 from finegrade.config import Config
 from finegrade.stages.pipeline import run_stage
 from finegrade.storage.run_folder import RunFolder
@@ -33,7 +33,7 @@ def work(command: dict) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     config, run = Config.model_validate_json(command["config"]), Path(command["run"])
     if command["stage"] == "given":
-        verify_given(run.with_name("data.jsonl"), run.with_name("out.jsonl"), config, run, lambda folder, ahead: None)
+        verify_external(run.with_name("data.jsonl"), run.with_name("out.jsonl"), config, run, lambda folder, ahead: None)
     else:
         run_stage(command["stage"], config, RunFolder(run))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finegrade.cli.verify_input import verify_given
+from finegrade.cli.verify_input import verify_external
 from finegrade.config.toml import plain_config
 from finegrade.errors import InputError
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample, ScorerResult, Verdict
@@ -58,7 +58,7 @@ def test_data_of_others_get_their_rate_of_false_negatives_and_the_disputed_ones(
     rows = [*ROWS, ("query 20", "answer 20", ["same 20 text", "answer 20", "far 20 text"])]
     run = RunFolder(tmp_path / "run")
     data, alone = flag_embedding(tmp_path / "data.jsonl", rows), plain_config(["verification.committee=[]"])
-    verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
+    verify_external(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     page = page_of(run)
     assert "external none 23 1 1 0 8.7 %" in folded(page)
     assert "verification negatives kept 21 dropped 2 — scores too near to the positive 1 — is the positive 1" in folded(
@@ -89,7 +89,7 @@ def test_a_page_goes_when_the_verdicts_do_that_it_tells_of(tmp_path, scorers):
     def verify(config):
         verify_samples(run, verification=config.verification, llm=config.llm, levels=4, seed=config.seed, after=GIVEN)
 
-    verify_given(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
+    verify_external(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     verify(alone)
     page = write_verification_report(run, 4)
     verify(alone)

@@ -24,6 +24,9 @@ def row(number, *kinds, positive="answer"):
     return {"query": f"query {number}", "positive": f"{positive} {number}", "negatives": negatives}
 
 
+WRITTEN = {**row(20), "negatives": [{"text": "same 20 text", "level": 4, "source": "llm"}]}
+
+
 def test_the_result_says_what_was_kept_what_was_left_out_and_why():
     rows = [*PLAIN, row(20, "near", "far", "same", "better"), row(21, "far", positive="weak")]
     result = finegrade.verify(rows, scorers=Words())
@@ -53,11 +56,22 @@ def test_dicts_records_data_sets_and_frames_are_verified_alike():
     assert decided == [decided[0]] * 4
 
 
-def test_it_works_inside_a_running_event_loop():
-    async def notebook():
-        return finegrade.verify(PLAIN, scorers=["bm25", Words()])
+def test_it_works_inside_a_running_event_loop(fake_llm, tmp_path):
+    def answer(request):
+        _, known, text = request["messages"][-1]["content"].split("\n")
+        said = "same" if known[3:] in text else "unrelated"
+        return fake_llm.reply(json.dumps({"answer": said, "reason": ""}))
 
-    assert len(asyncio.run(notebook()).kept) == len(PLAIN)
+    async def notebook():
+        llm = {"base_url": fake_llm.base_url, "model": "m"}
+        return finegrade.verify([*PLAIN, WRITTEN], scorers=["bm25", Words()], llm=llm, folder=tmp_path / "kept")
+
+    fake_llm.answer = answer
+    for _ in range(2):
+        result = asyncio.run(notebook())
+        assert [one.scorer for one in result.verdicts[-1].results] == ["bm25", "Words", "llm"]
+        assert len(result.kept) == len(PLAIN) + 1
+    assert len(fake_llm.requests) == 16 + 1  # tried on eight queries; what the folder holds is not asked again
 
 
 def test_too_few_rows_to_calibrate_on_are_told_and_others_serve():
@@ -100,11 +114,10 @@ class Grades:
 
 
 def test_an_llm_is_asked_about_written_texts_in_doubt_and_only_where_one_is_named():
-    written = {**row(20), "negatives": [{"text": "same 20 text", "level": 4, "source": "llm"}]}
-    dropped = finegrade.verify([*PLAIN, written], scorers=[Words()])
+    dropped = finegrade.verify([*PLAIN, WRITTEN], scorers=[Words()])
     assert dropped.reasons == {FALSE_NEGATIVE: 1}
     judge = Grades()
-    kept = finegrade.verify([*PLAIN, written], scorers=[Words()], llm=judge)
+    kept = finegrade.verify([*PLAIN, WRITTEN], scorers=[Words()], llm=judge)
     assert kept.verdicts[-1].results[-1].reason == "another"
     assert kept.decisions == {"kept": 21}
     assert not any(text.startswith("far") for text in judge.asked)

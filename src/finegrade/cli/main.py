@@ -233,11 +233,11 @@ def verify_command(
     if force:
         remedy = "Leave it out: the language of external data is not checked."
         raise InputError("--force", got="it beside --input", wanted="one of them", remedy=remedy)
-    from finegrade.cli.verify_input import verify_given
+    from finegrade.cli.verify_input import verify_external
 
     has_file = config.exists() or config != DEFAULT_CONFIG
     checked = load_config(config, settings or ()) if has_file else plain_config(settings or ())
-    verify_given(data, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead), depth)
+    verify_external(data, output, checked, run, lambda folder, ahead: _need_consent(checked, folder, yes, ahead), depth)
 
 
 for _stage in STAGES.values():

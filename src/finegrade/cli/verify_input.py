@@ -109,7 +109,7 @@ def default_run(data: Format[Any]) -> Path:
     return Path("runs") / f"verify-{data.path.stem[:50]}-{paths}"
 
 
-def verify_given(
+def verify_external(
     path: Path,
     output: Path | None,
     config: Config,

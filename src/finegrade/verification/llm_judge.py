@@ -1,4 +1,8 @@
-"""The LLM as a scorer: it grades from 0 to 3 how well a text answers, beside a text that is known to answer."""
+"""The LLM as a scorer: it grades from 0 to 3 how well a text answers, beside a text that is known to answer.
+
+A small model cannot say from the query alone whether a text answers it, but it sees where two texts differ in meaning:
+so it gets the known answer beside the text (docs/lab/verification.md, 2026-11-26).
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +22,13 @@ from finegrade.llm.structured import CUT, Answer, UnreadableError, ask_for, plai
 from finegrade.text import content_hash, folded
 
 GRADES = {"unrelated": 0, "different": 1, "same": 3}
-"""What the LLM says, as graded relevance. Grade 2, "a part of the answer", is left out: a small model puts near misses
-there (docs/lab/verification.md). It says words, which it weighs better than numbers."""
+"""The LLM's words as graded relevance: it weighs words better than numbers. There is no grade 2, "a part of the
+answer", where a small model puts near misses (docs/lab/verification.md)."""
 
 HIGHEST = GRADES["same"]
 
 MAX_REASON, MAX_CHARS = 120, 4_000
-"""Characters of a reason, and of a text that is judged: what comes behind is not read."""
+"""Characters of a reason, and of a text that is judged; the rest is cut off."""
 
 SYSTEM = (
     "You check test data for a search engine. You get a query, a passage A that answers it, and a passage B. Say "
@@ -125,17 +129,17 @@ def grade_request(query: str, answer: str, text: str, settings: RequestSettings)
 
 
 def prompt_version() -> str:
-    """A name for what the LLM is told, shown and held to, and for what its words count: what fingerprints carry."""
+    """A hash of prompt, examples, schema and grades, for fingerprints."""
     return content_hash(SYSTEM, json.dumps([EXAMPLES, GRADES, _SCHEMA, MAX_CHARS]))
 
 
 def expected_grade(answer: str, alternatives: Sequence[Mapping[str, float]]) -> float:
-    """The mean of the grades that the LLM might have given, by their probabilities: small models hesitate, it shows.
+    """The mean of the grades that the LLM might have given, weighted by their probabilities.
 
     Args:
-        answer: That it gave.
+        answer: The word that it gave.
         alternatives: Of each of the first tokens, the likeliest with their probabilities; the first that begins the
-            answer counts. Empty where the server does not tell: then the answer stands as it is.
+            answer counts. Empty where the server gives none: then the answer counts as it is.
     """
     for token in alternatives:
         grades = [(begun, share) for text, share in token.items() if (begun := _begun(text)) is not None]
@@ -152,7 +156,7 @@ def _begun(token: str) -> int | None:
 
 
 def _turn(query: str, answer: str, text: str) -> str:
-    """One line a text: none can begin a turn of the frame's own."""
+    """One line for each text, so that none can imitate a turn of the conversation."""
     return "\n".join(
         f"{name}: {folded(plain(one))[:MAX_CHARS]}" for name, one in (("query", query), ("A", answer), ("B", text))
     )
@@ -167,8 +171,8 @@ NO_GRADE = "no grade: "
 class LlmJudge:
     """Grades through client and ledger: what the ledger holds is not asked again. A context manager.
 
-    A query's known answers have the highest grade; other texts are read beside the first of them. A pair of a query
-    without a known answer, and a reply that cannot be read, give a score that is no number.
+    A query's known answers have the highest grade; other texts are compared with the first of them. A query without a
+    known answer, and a reply that cannot be read, give a score that is no number.
 
     Args:
         config: Names the LLM.
@@ -197,7 +201,7 @@ class LlmJudge:
         self._session.__exit__(kind, error, trace)
 
     def know(self, answers: Mapping[str, Sequence[str]]) -> None:
-        """Says what answers: query -> texts. What was known before is forgotten."""
+        """Sets the known answers, query -> texts, in place of earlier ones."""
         self._answers, self._reasons = answers, {}
 
     def scores(self, pairs: Sequence[Pair]) -> Iterator[float]:
@@ -233,7 +237,7 @@ class LlmJudge:
 
 
 def _judgement_of_cut(answer: Answer[Judgement]) -> Judgement | None:
-    """What a reply says that was cut within its reason: the word comes before it, and is whole."""
+    """Of a reply that was cut within its reason: the word comes before it, and is whole."""
     if answer.reason != CUT or not answer.reply.text.lstrip().startswith("{"):
         return None
     ended: Reply = answer.reply.model_copy(update={"finish_reason": "stop"})

@@ -1,7 +1,9 @@
 """Samples become verdicts: leaks and weak positives go, the scorers are asked, the rules decide."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -135,6 +137,7 @@ def verify(
         1
     """
     samples = as_samples(rows)
+    drawn = draw(samples if calibrate_on is None else as_samples(calibrate_on), seed)
     own: dict[str, Scorer] = {}
     first = _names([scorers] if isinstance(scorers, str) or hasattr(scorers, "scores") else scorers, own)
     settings = {
@@ -156,18 +159,31 @@ def verify(
     config = parse_section(VerificationConfig, settings, "verify")
     if config.asks_llm and not llm:
         raise InputError("llm", got=None, wanted="a model to ask", remedy='Name one with llm=, or leave "llm" out.')
-    with ExitStack() as opened:
-        place = Path(folder or opened.enter_context(TemporaryDirectory()))
-        place.mkdir(parents=True, exist_ok=True)
-        if llm:
-            own[LLM_JUDGE] = llm if isinstance(llm, Judge) else opened.enter_context(_llm_judge(llm, place, seed))
-        cache = opened.enter_context(ScoreCache(place / SCORE_BOOK)) if folder else None
-        found = benchmark_index(config.benchmarks)
-        drawn = draw(samples if calibrate_on is None else as_samples(calibrate_on), seed)
-        ensembles = Ensembles(config, drawn, seed, own, cache)
-        verifier = Verifier(config, levels, ensembles.first, ensembles.second, found)
-        with progress("verifying samples", len(samples)) as meter:
-            return verifier.verify(samples, lambda share: meter.advance(share * len(samples)))
+
+    def decide() -> Verified:
+        with ExitStack() as opened:
+            place = Path(folder or opened.enter_context(TemporaryDirectory()))
+            place.mkdir(parents=True, exist_ok=True)
+            if llm:
+                own[LLM_JUDGE] = llm if isinstance(llm, Judge) else opened.enter_context(_llm_judge(llm, place, seed))
+            cache = opened.enter_context(ScoreCache(place / SCORE_BOOK)) if folder else None
+            found = benchmark_index(config.benchmarks)
+            ensembles = Ensembles(config, drawn, seed, own, cache)
+            verifier = Verifier(config, levels, ensembles.first, ensembles.second, found)
+            with progress("verifying samples", len(samples)) as meter:
+                return verifier.verify(samples, lambda share: meter.advance(share * len(samples)))
+
+    return _beside_any_event_loop(decide)
+
+
+def _beside_any_event_loop(decide: Callable[[], Verified]) -> Verified:
+    """In a thread where an event loop is running, as in a notebook: the LLM's session runs one of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return decide()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(decide).result()
 
 
 def _names(scorers: Any, own: dict[str, Scorer]) -> list[str]:
