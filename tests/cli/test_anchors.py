@@ -1,4 +1,4 @@
-"""`finegrade anchors`: shares that add up, tokens in their places, text that stays text."""
+"""`finegrade anchors`: shares that add up, tokens in their order, text that stays text."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def folder(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.mark.slow
-def test_shares_add_up_to_1_and_tokens_stand_in_their_places(folder):
+def test_shares_add_up_to_1_and_tokens_stand_in_their_order(folder):
     model = load_anchor_model(folder)
     texts = ["The valve opens, slowly.", "It closes."]
     found = token_shares(model, texts)
@@ -120,13 +120,13 @@ def test_text_that_is_no_unicode_is_shown_all_the_same(folder, capsys):
     assert "read" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("place", ["", ".", "/", "folder", "file/page.html"])
-def test_a_page_that_is_no_file_is_told_before_anything_is_done(folder, tmp_path, monkeypatch, capsys, place):
+@pytest.mark.parametrize("path", ["", ".", "/", "folder", "file/page.html"])
+def test_a_page_that_is_no_file_gives_an_error_before_anything_is_done(folder, tmp_path, monkeypatch, capsys, path):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("file").touch()
-    with pytest.raises(InputError, match=r"--html: got a (folder|place in file, which is a file); wanted a file"):
-        show_anchors(["some words"], [], folder, Path(place))
+    with pytest.raises(InputError, match=r"--html: got a (folder|path below file, which is a file); wanted a file"):
+        show_anchors(["some words"], [], folder, Path(path))
     assert not capsys.readouterr().out
 
 
