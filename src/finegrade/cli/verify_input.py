@@ -1,4 +1,4 @@
-"""``finegrade verify --input``: others' training data is verified, graded, and written back in its own format."""
+"""``finegrade verify --input``: external training data is verified, graded, and written back in its own format."""
 
 import os
 from collections import Counter
@@ -14,8 +14,9 @@ from finegrade.data.formats import open_external
 from finegrade.data.formats.base import ExternalRow, Format, VerifiedRow
 from finegrade.data.readers.text_files import json_line
 from finegrade.errors import InputError
-from finegrade.records import LeftOut, Negative, Sample, Verdict
+from finegrade.records import LeftOut, Sample, Verdict
 from finegrade.report.cards import write_card_of_given
+from finegrade.rows import as_samples
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import in_parts, verify_samples
 from finegrade.storage.atomic import files_identity, replacing
@@ -24,72 +25,6 @@ from finegrade.storage.run_folder import GIVEN, LEFT_OUT, LOCK, SAMPLES, SET_ASI
 from finegrade.storage.tables import iterate_rows, write_cut
 from finegrade.text import content_hash, encodable, normalised
 from finegrade.verification.benchmarks import check_benchmarks
-
-
-def samples_of(row: ExternalRow) -> list[Sample]:
-    """One for each positive: what is a negative beside one may be none beside another."""
-    negatives = tuple(Negative(text=text, level=None, source="external") for text in row.negatives)
-    return [
-        Sample(
-            id=content_hash(row.query, positive),
-            query=row.query,
-            positive=positive,
-            negatives=negatives,
-            group=content_hash(row.query),
-        )
-        for positive in row.positives
-    ]
-
-
-def verified_rows(data: Format[Any], run: RunFolder) -> Iterator[VerifiedRow]:
-    """What was decided on each row: verdicts are in the order of the samples, and these in that of the rows.
-
-    Raises:
-        InputError: They are verdicts on other rows.
-    """
-    left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
-    verdicts = iterate_rows(run.path(VERDICTS), Verdict)
-    for row in data.rows():
-        kept_positives: list[int] = []
-        on_negatives: list[list[Verdict]] = [[] for _ in row.negatives]
-        for index, sample in enumerate(samples_of(row)):
-            if sample.id not in left_out:
-                kept_positives.append(index)
-                for found, verdict in zip(on_negatives, _verdicts_on(sample, verdicts, data), strict=True):
-                    found.append(verdict)
-        yield _verified(row, on_negatives if kept_positives else [], tuple(kept_positives))
-    if next(verdicts, None):
-        raise _other_rows(data)
-
-
-def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format[Any]) -> list[Verdict]:
-    own = list(islice(verdicts, len(sample.negatives)))
-    if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
-        raise _other_rows(data)
-    return own
-
-
-def _other_rows(data: Format[Any]) -> InputError:
-    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
-    return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
-
-
-def _verified(
-    row: ExternalRow, on_negatives: Sequence[Sequence[Verdict]], kept_positives: tuple[int, ...]
-) -> VerifiedRow:
-    """A negative stays if it is none beside no positive; it is promoted, each text once, if it answers beside one."""
-    kept, promoted, positives = [], [], set(map(normalised, row.positives))
-    for index, verdicts in enumerate(on_negatives):
-        levels = [verdict.level_after for verdict in verdicts if verdict.level_after is not None]
-        if len(levels) == len(verdicts):
-            kept.append((verdicts[0].score, index, levels[0]))
-        text = normalised(row.negatives[index])
-        if text not in positives and any(verdict.decision == "promoted" for verdict in verdicts):
-            positives.add(text)
-            promoted.append(index)
-    easiest_first = tuple((index, level) for _, index, level in sorted(kept))
-    return VerifiedRow(kept=easiest_first, promoted=tuple(promoted), kept_positives=kept_positives)
-
 
 RESULTS = "results.json"
 
@@ -130,8 +65,9 @@ def verify_external(
     Raises:
         InputError: The data or the output is none, the folder is another run's, or a scorer cannot be had.
     """
-    config = _without_written(config)
-    check_benchmarks(config.verification.benchmarks)
+    verification = config.verification.model_copy(update={"doubt_written": 0.0})  # which texts an LLM wrote is unknown
+    config = config.model_copy(update={"verification": verification})
+    check_benchmarks(verification.benchmarks)
     _need_a_name(_absolute(path))
     data = open_external(_absolute(path), depth)
     output = _absolute(output or default_output(data))
@@ -147,11 +83,13 @@ def verify_external(
     with run.locked():
         _take_in(data, run)
         _say_what_was_passed_over(path, run)
-        if config.verification.asks_llm:
-            agree(run, _ahead(config, run))
+        if verification.asks_llm:
+            counts = run.record(GIVEN)["details"]
+            mean = counts["characters"] / max(1, counts["negatives"])
+            agree(run, estimate_given(config, counts["negatives"], mean))
         verify_samples(
             run,
-            verification=config.verification,
+            verification=verification,
             llm=config.llm,
             levels=config.synthesis.levels,
             seed=config.seed,
@@ -159,7 +97,7 @@ def verify_external(
         )
         own.need_free(data.outputs(output))
         own.begin(data.outputs(output))
-        written = data.write(verified_rows(data, run), output)
+        written = data.write(_verified_rows(data, run), output)
         own.end(written)
         write_card_of_given(run, f"{path}: {data.about}", written)
         page = write_verification_report(run, config.synthesis.levels)
@@ -184,18 +122,6 @@ def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:
         say(f"{path}: {number:,} {reason}")
     if found:
         say(f"what of it could not be used, row by row: {run.path(SET_ASIDE)}")
-
-
-def _without_written(config: Config) -> Config:
-    """Settings for LLM-written texts change nothing: nobody knows which of these are."""
-    verification = config.verification.model_copy(update={"doubt_written": 0.0})
-    return config.model_copy(update={"verification": verification})
-
-
-def _ahead(config: Config, run: RunFolder) -> Estimate:
-    counts = run.record(GIVEN)["details"]
-    negatives = counts["negatives"]
-    return estimate_given(config, negatives, counts["characters"] / max(1, negatives))
 
 
 def _absolute(path: Path) -> Path:
@@ -223,13 +149,13 @@ def _need_writable(output: Path) -> None:
 
 
 def _need_own_folder(run: RunFolder) -> None:
-    """Samples of another run would be lost, and whatever else is called like a part of this one."""
+    """Samples of another run would be lost, and any file with the name of a part of this one."""
     others = run.stages() - {GIVEN, "verify"}
     if run.root.is_dir() and not run.stages():
         others = {path.name for path in run.root.iterdir()} - {LOCK, STAGES}  # those a session began with
     if others:
         got = f"one with {', '.join(sorted(others))}"
-        wanted = "a run folder that others' data alone was verified in"
+        wanted = "a run folder in which only external data was verified"
         raise InputError(str(run.root), got=got, wanted=wanted, remedy="Leave --run out, or name another folder.")
 
 
@@ -251,9 +177,64 @@ def _counted(rows: Iterable[ExternalRow], counts: Counter[str]) -> Iterator[Samp
     counts.update(rows=0, negatives=0, characters=0)
     for row in rows:
         counts["rows"] += 1
-        for sample in samples_of(row):
+        for sample in _samples(row):
             number = len(sample.negatives)
             counts["negatives"] += number
             counts["characters"] += number * (len(sample.query) + len(sample.positive))
             counts["characters"] += sum(len(negative.text) for negative in sample.negatives)
             yield sample
+
+
+def _samples(row: ExternalRow) -> list[Sample]:
+    """One for each positive: what is a negative beside one may be none beside another."""
+    return as_samples({"query": row.query, "positive": one, "negatives": row.negatives} for one in row.positives)
+
+
+def _verified_rows(data: Format[Any], run: RunFolder) -> Iterator[VerifiedRow]:
+    """What was decided on each row: verdicts are in the order of the samples, and these in that of the rows.
+
+    Raises:
+        InputError: They are verdicts on other rows.
+    """
+    left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
+    verdicts = iterate_rows(run.path(VERDICTS), Verdict)
+    for row in data.rows():
+        kept_positives: list[int] = []
+        on_negatives: list[list[Verdict]] = [[] for _ in row.negatives]
+        for index, sample in enumerate(_samples(row)):
+            if sample.id not in left_out:
+                kept_positives.append(index)
+                for found, verdict in zip(on_negatives, _verdicts_on(sample, verdicts, data), strict=True):
+                    found.append(verdict)
+        yield _verified(row, on_negatives if kept_positives else [], tuple(kept_positives))
+    if next(verdicts, None):
+        raise _other_rows(data)
+
+
+def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format[Any]) -> list[Verdict]:
+    own = list(islice(verdicts, len(sample.negatives)))
+    if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
+        raise _other_rows(data)
+    return own
+
+
+def _other_rows(data: Format[Any]) -> InputError:
+    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
+    return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
+
+
+def _verified(
+    row: ExternalRow, on_negatives: Sequence[Sequence[Verdict]], kept_positives: tuple[int, ...]
+) -> VerifiedRow:
+    """A negative stays if it stays beside every positive; a text is promoted, once, if it is beside any of them."""
+    kept, promoted, positives = [], [], set(map(normalised, row.positives))
+    for index, verdicts in enumerate(on_negatives):
+        levels = [verdict.level_after for verdict in verdicts if verdict.level_after is not None]
+        if len(levels) == len(verdicts):
+            kept.append((verdicts[0].score, index, levels[0]))
+        text = normalised(row.negatives[index])
+        if text not in positives and any(verdict.decision == "promoted" for verdict in verdicts):
+            positives.add(text)
+            promoted.append(index)
+    easiest_first = tuple((index, level) for _, index, level in sorted(kept))
+    return VerifiedRow(kept=easiest_first, promoted=tuple(promoted), kept_positives=kept_positives)

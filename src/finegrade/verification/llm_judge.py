@@ -38,57 +38,26 @@ SYSTEM = (
     'is "unrelated". Reply with JSON: the word, and the reason in a few words.'
 )
 
-EXAMPLES = (
-    (
-        "Return the largest element of a list.",
-        "The biggest item is returned. An empty list raises an error.",
-        "You get back whichever entry exceeds all others; there is an exception if nothing is in the list.",
-        "same",
-        "the biggest one; an error if empty",
-    ),
-    (
-        "Return the largest element of a list.",
-        "The biggest item is returned. An empty list raises an error.",
-        "The smallest item is returned. An empty list raises an error.",
-        "different",
-        "smallest in place of biggest",
-    ),
-    (
-        "How do I reset my password?",
-        "Open Account, choose Security and click Reset password. A link is mailed to you and works for one hour.",
-        "Open Account, choose Security and click Change email. A link is mailed to you and works for one hour.",
-        "different",
-        "changes the email, not the password",
-    ),
-    (
-        "Can the battery be replaced?",
-        "The cell is user-replaceable: slide the rear cover down and lift it out.",
-        "Owners may swap the battery themselves by pushing the back plate downwards and taking the old one out.",
-        "same",
-        "the owner does it, cover down and out",
-    ),
-    (
-        "When does the shop open on Sunday?",
-        "On Sundays the doors open at 10 in the morning.",
-        "The shop sells bread, fruit and newspapers.",
-        "unrelated",
-        "says nothing of opening times",
-    ),
-    (
-        "When does the shop open on Sunday?",
-        "On Sundays the doors open at 10 in the morning.",
-        "On Sundays the doors open at noon.",
-        "different",
-        "noon in place of 10",
-    ),
-    (
-        "Turn off notifications",
-        "Notifications are switched off under Settings, Alerts.",
-        "Under Settings, Alerts you can silence all notifications.",
-        "same",
-        "off under Settings, Alerts",
-    ),
-)
+EXAMPLES = (  # query, A, B, grade, reason
+    ("Return the largest element of a list.", "The biggest item is returned. An empty list raises an error.",
+     "You get back whichever entry exceeds all others; there is an exception if nothing is in the list.",
+     "same", "the biggest one; an error if empty"),
+    ("Return the largest element of a list.", "The biggest item is returned. An empty list raises an error.",
+     "The smallest item is returned. An empty list raises an error.", "different", "smallest in place of biggest"),
+    ("How do I reset my password?",
+     "Open Account, choose Security and click Reset password. A link is mailed to you and works for one hour.",
+     "Open Account, choose Security and click Change email. A link is mailed to you and works for one hour.",
+     "different", "changes the email, not the password"),
+    ("Can the battery be replaced?", "The cell is user-replaceable: slide the rear cover down and lift it out.",
+     "Owners may swap the battery themselves by pushing the back plate downwards and taking the old one out.",
+     "same", "the owner does it, cover down and out"),
+    ("When does the shop open on Sunday?", "On Sundays the doors open at 10 in the morning.",
+     "The shop sells bread, fruit and newspapers.", "unrelated", "says nothing of opening times"),
+    ("When does the shop open on Sunday?", "On Sundays the doors open at 10 in the morning.",
+     "On Sundays the doors open at noon.", "different", "noon in place of 10"),
+    ("Turn off notifications", "Notifications are switched off under Settings, Alerts.",
+     "Under Settings, Alerts you can silence all notifications.", "same", "off under Settings, Alerts"),
+)  # fmt: skip
 
 
 class Judgement(BaseModel):
