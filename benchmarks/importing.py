@@ -26,14 +26,14 @@ def write(folder: Path, first: int, last: int) -> None:
     words = ["".join(generator.choices(syllables, k=1 + number % 3)) for number in range(WORDS)]
     weights = [1 / (rank + 5) for rank in range(WORDS)]
     for number in range(first, last):
-        place = folder / f"{number // 1000:03}"
-        place.mkdir(exist_ok=True)
+        part = folder / f"{number // 1000:03}"
+        part.mkdir(exist_ok=True)
         drawn = iter(generator.choices(words, weights, k=SECTIONS * SENTENCES * 15))
         parts = [f"# Document {number}"]
         for section in range(SECTIONS):
             sentences = (" ".join(next(drawn) for _ in range(14)).capitalize() + "." for _ in range(SENTENCES))
             parts += [f"## Part {section} {next(drawn)}", " ".join(sentences)]
-        (place / f"{number:06}.md").write_text("\n\n".join(parts), encoding="utf-8")
+        (part / f"{number:06}.md").write_text("\n\n".join(parts), encoding="utf-8")
 
 
 def read(folder: Path) -> None:
@@ -53,8 +53,8 @@ def read(folder: Path) -> None:
 def main() -> None:
     """Prints the table."""
     numbers = [int(number) for number in sys.argv[1:]] or [10_000, 30_000, 100_000]
-    with tempfile.TemporaryDirectory() as place:
-        folder, there = Path(place) / "docs", 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, there = Path(temporary) / "docs", 0
         folder.mkdir()
         print(f"{'documents':>10}{'seconds':>10}{'documents/s':>14}{'peak MB':>10}")
         for number in sorted(numbers):

@@ -18,7 +18,7 @@ from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from finegrade.data.formats import open_external
-from helpers.external_data import drawn, judged, write_table
+from helpers.external_data import drawn, verified, write_table
 
 _LOADERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 
@@ -53,7 +53,7 @@ def test_columns_of_a_result_are_trained_on(tmp_path, tiny_encoder, suffix, load
         for i in range(40)
     ]  # fmt: skip
     data = open_external(write_table(tmp_path / f"a{suffix}", rows))
-    files = data.write(judged(data, drawn(random.Random(0))), tmp_path / f"out{suffix}")
+    files = data.write(verified(data, drawn(random.Random(0))), tmp_path / f"out{suffix}")
     tables = {path.stem.replace(".", "_"): loaded(path) for path in files if ".levels." not in path.name}
     assert {name: table.column_names for name, table in tables.items()} == {
         "out": ["query", "answer", "negative_1", "negative_2", "negative_3"],
@@ -78,7 +78,7 @@ def test_labelled_pairs_of_a_result_are_trained_on(tmp_path, tiny_encoder, suffi
     ]  # fmt: skip
     random.Random(0).shuffle(rows)
     data = open_external(write_table(tmp_path / f"a{suffix}", rows))
-    pairs, _ = data.write(judged(data, drawn(random.Random(0))), tmp_path / f"out{suffix}")
+    pairs, _ = data.write(verified(data, drawn(random.Random(0))), tmp_path / f"out{suffix}")
     model = CrossEncoder(str(tiny_encoder), num_labels=1, device="cpu")
     arguments = CrossEncoderTrainingArguments(**options(tmp_path))
     found = losses(CrossEncoderTrainer(model, arguments, loaded(pairs), loss=BinaryCrossEntropyLoss(model)))

@@ -16,7 +16,7 @@ from finegrade.data.formats import open_external
 from finegrade.data.formats.base import ExternalRow, PassedRow, VerifiedRow
 from finegrade.data.formats.line_index import LineIndex
 from finegrade.errors import InputError
-from helpers.external_data import all_kept, drawn, judged, left
+from helpers.external_data import all_kept, drawn, left, verified
 
 HEADER = "query-id\tcorpus-id\tscore"
 QRELS = ["q1\td1\t1", "q1\td2\t0", "q2\td3\t2", "q2\td4\t1", "q3\td5\t1"]
@@ -183,7 +183,7 @@ def test_what_is_written_is_read_as_what_was_left(tmp_path_factory, seed, is_tre
     data = open_external(beir(folder / "a", qrels, lines, name="run.trec" if is_trec else "run.tsv"))
     before = list(data.rows())
     for number, judge in enumerate((all_kept, drawn(dice))):
-        decided = judged(data, judge)
+        decided = verified(data, judge)
         data.write(decided, folder / f"{number}")
         wanted = [row._replace(negatives=row.negatives[::-1]) for row in left(before, decided)]
         kept = [row for row in wanted if row.negatives]  # the others are not in the run
@@ -210,7 +210,7 @@ def test_hostile_lines(tmp_path):
         "found document: int in place of a text": 1, "found document: not Unicode": 1, "relevant document: empty": 1,
         "query: not in queries.jsonl": 2, "query: no relevant document": 1, "relevant document: not Unicode": 1,
     }  # fmt: skip
-    data.write(judged(data, all_kept), tmp_path / "out")
+    data.write(verified(data, all_kept), tmp_path / "out")
     assert rows(tmp_path / "out") == [FIRST._replace(negatives=FIRST.negatives[::-1]), second]
 
 

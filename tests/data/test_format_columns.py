@@ -16,7 +16,7 @@ from finegrade.data.formats import open_external
 from finegrade.data.formats.base import ExternalRow, VerifiedRow
 from finegrade.errors import InputError
 from finegrade.export import data as data_export
-from helpers.external_data import TABLES, TEXTS, all_kept, drawn, judged, left, lines, read_table, write_table
+from helpers.external_data import TABLES, TEXTS, all_kept, drawn, left, lines, read_table, verified, write_table
 
 ALL = VerifiedRow(((0, 1), (1, 2), (2, 3)), (), (0,))
 
@@ -29,7 +29,7 @@ def rows_of(number: int, negatives: int = 3) -> list[dict[str, str]]:
     ]
 
 
-def as_given(rows: list[dict[str, str]]) -> list[ExternalRow]:
+def as_rows(rows: list[dict[str, str]]) -> list[ExternalRow]:
     return [ExternalRow(query, (positive,), tuple(negatives)) for query, positive, *negatives in map(dict.values, rows)]
 
 
@@ -41,7 +41,7 @@ def read(path: Path) -> list[ExternalRow]:
 def test_columns_are_read_by_their_names(tmp_path, suffix):
     path = write_table(tmp_path / f"a{suffix}", rows_of(3))
     data = open_external(path)
-    assert list(data.rows()) == as_given(rows_of(3))
+    assert list(data.rows()) == as_rows(rows_of(3))
     assert data.passed_over == Counter()
     assert data.about == "queries: anchor, positives: positive, negatives: negative_1, negative_2, negative_3"
 
@@ -164,11 +164,11 @@ def test_everything_kept_is_everything_as_it_was(tmp_path_factory, data, negativ
     opened = open_external(path)
     before = list(opened.rows())
     assert before == [ExternalRow(query, (positive,), tuple(others)) for query, positive, *others in rows]
-    (whole, _) = opened.write(judged(opened, all_kept), folder / f"b{suffix}")
+    (whole, _) = opened.write(verified(opened, all_kept), folder / f"b{suffix}")
     assert read_table(whole) == tables == read_table(path)
     assert read(whole) == before
 
-    decided = judged(opened, drawn(random.Random(repr(rows))))
+    decided = verified(opened, drawn(random.Random(repr(rows))))
     files = opened.write(decided, folder / f"c{suffix}")
     wanted = [row._replace(positives=(one,)) for row in left(before, decided) for one in row.positives]
     found = Counter(row for file in files if _has_negatives(file) for row in read(file))
@@ -222,7 +222,7 @@ def test_keys_that_only_some_rows_have_stay_in_their_row(tmp_path):
     others = [{"a": None}, {"b": [1, {"c": "\ud800"}]}, {"x": float("inf")}]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row | other) + "\n" for other in others))
     data = open_external(tmp_path / "a.jsonl")
-    assert lines(data.write(judged(data, all_kept), tmp_path / "b.jsonl")[0]) == [row | other for other in others]
+    assert lines(data.write(verified(data, all_kept), tmp_path / "b.jsonl")[0]) == [row | other for other in others]
 
 
 def test_labels_stay_in_step_with_their_texts(tmp_path):
@@ -254,7 +254,7 @@ def test_keys_are_written_in_one_order(tmp_path):
     """sentence-transformers takes the columns in the order in which they are read."""
     first = {"anchor": "q", "positive": "p", "negative": "n"}
     data = open_external(write_table(tmp_path / "a.jsonl", [first, dict(reversed(first.items())) | {"more": 1}]))
-    (file, _) = data.write(judged(data, all_kept), tmp_path / "out.jsonl")
+    (file, _) = data.write(verified(data, all_kept), tmp_path / "out.jsonl")
     assert [list(row) for row in lines(file)] == [["anchor", "positive", "negative"], [*first, "more"]]
 
 
@@ -297,7 +297,7 @@ def test_gaps_among_the_negatives(tmp_path):
     rows = [*rows_of(1), *(row | {"negative_1": None, "negative_3": " "} for row in rows_of(1))]
     data = open_external(write_table(tmp_path / "a.parquet", rows))
     assert list(data.rows())[1:] == [ExternalRow("query 0", ("positive 0",), ("negative 0 2",))]
-    files = data.write(judged(data, all_kept), tmp_path / "out.parquet")
+    files = data.write(verified(data, all_kept), tmp_path / "out.parquet")
     assert files[2].name == "out.1.parquet"
     assert read_table(files[2]) == [{"anchor": "query 0", "positive": "positive 0", "negative_1": "negative 0 2"}]
 
@@ -365,7 +365,7 @@ def test_nothing_is_written_where_it_breaks_off(tmp_path):
 def test_a_file_that_changed_is_not_written(tmp_path, number):
     path = write_table(tmp_path / "a.jsonl", rows_of(2))
     data = open_external(path)
-    decided = judged(data, all_kept)
+    decided = verified(data, all_kept)
     write_table(path, rows_of(number))
     with pytest.raises(InputError, match="other rows than were verified"):
         data.write(decided, tmp_path / "b.jsonl")

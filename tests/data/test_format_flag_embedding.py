@@ -15,7 +15,7 @@ from finegrade.data.formats.flag_embedding import FlagEmbedding
 from finegrade.errors import InputError
 from finegrade.export import data as data_export
 from finegrade.records import Negative, Sample
-from helpers.external_data import TEXTS, all_kept, drawn, judged, left, lines, write_table
+from helpers.external_data import TEXTS, all_kept, drawn, left, lines, verified, write_table
 
 ROW = {
     "query": "q", "pos": ["p1", "p2"], "neg": ["n1", "n2", "n3"],
@@ -70,7 +70,7 @@ def test_no_text_gets_beside_the_positives_without_its_score(tmp_path, beside):
 def test_only_the_files_of_the_result_are_touched(tmp_path):
     (tmp_path / "out.0.jsonl").write_text("mine")
     data = opened(tmp_path, ROW)
-    data.write(judged(data, all_kept), tmp_path / "out.jsonl")
+    data.write(verified(data, all_kept), tmp_path / "out.jsonl")
     assert (tmp_path / "out.0.jsonl").read_text() == "mine"
 
 
@@ -98,7 +98,7 @@ def test_hostile_rows(tmp_path, row, reason):
     assert len(list(data.rows())) == (2 if reason else 3)
     others = {"no JSON object": 1, "byte 0xff, which is not UTF-8": 1, "no JSON": 1}
     assert data.passed_over == others | ({reason: 1} if reason else {})
-    (written,) = data.write(judged(data, all_kept), tmp_path / "b.jsonl")
+    (written,) = data.write(verified(data, all_kept), tmp_path / "b.jsonl")
     assert lines(written)[0]["neg"] == ["n3", "n2", "n1"]
     assert len(lines(written)) == (2 if reason else 3)
 
@@ -112,7 +112,7 @@ def test_one_row_that_is_none_does_not_make_it_another_format(tmp_path):
 def test_gaps_in_the_lists(tmp_path):
     data = opened(tmp_path, ROW | {"neg": ["n1", None, "n3"], "pos": ["", "p2"]})
     assert list(data.rows()) == [ExternalRow("q", ("p2",), ("n1", "n3"))]
-    (file,) = data.write(judged(data, all_kept), tmp_path / "b.jsonl")
+    (file,) = data.write(verified(data, all_kept), tmp_path / "b.jsonl")
     (row,) = lines(file)
     assert (row["neg"], row["neg_scores"], row["pos"], row["pos_scores"]) == (["n3", "n1"], [0.3, 0.1], ["p2"], [0.8])
 
@@ -120,7 +120,7 @@ def test_gaps_in_the_lists(tmp_path):
 def test_a_row_without_negatives(tmp_path):
     data = opened(tmp_path, ROW, {"query": "r", "pos": ["p"]})
     assert list(data.rows())[1] == ExternalRow("r", ("p",), ())
-    assert lines(data.write(judged(data, all_kept), tmp_path / "b.jsonl")[1]) == [
+    assert lines(data.write(verified(data, all_kept), tmp_path / "b.jsonl")[1]) == [
         {"query": "r", "pos": ["p"], "neg": [], "neg_levels": []},
     ]  # fmt: skip
 
@@ -134,7 +134,7 @@ def test_what_is_written_is_read_as_what_was_left(tmp_path_factory, rows):
     before = [ExternalRow(query, tuple(pos), tuple(neg)) for query, pos, neg in rows]
     assert list(data.rows()) == before
     for number, judge in enumerate((all_kept, drawn(random.Random(repr(rows))))):
-        decided = judged(data, judge)
+        decided = verified(data, judge)
         data.write(decided, folder / f"{number}.jsonl")
         wanted = [row._replace(negatives=row.negatives[::-1]) for row in left(before, decided)]
         found = []
@@ -149,7 +149,7 @@ def test_datasets_loads_what_is_written(tmp_path):
     """FlagEmbedding takes its rows from there, and draws among the texts of both lists."""
     rows = [ROW, ROW | {"neg": ["m"], "neg_scores": [0.5], "neg_ids": ["d"]}]
     data = opened(tmp_path, *rows)
-    (file,) = data.write(judged(data, all_kept), tmp_path / "out.jsonl")
+    (file,) = data.write(verified(data, all_kept), tmp_path / "out.jsonl")
     loaded = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded["neg_levels"][:] == [[3, 2, 1], [1]]
     assert loaded["neg_scores"][:] == [[0.3, 0.2, 0.1], [0.5]]

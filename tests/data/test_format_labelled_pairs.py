@@ -12,7 +12,7 @@ from finegrade.cli.main import main
 from finegrade.data.formats import labelled_pairs, open_external
 from finegrade.data.formats.base import ExternalRow, VerifiedRow
 from finegrade.data.readers.text_files import MAX_ROW_BYTES
-from helpers.external_data import TABLES, all_kept, drawn, judged, left, lines, read_table, write_table
+from helpers.external_data import TABLES, all_kept, drawn, left, lines, read_table, verified, write_table
 from helpers.verification import Words
 
 ROWS = [
@@ -24,7 +24,7 @@ ROWS = [
         ("t", "alone", 1),
     ])
 ]  # fmt: skip
-GIVEN = [
+EXTERNAL = [
     ExternalRow("q", ("yes", "too"), ("no 1", "no 2")),
     ExternalRow("r", ("certainly",), ("no 3",)),
     ExternalRow("t", ("alone",), ()),
@@ -35,7 +35,7 @@ GIVEN = [
 def test_labelled_pairs(tmp_path, suffix, kind):
     rows = [row | {"label": kind(row["label"])} for row in ROWS]
     data = open_external(write_table(tmp_path / f"a{suffix}", rows))
-    assert list(data.rows()) == GIVEN
+    assert list(data.rows()) == EXTERNAL
     assert data.passed_over == {"query: no text that answers": 1}
     assert data.about == "queries: query, texts: text, 1 or 0: label"
     decided = [VerifiedRow(((1, 3),), (0,), (0, 1)), VerifiedRow(((0, 1),), (), (0,)), VerifiedRow((), (), ())]
@@ -52,8 +52,8 @@ def test_other_texts_beside_labelled_pairs_stay_as_they_are(tmp_path, suffix):
     rows = [{"query": row["query"], "title": f"Title {i}", "text": row["text"], "label": row["label"], "src": "x"}
             for i, row in enumerate(ROWS)]  # fmt: skip
     data = open_external(write_table(tmp_path / f"a{suffix}", rows))
-    assert list(data.rows()) == GIVEN
-    file, _ = data.write(judged(data, all_kept), tmp_path / f"out{suffix}")
+    assert list(data.rows()) == EXTERNAL
+    file, _ = data.write(verified(data, all_kept), tmp_path / f"out{suffix}")
     wanted = [(row["title"], row["text"], row["src"]) for row in rows if row["query"] != "s"]
     assert [(row["title"], row["text"], row["src"]) for row in read_table(file)] == wanted
 
@@ -61,12 +61,12 @@ def test_other_texts_beside_labelled_pairs_stay_as_they_are(tmp_path, suffix):
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_written_is_read_as_what_was_left(tmp_path, seed):
     data = open_external(write_table(tmp_path / "a.parquet", ROWS))
-    decided = judged(data, drawn(random.Random(seed)))
+    decided = verified(data, drawn(random.Random(seed)))
     (file, _) = data.write(decided, tmp_path / "out.parquet")
     if read_table(file):
-        assert by_text(open_external(file).rows()) == by_text(left(GIVEN, decided))
-    (file, _) = data.write(judged(data, all_kept), tmp_path / "out.parquet")
-    assert list(open_external(file).rows()) == GIVEN
+        assert by_text(open_external(file).rows()) == by_text(left(EXTERNAL, decided))
+    (file, _) = data.write(verified(data, all_kept), tmp_path / "out.parquet")
+    assert list(open_external(file).rows()) == EXTERNAL
 
 
 def by_text(rows: Iterable[ExternalRow]) -> list[ExternalRow]:
@@ -86,7 +86,7 @@ def test_pairs_in_no_order(tmp_path, suffix):
     assert data.passed_over == {}
     assert [row.query for row in given] == list(dict.fromkeys(row["query"] for row in rows))
     assert {(row.positives, len(row.negatives)) for row in given} == {((f"t {n} 0",), 4) for n in range(200)}
-    file, levels = data.write(judged(data, all_kept), tmp_path / f"out{suffix}")
+    file, levels = data.write(verified(data, all_kept), tmp_path / f"out{suffix}")
     assert [int(row["id"]) for row in read_table(file)] == [row["id"] for row in rows]
     assert sorted(level for line in lines(levels) for level in line["levels"]) == sorted([1, 2, 3, 4] * 200)
 
@@ -116,7 +116,7 @@ def test_a_query_that_too_many_texts_answer_is_set_aside(tmp_path):
 def test_pairs_that_are_too_long_are_set_aside(tmp_path):
     rows = [*ROWS, {"query": "q", "text": "x" * MAX_ROW_BYTES, "label": 0}]
     data = open_external(write_table(tmp_path / "a.parquet", rows))
-    assert list(data.rows()) == GIVEN
+    assert list(data.rows()) == EXTERNAL
     assert data.passed_over["row of more than 4,000,000 bytes"] == 1
 
 
@@ -158,6 +158,6 @@ def test_hostile_pairs(tmp_path):
     rows = [*ROWS, {"query": "q", "text": "x", "label": 2}, {"query": "q", "text": None, "label": 1},
             {"query": "q", "text": "x", "label": None}, {"query": "q", "text": "x", "label": "1 "}]  # fmt: skip
     data = open_external(write_table(tmp_path / "a.jsonl", rows))
-    assert list(data.rows()) == [GIVEN[0]._replace(positives=("yes", "too", "x")), *GIVEN[1:]]
+    assert list(data.rows()) == [EXTERNAL[0]._replace(positives=("yes", "too", "x")), *EXTERNAL[1:]]
     assert data.passed_over["label: neither 0 nor 1"] == 2
     assert data.passed_over["text: empty"] == 1

@@ -15,7 +15,7 @@ from finegrade.data.formats import open_external, tables
 from finegrade.data.formats.base import ExternalRow, PassedRow, VerifiedRow
 from finegrade.data.readers import text_files
 from finegrade.errors import InputError
-from helpers.external_data import TABLES, all_kept, judged, read_table, write_table
+from helpers.external_data import TABLES, all_kept, read_table, verified, write_table
 
 GOOD = {"anchor": "q", "positive": "p", "negative": "n"}
 READ = ExternalRow("q", ("p",), ("n",))
@@ -42,7 +42,7 @@ def passed_over(data) -> dict[str, int]:
 def test_rows_of_jsonl_that_are_no_texts(tmp_path, row, reason):
     data = open_external(write_table(tmp_path / "a.jsonl", [GOOD, GOOD | row, GOOD]))
     assert passed_over(data) == {reason: 1}
-    (written, _) = data.write(judged(data, all_kept), tmp_path / "b.jsonl")
+    (written, _) = data.write(verified(data, all_kept), tmp_path / "b.jsonl")
     assert read_table(written) == [GOOD, GOOD]
 
 
@@ -107,7 +107,7 @@ def test_lines_of_csv_that_are_no_rows(tmp_path, line, reason, end):
         assert list(data.rows())[1] == ExternalRow("q\0", ("p",), ())
     else:
         assert passed_over(data) == ({reason: 1} if reason else {})
-    (written, *_) = data.write(judged(data, all_kept), tmp_path / "b.csv")
+    (written, *_) = data.write(verified(data, all_kept), tmp_path / "b.csv")
     assert written.read_bytes().count(end.encode()) == 3
     assert written.read_bytes() == end.join(["anchor,positive,negative", "q,p,n", "q,p,n", ""]).encode()
 
@@ -167,7 +167,7 @@ def test_cells_with_everything_in_them(tmp_path):
     for suffix in TABLES:
         data = open_external(write_table(tmp_path / f"a{suffix}", [GOOD | {"negative": cell}, GOOD | {"anchor": cell}]))
         assert list(data.rows()) == [ExternalRow("q", ("p",), (cell,)), ExternalRow(cell, ("p",), ("n",))]
-        (written, _) = data.write(judged(data, all_kept), tmp_path / f"b{suffix}")
+        (written, _) = data.write(verified(data, all_kept), tmp_path / f"b{suffix}")
         assert list(open_external(written).rows()) == list(data.rows())
 
 
@@ -182,7 +182,7 @@ def test_cells_that_have_to_be_quoted(tmp_path, separator, cell, end):
         writer.writerow(["q", "p", f"n{cell}", ""])
     data = open_external(tmp_path / "a.csv")
     assert list(data.rows()) == [ExternalRow("q", (f"{cell}p",), ("n",)), ExternalRow("q", ("p",), (f"n{cell}",))]
-    (written, _) = data.write(judged(data, all_kept), tmp_path / "b.csv")
+    (written, _) = data.write(verified(data, all_kept), tmp_path / "b.csv")
     assert list(open_external(written).rows()) == list(data.rows())
     with written.open(newline="") as file:
         assert list(csv.reader(file, delimiter=separator))[1][3] == cell
@@ -211,7 +211,7 @@ def test_a_csv_file_stays_as_it_is(tmp_path, separator, mark):
     data = opened(tmp_path / "a.csv", content)
     assert data.about == "queries: anchor, positives: positive, negatives: negative"
     assert passed_over(data) == {}
-    (written, _) = data.write(judged(data, all_kept), tmp_path / "b.csv")
+    (written, _) = data.write(verified(data, all_kept), tmp_path / "b.csv")
     assert written.read_bytes() == content
 
 
@@ -257,7 +257,7 @@ def test_rows_of_parquet_that_are_no_texts(tmp_path):
     )
     data = open_external(path)
     assert passed_over(data) == {"positive: not Unicode": 1, "anchor: empty": 1, "positive: empty": 1}
-    (written, _) = data.write(judged(data, all_kept), tmp_path / "b.parquet")
+    (written, _) = data.write(verified(data, all_kept), tmp_path / "b.parquet")
     assert read_table(written) == [GOOD]
 
 
@@ -282,7 +282,7 @@ def test_all_types_of_texts(tmp_path, kind):
                    negative_2=second)  # fmt: skip
     data = open_external(path)
     assert [row.negatives for row in data.rows()] == [(f"a {i % 100}", f"b {i}") for i in numbers]
-    decided = [one._replace(kept=((1, 1), (0, 2))) for one in judged(data, all_kept)]
+    decided = [one._replace(kept=((1, 1), (0, 2))) for one in verified(data, all_kept)]
     written = pq.read_table(data.write(decided, tmp_path / "b.parquet")[0])
     assert written["negative_1"].to_pylist() == second.to_pylist()
 
@@ -326,7 +326,7 @@ def test_large_cells_are_read_a_few_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "BYTES_AT_ONCE", 100)
     rows = [GOOD | {"negative": f"{i} {'x' * 1_000}"} for i in range(20)]
     data = open_external(write_table(tmp_path / "b.parquet", rows))
-    (written, _) = data.write(judged(data, all_kept), tmp_path / "c.parquet")
+    (written, _) = data.write(verified(data, all_kept), tmp_path / "c.parquet")
     assert read_table(written) == rows
     assert pq.ParquetFile(written).num_row_groups == 20
 

@@ -45,36 +45,36 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
-def all_kept(given: ExternalRow) -> VerifiedRow:
+def all_kept(row: ExternalRow) -> VerifiedRow:
     """Nothing is dropped, and the first negative is the easiest."""
-    kept = tuple((place, place + 1) for place in range(len(given.negatives)))
-    return VerifiedRow(kept, (), tuple(range(len(given.positives))))
+    kept = tuple((index, index + 1) for index in range(len(row.negatives)))
+    return VerifiedRow(kept, (), tuple(range(len(row.positives))))
 
 
 def drawn(dice: random.Random) -> Callable[[ExternalRow], VerifiedRow]:
     """Any decision that verification may come to."""
 
-    def judge(given: ExternalRow) -> VerifiedRow:
-        places = list(range(len(given.negatives)))
-        dice.shuffle(places)
-        first, second = sorted(dice.randint(0, len(places)) for _ in range(2))
-        levels = sorted(dice.randint(1, 4) for _ in places[:first])
-        stay = tuple(place for place in range(len(given.positives)) if dice.random() < 0.8)
-        return VerifiedRow(tuple(zip(places[:first], levels, strict=True)), tuple(places[first:second]), stay)
+    def judge(row: ExternalRow) -> VerifiedRow:
+        indices = list(range(len(row.negatives)))
+        dice.shuffle(indices)
+        first, second = sorted(dice.randint(0, len(indices)) for _ in range(2))
+        levels = sorted(dice.randint(1, 4) for _ in indices[:first])
+        stay = tuple(index for index in range(len(row.positives)) if dice.random() < 0.8)
+        return VerifiedRow(tuple(zip(indices[:first], levels, strict=True)), tuple(indices[first:second]), stay)
 
     return judge
 
 
-def judged(data: Format, judge: Callable[[ExternalRow], VerifiedRow]) -> list[VerifiedRow]:
+def verified(data: Format, judge: Callable[[ExternalRow], VerifiedRow]) -> list[VerifiedRow]:
     return list(map(judge, data.rows()))
 
 
-def left(given: Iterable[ExternalRow], decided: Iterable[VerifiedRow]) -> list[ExternalRow]:
+def left(rows: Iterable[ExternalRow], decided: Iterable[VerifiedRow]) -> list[ExternalRow]:
     """What is to be read from what is written of them: the definition, where a row may have several positives."""
     found = []
-    for row, one in zip(given, decided, strict=True):
+    for row, one in zip(rows, decided, strict=True):
         if one.kept_positives:
-            positives = [row.positives[place] for place in one.kept_positives]
-            positives += [row.negatives[place] for place in one.promoted]
-            found.append(ExternalRow(row.query, tuple(positives), tuple(row.negatives[place] for place, _ in one.kept)))
+            positives = [row.positives[index] for index in one.kept_positives]
+            positives += [row.negatives[index] for index in one.promoted]
+            found.append(ExternalRow(row.query, tuple(positives), tuple(row.negatives[index] for index, _ in one.kept)))
     return found
