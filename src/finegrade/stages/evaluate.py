@@ -94,7 +94,7 @@ def evaluate_rows(
     with run.stage("evaluate", settings, after=[row.stage for row in rows]) as stage:
         if not stage.done:
             seeds, trained = run.record("seeds")["details"], run.record(FINEGRADE.stage)["details"]
-            scores = _compare(rows, run, evaluation, seed) | {"documents": len(test.documents)}
+            scores = _compare(rows, run, len(test.documents), evaluation, seed)
             scores |= {key: seeds[key] for key in ("corpus_hash", "test_groups", "test_queries")}
             scores |= {"seed": seed, "steps": training.steps, "batch_size": training.batch_size}
             scores |= {"max_length": trained["max_length"], "own": judged}
@@ -182,7 +182,9 @@ def _judge(
     return dict(run.record("score-own")["details"])
 
 
-def _compare(rows: Sequence[ScoredRow], run: RunFolder, evaluation: EvaluationConfig, seed: int) -> dict[str, Any]:
+def _compare(
+    rows: Sequence[ScoredRow], run: RunFolder, documents: int, evaluation: EvaluationConfig, seed: int
+) -> dict[str, Any]:
     bootstrap = Bootstrap(evaluation.resamples, evaluation.confidence, seed)
     retrieval = {row.name: _read_columns(run.path("scores", f"{row.name}.parquet")) for row in rows}
     scores, differences = compare(retrieval, FINEGRADE.name, bootstrap)
@@ -210,6 +212,7 @@ def _compare(rows: Sequence[ScoredRow], run: RunFolder, evaluation: EvaluationCo
     return {
         "metrics": [*METRICS, *([STS] if with_sts else [])],
         "queries": len(retrieval[FINEGRADE.name][METRICS[0]]),
+        "documents": documents,
         "confidence": evaluation.confidence,
         "resamples": evaluation.resamples,
         "rows": listed(scores, ""),
