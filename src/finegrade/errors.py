@@ -2,10 +2,13 @@
 
 import difflib
 import errno
+import sqlite3
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+_SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 
 
 class InputError(Exception):
@@ -33,6 +36,8 @@ class CheckFailedError(Exception):
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that the disk is full; safetensors and SQLite raise types of their own."""
+    if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in _SQLITE_FULL:
+        return True
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return any(words in str(error) for words in ("No space left on device", "database or disk is full"))

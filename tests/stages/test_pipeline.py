@@ -53,15 +53,17 @@ def test_too_few_steps_show_before_anything_is_done(schedule, is_refused, tmp_pa
     done = []
     monkeypatch.setattr("finegrade.stages.pipeline.fetch_models", done.append)
     monkeypatch.setattr("finegrade.stages.pipeline.call_stage", lambda name, *_: done.append(name))
-    monkeypatch.setattr("finegrade.stages.pipeline._need_a_batch", lambda config, run: None)
     few = config("pairs").model_copy(
         update={"training": config("pairs").training.model_copy(update={"steps": 3, "schedule": schedule})}
     )
+    run = RunFolder(tmp_path / "run")
+    with run.stage("seeds", {}) as seeds:
+        seeds.finish([], {"counts": {"train": 1_000}})
     if is_refused:
         with pytest.raises(InputError, match=r"training.steps: got 3; wanted at least one step for each of 4 levels"):
-            run_all(few, RunFolder(tmp_path / "run"))
+            run_all(few, run)
     else:
-        run_all(few, RunFolder(tmp_path / "run"))
+        run_all(few, run)
     assert bool(done) is not is_refused
 
 

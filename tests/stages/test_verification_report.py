@@ -10,7 +10,7 @@ from finegrade.report.charts import levels_chart
 from finegrade.stages.pipeline import run_stage
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import verify_samples
-from finegrade.storage.run_folder import GIVEN, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
+from finegrade.storage.run_folder import EXTERNAL, LEFT_OUT, SAMPLES, VERDICTS, VERIFICATION_REPORT, RunFolder
 from finegrade.storage.tables import write_rows
 from finegrade.verification.rules import FALSE_NEGATIVE
 from helpers.pages import IMAGE, SCRIPT, Page, hostile
@@ -87,7 +87,9 @@ def test_a_page_goes_when_the_verdicts_do_that_it_tells_of(tmp_path, scorers):
     alone = plain_config(["verification.committee=[]"])
 
     def verify(config):
-        verify_samples(run, verification=config.verification, llm=config.llm, levels=4, seed=config.seed, after=GIVEN)
+        verify_samples(
+            run, verification=config.verification, llm=config.llm, levels=4, seed=config.seed, after=EXTERNAL
+        )
 
     verify_external(data, tmp_path / "out.jsonl", alone, run.root, lambda run, ahead: None)
     verify(alone)

@@ -21,7 +21,7 @@ from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import in_parts, verify_samples
 from finegrade.storage.atomic import files_identity, replacing
 from finegrade.storage.own_files import OwnFiles
-from finegrade.storage.run_folder import GIVEN, LEFT_OUT, LOCK, SAMPLES, SET_ASIDE, STAGES, VERDICTS, RunFolder
+from finegrade.storage.run_folder import EXTERNAL, LEFT_OUT, LOCK, SAMPLES, SET_ASIDE, STAGES, VERDICTS, RunFolder
 from finegrade.storage.tables import iterate_rows, write_cut
 from finegrade.text import content_hash, encodable, normalised
 from finegrade.verification.benchmarks import check_benchmarks
@@ -84,7 +84,7 @@ def verify_external(
         _take_in(data, run)
         _say_what_was_passed_over(path, run)
         if verification.asks_llm:
-            counts = run.record(GIVEN)["details"]
+            counts = run.record(EXTERNAL)["details"]
             mean = counts["characters"] / max(1, counts["negatives"])
             agree(run, estimate_given(config, counts["negatives"], mean))
         verify_samples(
@@ -93,7 +93,7 @@ def verify_external(
             llm=config.llm,
             levels=config.synthesis.levels,
             seed=config.seed,
-            after=GIVEN,
+            after=EXTERNAL,
         )
         own.need_free(data.outputs(output))
         own.begin(data.outputs(output))
@@ -117,7 +117,7 @@ def _say_why(data: Format[Any], path: Path, run: RunFolder) -> None:
 
 def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:
     """Before the work: where hardly anything can be used, this says why."""
-    found = run.record(GIVEN)["details"]["passed_over"]
+    found = run.record(EXTERNAL)["details"]["passed_over"]
     for reason, number in Counter(found).most_common():
         say(f"{path}: {number:,} {reason}")
     if found:
@@ -150,7 +150,7 @@ def _need_writable(output: Path) -> None:
 
 def _need_own_folder(run: RunFolder) -> None:
     """Samples of another run would be lost, and any file with the name of a part of this one."""
-    others = run.stages() - {GIVEN, "verify"}
+    others = run.stages() - {EXTERNAL, "verify"}
     if run.root.is_dir() and not run.stages():
         others = {path.name for path in run.root.iterdir()} - {LOCK, STAGES}  # those a session began with
     if others:
@@ -162,7 +162,7 @@ def _need_own_folder(run: RunFolder) -> None:
 def _take_in(data: Format[Any], run: RunFolder) -> None:
     folder = data.path if data.path.is_dir() else data.path.parent
     settings = {"data": f"{data.path.name}-{files_identity(data.files, folder)}", "read as": data.about}
-    with run.stage(GIVEN, settings) as stage:
+    with run.stage(EXTERNAL, settings) as stage:
         if not stage.done:
             counts: Counter[str] = Counter()
             set_aside = run.path(SET_ASIDE)

@@ -14,7 +14,7 @@ from finegrade.errors import InputError
 from finegrade.records import Sample
 from finegrade.report.cards import write_data_card
 from finegrade.storage.atomic import replacing
-from finegrade.storage.run_folder import GIVEN, SAMPLES, STAGES, VERIFIED, RunFolder
+from finegrade.storage.run_folder import EXTERNAL, SAMPLES, STAGES, VERIFIED, RunFolder
 from finegrade.storage.tables import iterate_rows
 
 FLAT, TRIPLETS, FLAG_EMBEDDING, EXCHANGE = "flat.parquet", "triplets.parquet", "flagembedding.jsonl", "samples.jsonl"
@@ -44,7 +44,7 @@ def export_data(root: Path, output: Path | None) -> None:
             verify was broken off, or has to run again.
     """
     run = RunFolder(root)
-    if GIVEN in run.stages():
+    if EXTERNAL in run.stages():
         remedy = (
             "Take what `finegrade verify --input` wrote: it is in the format of the data. README.md names the files."
         )

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import field_validator
 
-from finegrade.errors import InputError, no_space
+from finegrade.errors import InputError, is_disk_full, no_space
 from finegrade.records import Record
 from finegrade.text import encodable
 
@@ -105,7 +105,7 @@ class Ledger:
                     self._db.execute(f"ALTER TABLE requests ADD COLUMN {column} {kind}")
             self._db.execute(f"SELECT attempts, {_COLUMNS} FROM requests LIMIT 0")  # one of another version shows here
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+            if is_disk_full(error):
                 raise no_space(path, "space for the ledger") from None
             remedy = "Move the file away (its replies are lost to finegrade) or restore it."
             raise InputError(str(path), got=error, wanted="a finegrade ledger", remedy=remedy) from None
@@ -131,7 +131,7 @@ class Ledger:
         try:
             return self._db.execute(statement, values)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+            if is_disk_full(error):
                 raise no_space(self.path, "space for the ledger") from None
             remedy = "Mend the disk or its permissions; what the ledger holds is kept."
             raise InputError(str(self.path), got=error, wanted="a ledger to write to", remedy=remedy) from None

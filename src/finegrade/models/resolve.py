@@ -1,6 +1,5 @@
 """What a model name stands for: a catalogue entry, a local path or a model of the hub, as a path on this machine."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -13,7 +12,7 @@ from filelock import FileLock
 
 from finegrade.config import user_path
 from finegrade.console import say
-from finegrade.errors import InputError, no_space
+from finegrade.errors import InputError, is_disk_full, no_space
 from finegrade.models.catalogue import CATALOGUE, Entry, find_entry
 from finegrade.models.wheels import download_wheels
 from finegrade.storage.atomic import file_hash, path_identity
@@ -123,7 +122,7 @@ def _download(entry: Entry, folder: Path) -> None:
             files.replace(folder)
             shutil.rmtree(work)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if is_disk_full(error):
                 raise no_space(folder.parent, f"{entry.size / 1e6:,.0f} MB for {entry.name}") from None
             raise
 

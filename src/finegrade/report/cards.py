@@ -11,7 +11,7 @@ from finegrade.models.catalogue import CATALOGUE
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample
 from finegrade.report.summary import RE_EMBED, findings, load_snippet
 from finegrade.storage.atomic import read_json, replacing
-from finegrade.storage.run_folder import GIVEN, LEFT_OUT, MODEL, SCORES, STAGES, RunFolder
+from finegrade.storage.run_folder import EXTERNAL, LEFT_OUT, MODEL, SCORES, STAGES, RunFolder
 from finegrade.storage.tables import iterate_rows
 from finegrade.text import for_markdown
 from finegrade.training.variants import FINEGRADE
@@ -128,7 +128,7 @@ def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> 
         about: What the data is.
         written: The files of the result.
     """
-    made, decided = (run.record(stage)["details"] for stage in (GIVEN, "verify"))
+    made, decided = (run.record(stage)["details"] for stage in (EXTERNAL, "verify"))
     lines = [
         *("# Training data, verified by finegrade", "", f"finegrade {VERSION}. {for_markdown(about)}.", ""),
         *("Written:", "", *(f"- {for_markdown(str(path))}" for path in written), ""),

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from finegrade.errors import InputError, no_space
+from finegrade.errors import InputError, is_disk_full, no_space
 from finegrade.models.scorers import SCORING, Scorer
 from finegrade.text import content_hash
 
@@ -68,7 +68,7 @@ class ScoreCache:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+            if is_disk_full(error):
                 raise no_space(self._path, "space for the cache of scores") from None
             remedy = "Delete it: the scores are computed again."
             raise InputError(str(self._path), got=error, wanted="a cache of scores", remedy=remedy) from None
