@@ -282,9 +282,9 @@ def test_those_who_are_asked_again_decide_as_far_as_their_scores_are_numbers():
     first = scored(0.97)
     second = first.then([result(0.1, scorer="judge"), result(nan, scorer="broken")])
     assert [one.scorer for one in second.deciding] == ["judge"]
-    assert [one.scorer for one in second.heard] == ["scorer 0", "broken"]
+    assert [one.scorer for one in second.earlier] == ["scorer 0", "broken"]
     unread = first.then([result(nan, scorer="llm")])
-    assert (unread.deciding, [one.scorer for one in unread.heard]) == (first.deciding, ["llm"])
+    assert (unread.deciding, [one.scorer for one in unread.earlier]) == (first.deciding, ["llm"])
 
 
 def test_an_llm_s_grade_decides_and_says_nothing_of_the_order():

@@ -1,7 +1,7 @@
 """The texts of a benchmark that a user names: what must not be trained on if its scores shall mean something.
 
 A benchmark is its test queries and the documents that answer them. The other documents of its corpus are what
-everybody may know; they are left out. What somebody else made is read as far as it can be read: a bad row is passed
+everybody may know; they are left out. Data of others is read as far as it can be read: a bad row is passed
 over and counted, where the same row in the user's own data would stop a run (data/user_queries.py).
 """
 
@@ -82,7 +82,7 @@ class BenchmarkColumns:
         self._gave: dict[str, bool] = {}
 
     def knows(self, column: str) -> bool:
-        """Whether what stands in a column is read."""
+        """Whether a column is read."""
         return plain_column(column) in self._roles
 
     def texts(self, row: Mapping[str, Any]) -> list[tuple[Role, str]]:
@@ -184,7 +184,7 @@ _Found = tuple[Role, str] | str
 
 
 def _of_files(name: str, found: Iterable[_Found]) -> Iterator[BenchmarkText]:
-    """The texts; what was wrong with files and rows is told at the end, or at once where nothing can be read."""
+    """The texts; a message at the end says what was wrong with files and rows, or at once where nothing can be read."""
     bad: Counter[str] = Counter()
     try:
         yield from _at_least_one(name, _counted(found, bad), bad)

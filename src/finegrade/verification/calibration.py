@@ -100,11 +100,11 @@ def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Ca
     others = _others(some, some, seed)
     pairs = [(sample.query, f"{sample.positive} {sample.positive}") for sample in some]
     scores = list(judge.scores([*pairs, *others]))
-    told = _numbers(scores[: len(pairs)], scores[len(pairs) :])
-    if 2 * len(told) < len(some):
+    numbers = _numbers(scores[: len(pairs)], scores[len(pairs) :])
+    if 2 * len(numbers) < len(some):
         remedy = "Look at the run folder's LLM log, or name another [llm] model."
-        raise _refused(name, f"{len(told)} replies of {len(some)} that can be read", "at least half of them", remedy)
-    return _checked(Calibration(0.0, judge.best, _share(told), len(told)), name)
+        raise _refused(name, f"{len(numbers)} replies of {len(some)} that can be read", "at least half of them", remedy)
+    return _checked(Calibration(0.0, judge.best, _share(numbers), len(numbers)), name)
 
 
 def _need_enough(drawn: Sequence[Sample], name: str) -> None:
@@ -141,12 +141,12 @@ def fit(positives: Sequence[float], randoms: Sequence[float], name: str = "score
     Raises:
         InputError: There are too few numbers, or the scorer does not tell one from the other.
     """
-    told = _numbers(positives, randoms)
-    if len(told) < FEWEST:
+    numbers = _numbers(positives, randoms)
+    if len(numbers) < FEWEST:
         remedy = "Name another verification.scorer."
-        raise _refused(name, f"{len(told)} of {len(positives)} pairs with a number", f"at least {FEWEST}", remedy)
-    zero, one = (median(side) for side in zip(*((other, positive) for positive, other in told), strict=True))
-    return _checked(Calibration(zero, one, _share(told), len(told)), name)
+        raise _refused(name, f"{len(numbers)} of {len(positives)} pairs with a number", f"at least {FEWEST}", remedy)
+    zero, one = (median(side) for side in zip(*((other, positive) for positive, other in numbers), strict=True))
+    return _checked(Calibration(zero, one, _share(numbers), len(numbers)), name)
 
 
 def _checked(found: Calibration, name: str) -> Calibration:
@@ -169,5 +169,5 @@ def _numbers(positives: Sequence[float], randoms: Sequence[float]) -> list[tuple
     return [pair for pair in pairs if all(map(isfinite, pair))]
 
 
-def _share(told: Sequence[tuple[float, float]]) -> float:
-    return sum(positive > other for positive, other in told) / len(told)
+def _share(pairs: Sequence[tuple[float, float]]) -> float:
+    return sum(positive > other for positive, other in pairs) / len(pairs)

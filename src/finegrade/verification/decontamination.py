@@ -184,7 +184,7 @@ class Benchmarks:
 
     Attributes:
         counts: Benchmark -> role -> how many texts it gave; what may be query or document, it gave twice. Few of one
-            role are the sign of a benchmark that was half read.
+            role suggest that a benchmark was only half read.
 
     Raises:
         InputError: There are more texts.
@@ -293,16 +293,16 @@ class Benchmarks:
 
     def _alike(self, plains: Sequence[str]) -> _Candidates:
         """Those first that have the same words that matter, then those with the most similar signature."""
-        told = [(i, n) for i, plain in enumerate(plains) for n in self._telling.get(_telling(plain), ())[:_MOST_LIKELY]]
+        same = [(i, n) for i, plain in enumerate(plains) for n in self._telling.get(_telling(plain), ())[:_MOST_LIKELY]]
         characters, of = _long_signatures(plains)
         in_bands = zip(self._bands, _band_hashes(characters), strict=True)
         found = [postings.find(hashes, first=_MOST_LIKELY) for postings, hashes in in_bands]
         rows, numbers, _ = _counted(*np.concatenate(found, axis=1))
         similar = (characters.astype(np.uint8)[rows] == self._signatures[numbers]).mean(axis=1)
         likely = similar >= _LIKELY
-        by_words = np.array(told, dtype=np.int64).reshape(-1, 2).T
+        by_words = np.array(same, dtype=np.int64).reshape(-1, 2).T
         indices = np.append(by_words[0], of[rows[likely]])
-        weights = np.append(np.ones(len(told)), similar[likely])
+        weights = np.append(np.ones(len(same)), similar[likely])
         return _in_order(indices, np.append(by_words[1], numbers[likely]), weights)
 
 

@@ -90,9 +90,9 @@ def grade_request(query: str, answer: str, text: str, settings: RequestSettings)
         settings: Of all requests.
     """
     messages = [Message(role="system", content=SYSTEM)]
-    for example_query, known, judged, said, reason in EXAMPLES:
+    for example_query, known, judged, grade, reason in EXAMPLES:
         messages.append(Message(role="user", content=_turn(example_query, known, judged)))
-        messages.append(Message(role="assistant", content=json.dumps({"answer": said, "reason": reason})))
+        messages.append(Message(role="assistant", content=json.dumps({"answer": grade, "reason": reason})))
     messages.append(Message(role="user", content=_turn(query, answer, text)))
     return ChatRequest(**dict(settings), messages=tuple(messages), max_tokens=80, reply_schema=_SCHEMA, alternatives=10)
 
@@ -187,7 +187,7 @@ class LlmJudge:
         return HIGHEST if pair[1] in answers else None if answers else nan
 
     def reason(self, pair: Pair) -> str:
-        """What the LLM said of a (query, text)."""
+        """The LLM's reason for the grade of a (query, text)."""
         return self._reasons.get(pair, "")
 
     def _grades(self, pairs: Sequence[Pair]) -> dict[Pair, float]:
@@ -195,9 +195,9 @@ class LlmJudge:
             answers = self._session.ask(pairs, self._grade, meter.advance)
         grades = {}
         for pair, answer in zip(pairs, answers, strict=True):
-            told = answer.value or _judgement_of_cut(answer)
-            grades[pair] = expected_grade(told.answer, answer.reply.alternatives) if told else nan
-            self._reasons[pair] = told.reason if told else f"{NO_GRADE}{answer.reason}"
+            found = answer.value or _judgement_of_cut(answer)
+            grades[pair] = expected_grade(found.answer, answer.reply.alternatives) if found else nan
+            self._reasons[pair] = found.reason if found else f"{NO_GRADE}{answer.reason}"
         return grades
 
     async def _grade(self, ask: Ask, pair: Pair) -> Answer[Judgement]:
