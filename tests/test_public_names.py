@@ -7,8 +7,8 @@ import pytest
 import finegrade
 
 PROMISED = {
-    "AnchorPooling", "Config", "Negative", "Sample", "build_encoder", "evaluate", "load_encoder", "received_attention",
-    "synthesize", "train", "verify", "write_report",
+    "AnchorPooling", "Config", "Negative", "Sample", "Task", "build_encoder", "evaluate", "load_encoder",
+    "mine_negatives", "received_attention", "synthesize", "train", "verify", "write_report",
 }  # fmt: skip
 
 

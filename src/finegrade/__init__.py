@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from finegrade.models.encoder import build_encoder, load_encoder
     from finegrade.models.portable.anchor_pooling import AnchorPooling
     from finegrade.models.portable.received_attention import received_attention
-    from finegrade.records import Negative, Sample
+    from finegrade.records import Negative, Sample, Task
     from finegrade.retrieval.mining import mine_negatives
     from finegrade.stages.pipeline import synthesize, write_report
     from finegrade.training.fit import train
@@ -23,6 +23,7 @@ _HOMES = {
     "Config": "finegrade.config",
     "Negative": "finegrade.records",
     "Sample": "finegrade.records",
+    "Task": "finegrade.records",
     "build_encoder": "finegrade.models.encoder",
     "evaluate": "finegrade.evaluation.comparison",
     "load_encoder": "finegrade.models.encoder",
@@ -39,6 +40,7 @@ __all__ = [
     "Config",
     "Negative",
     "Sample",
+    "Task",
     "build_encoder",
     "evaluate",
     "load_encoder",

@@ -27,11 +27,12 @@ def test_shares_add_up_to_1_and_tokens_stand_in_their_order(folder):
     for text, tokens in zip(texts, found, strict=True):
         assert sum(token.share for token in tokens) == pytest.approx(1)
         assert tokens[0].is_special
-        told = "".join(" " * token.after_space + token.text for token in tokens if not token.is_special)
-        assert told.strip() == text
+        message = "".join(" " * token.after_space + token.text for token in tokens if not token.is_special)
+        assert message.strip() == text
     assert len({round(token.share, 4) for token in found[0]}) > 2
 
 
+@pytest.mark.slow
 def test_alone_and_beside_another_text_the_shares_are_the_same(folder):
     model = load_anchor_model(folder)
     (alone,) = token_shares(model, ["It closes."])
@@ -48,9 +49,9 @@ def test_what_the_model_does_not_read_is_not_shown(folder):
 def test_the_terminal_and_the_page(folder, tmp_path, capsys):
     (tmp_path / "a.txt").write_text("It closes.")
     show_anchors(["The valve opens."], [tmp_path / "a.txt"], folder, tmp_path / "a.html")
-    told = capsys.readouterr().out
-    assert "times the mean" in told
-    assert "valve" in told
+    message = capsys.readouterr().out
+    assert "times the mean" in message
+    assert "valve" in message
     page = (tmp_path / "a.html").read_text()
     assert page.count("<section>") == 2
     assert "opens" in page
@@ -67,13 +68,13 @@ def test_text_stays_text(folder, capsys):
 
 
 @pytest.mark.parametrize(("texts", "files"), [([], []), (["  "], []), ([], ["gone.txt"]), ([], ["binary.txt"])])
-def test_nothing_to_look_at_is_told(folder, tmp_path, texts, files):
+def test_nothing_to_look_at_is_reported(folder, tmp_path, texts, files):
     (tmp_path / "binary.txt").write_bytes(b"\0\1")
     with pytest.raises(InputError):
         show_anchors(texts, [tmp_path / name for name in files], folder, None)
 
 
-def test_a_model_that_pools_otherwise_is_told(tiny_encoder, tmp_path):
+def test_a_model_that_pools_otherwise_is_reported(tiny_encoder, tmp_path):
     save_encoder(build_encoder(str(tiny_encoder), pooling="mean", device="cpu"), tmp_path / "mean")
     with pytest.raises(InputError, match="got Pooling; wanted anchor pooling"):
         load_anchor_model(tmp_path / "mean")
@@ -130,7 +131,7 @@ def test_a_page_that_is_no_file_gives_an_error_before_anything_is_done(folder, t
     assert not capsys.readouterr().out
 
 
-def test_a_model_that_came_apart_is_told(folder):
+def test_a_model_that_came_apart_is_reported(folder):
     import torch
 
     model = load_anchor_model(folder)

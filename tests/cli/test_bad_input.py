@@ -15,7 +15,7 @@ DOCS = '[source]\nkind = "python-docs"\n'
 
 @pytest.fixture
 def finegrade(tmp_path, monkeypatch, capsys):
-    """Runs a command in an empty folder; gives its exit code and what it said."""
+    """Runs a command in an empty folder; gives its exit code and the lines on stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "cache"))
 
@@ -31,7 +31,7 @@ def finegrade(tmp_path, monkeypatch, capsys):
     return run
 
 
-def assert_told(result: tuple[int, list[str]], *parts: str) -> None:
+def assert_error(result: tuple[int, list[str]], *parts: str) -> None:
     code, lines = result
     assert code == 2, lines
     assert len(lines) == 1, lines
@@ -42,11 +42,11 @@ def assert_told(result: tuple[int, list[str]], *parts: str) -> None:
 
 @pytest.mark.parametrize("command", ["run", "seeds", "synthesize", "verify", "train", "evaluate", "report"])
 def test_every_command_tells_of_a_missing_configuration(finegrade, command):
-    assert_told(finegrade(command), "finegrade.toml", "No such file")
+    assert_error(finegrade(command), "finegrade.toml", "No such file")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "an empty file"),
         (b"\xff\xfe", "UTF-8"),
@@ -56,13 +56,13 @@ def test_every_command_tells_of_a_missing_configuration(finegrade, command):
         (b"[source]\nkind = 'python-docs'\n[training]\nsteps = 0", "training.steps"),
     ],
 )
-def test_bad_configuration(finegrade, tmp_path, content, told):
+def test_bad_configuration(finegrade, tmp_path, content, message):
     (tmp_path / "finegrade.toml").write_bytes(content)
-    assert_told(finegrade("seeds"), told)
+    assert_error(finegrade("seeds"), message)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "No such file"),
         (b"", "an empty file"),
@@ -71,17 +71,17 @@ def test_bad_configuration(finegrade, tmp_path, content, told):
         (b'{"query": "x", "positive": "y"}\n', "at least two groups"),
     ],
 )
-def test_bad_pairs(finegrade, tmp_path, content, told):
+def test_bad_pairs(finegrade, tmp_path, content, message):
     if content is not None:
         (tmp_path / "pairs.jsonl").write_bytes(content)
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n')
-    assert_told(finegrade("seeds"), told)
+    assert_error(finegrade("seeds"), message)
 
 
 @pytest.mark.parametrize("command", ["synthesize", "verify", "train", "evaluate", "report"])
 def test_stage_too_early_names_the_one_to_run_first(finegrade, tmp_path, command):
     (tmp_path / "finegrade.toml").write_text(DOCS)
-    assert_told(finegrade(command), "seeds: got none", "Run `finegrade seeds` first, or `finegrade run`.")
+    assert_error(finegrade(command), "seeds: got none", "Run `finegrade seeds` first, or `finegrade run`.")
 
 
 @pytest.mark.slow
@@ -94,6 +94,7 @@ def test_a_stage_alone_does_not_work_on_what_was_made_with_other_settings(finegr
     assert finegrade("synthesize")[0] == 0
 
 
+@pytest.mark.slow
 def test_too_few_pairs_for_a_batch_show_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
     monkeypatch.setattr("finegrade.stages.pipeline.fetch_models", lambda config: None)
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[training]\nbatch_size = 500\n')
@@ -111,41 +112,41 @@ def test_sts_data_of_another_form(finegrade, tmp_path, pairs_file, monkeypatch):
     (tmp_path / "finegrade.toml").write_text(
         '[source]\npath = "pairs.jsonl"\n[evaluation]\nsts_data = "./empty"\n[synthesis]\nllm_samples = 0\n'
     )
-    assert_told(finegrade("run"), "sts-test.csv", "evaluation.sts = false")
+    assert_error(finegrade("run"), "sts-test.csv", "evaluation.sts = false")
 
 
 def test_unknown_models_and_entries(finegrade):
-    assert_told(finegrade("models", "fetch", "gpt-9"), "gpt-9", "qwen2.5-coder-1.5b")
-    assert_told(finegrade("models", "path", "gpt-9"), "gpt-9", "Hugging Face id")
+    assert_error(finegrade("models", "fetch", "gpt-9"), "gpt-9", "qwen2.5-coder-1.5b")
+    assert_error(finegrade("models", "path", "gpt-9"), "gpt-9", "Hugging Face id")
 
 
 def test_run_folder_that_is_a_file(finegrade, tmp_path):
     (tmp_path / "finegrade.toml").write_text(DOCS)
     (tmp_path / "taken").touch()
-    assert_told(finegrade("seeds", "--run", "taken"), "--run", "a folder")
+    assert_error(finegrade("seeds", "--run", "taken"), "--run", "a folder")
 
 
 def test_run_folder_below_a_file(finegrade, tmp_path, pairs_file):
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n')
     (tmp_path / "taken").touch()
-    assert_told(finegrade("seeds", "--run", "taken/below"), "taken")
+    assert_error(finegrade("seeds", "--run", "taken/below"), "taken")
 
 
 def test_cache_folder_that_is_a_file(finegrade, tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
     monkeypatch.setenv("FINEGRADE_CACHE", str(tmp_path / "taken"))
-    assert_told(finegrade("models", "fetch", "sts-b"), "FINEGRADE_CACHE")
+    assert_error(finegrade("models", "fetch", "sts-b"), "FINEGRADE_CACHE")
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "--run")])
-def test_disk_that_cannot_take_more(finegrade, tmp_path, pairs_file, monkeypatch, number, told):
+@pytest.mark.parametrize(("number", "message"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "--run")])
+def test_disk_that_cannot_take_more(finegrade, tmp_path, pairs_file, monkeypatch, number, message):
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n')
 
     def full(*arguments):
         raise OSError(number, "no", "runs/run/seeds")
 
     monkeypatch.setattr("finegrade.stages.seeds.write_rows", full)
-    assert_told(finegrade("seeds"), told)
+    assert_error(finegrade("seeds"), message)
 
 
 def test_unreachable_llm_keeps_the_seeds(finegrade, tmp_path, pairs_file, no_retries):
@@ -172,16 +173,16 @@ def test_ctrl_c_says_that_what_is_done_is_kept(finegrade, tmp_path, monkeypatch)
     assert lines == ["finegrade: stopped; what is done is kept, the same command continues"]
 
 
-def test_a_backbone_of_another_kind_is_told_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
+def test_a_backbone_of_another_kind_is_an_error_before_anything_is_asked(finegrade, tmp_path, pairs_file, monkeypatch):
     monkeypatch.setattr("finegrade.models.resolve.model_path", lambda name: tmp_path)
     monkeypatch.setattr("finegrade.models.scorers.load_scorer", lambda *given: None)
     (tmp_path / "finegrade.toml").write_text('[source]\npath = "pairs.jsonl"\n[synthesis]\nllm_samples = 0\n')
-    assert_told(finegrade("run"), "training.backbone", "config.json")
+    assert_error(finegrade("run"), "training.backbone", "config.json")
     assert not (tmp_path / "runs/run/seeds").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "got none; wanted --onnx, --data or --pooling mean"),
         (["--onnx", "--pooling", "mean"], "got several"),
@@ -191,8 +192,8 @@ def test_a_backbone_of_another_kind_is_told_before_anything_is_asked(finegrade, 
         (["--pooling", "mean", "--model", "gone"], "gone: got no model"),
     ],
 )
-def test_exports_that_cannot_be(finegrade, arguments, told):
-    assert_told(finegrade("export", *arguments), told)
+def test_exports_that_cannot_be(finegrade, arguments, message):
+    assert_error(finegrade("export", *arguments), message)
 
 
 def test_a_result_that_does_not_hold_is_one_line_and_exit_code_1(finegrade, monkeypatch):

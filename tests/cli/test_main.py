@@ -113,7 +113,9 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [0, 8_192, 65_536])
-def test_a_full_disk_is_told_and_the_stage_runs_when_there_is_space(place: Path, small_disk: Path, leave: int) -> None:
+def test_a_full_disk_is_one_line_and_the_stage_runs_when_there_is_space(
+    place: Path, small_disk: Path, leave: int
+) -> None:
     filler = fill(small_disk, leave)
     run = str(small_disk / "run")
     configure("[synthesis]\nllm_samples = 0\n")
@@ -131,7 +133,7 @@ def test_a_full_disk_is_told_and_the_stage_runs_when_there_is_space(place: Path,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [0, 4_096, 24_576])
-def test_a_full_disk_under_the_ledger_is_told_as_such(
+def test_a_full_disk_under_the_ledger_is_named_as_such(
     place: Path, small_disk: Path, leave: int, fake_llm: FakeLLM
 ) -> None:
     configure(f'[llm]\nbase_url = "{fake_llm.base_url}"\nmodel = "m"\n[synthesis]\nllm_samples = 12\n')
@@ -148,7 +150,7 @@ def test_a_full_disk_under_the_ledger_is_told_as_such(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [0, 300_000])
-def test_a_full_disk_in_training_is_told_and_training_goes_on_when_there_is_space(
+def test_a_full_disk_in_training_is_one_line_and_training_goes_on_when_there_is_space(
     place: Path, small_disk: Path, tiny_encoder: Path, leave: int
 ) -> None:
     from helpers.runs import make_run
@@ -181,7 +183,7 @@ def documents(fake_llm: FakeLLM, tiny_encoder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("leave", [0, 8_192, 40_960])
-def test_a_full_disk_under_documents_and_queries_is_told_and_nothing_is_asked_twice(
+def test_a_full_disk_under_documents_and_queries_is_one_line_and_nothing_is_asked_twice(
     place: Path, small_disk: Path, leave: int, fake_llm: FakeLLM, tiny_encoder: Path
 ) -> None:
     configure(source=documents(fake_llm, tiny_encoder))

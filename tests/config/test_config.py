@@ -276,11 +276,11 @@ def test_true_is_no_number(load, key):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [("{ model = 'x', n = 2 }", "model, n: finegrade says that itself"), ("{ a = 07:32:00 }", "JSON")],
 )
-def test_parameters_that_are_finegrade_s_own_or_no_json(load, value, told):
-    assert told in refused(load, f"{DOCS}[llm]\nparameters = {value}")
+def test_parameters_that_are_finegrade_s_own_or_no_json(load, value, message):
+    assert message in refused(load, f"{DOCS}[llm]\nparameters = {value}")
 
 
 def test_a_second_line_in_a_setting_is_refused(load):
@@ -293,7 +293,7 @@ def test_a_bare_value_where_a_list_or_section_is_wanted_says_so(load):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ({"kind": "documents"}, "needs path"),
         ({"kind": "beir"}, "queries.jsonl"),
@@ -302,6 +302,6 @@ def test_a_bare_value_where_a_list_or_section_is_wanted_says_so(load):
         ({"kind": "pairs", "path": "x", "queries": "y"}, 'queries is for kind "documents"'),
     ],
 )
-def test_sources_that_do_not_go_together_are_told(source, told):
-    with pytest.raises(InputError, match=told):
+def test_sources_that_do_not_go_together_are_reported(source, message):
+    with pytest.raises(InputError, match=message):
         parse_config({"source": source}, "test")

@@ -42,7 +42,7 @@ ALL_LLM = {str(level): {"llm": 1} for level in range(1, 5)}
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"source": "tasks", "mode": "sibling"}, "rewrites answers that there are"),
         ({"mode": "sibling", "sources": ALL_LLM}, "writes the hardest level only"),
@@ -63,8 +63,8 @@ ALL_LLM = {str(level): {"llm": 1} for level in range(1, 5)}
     ],
     ids=str,
 )
-def test_settings_that_do_not_go_together_are_told_in_one_line(settings, told):
-    with pytest.raises(InputError, match=told) as error:
+def test_settings_that_do_not_go_together_are_reported_in_one_line(settings, message):
+    with pytest.raises(InputError, match=message) as error:
         config(**settings)
     assert "\n" not in str(error.value)
 
@@ -83,6 +83,6 @@ def test_settings_that_go_together_pass(settings):
     assert config(**settings)
 
 
-def test_kinds_of_tasks_that_do_not_exist_are_told():
+def test_kinds_of_tasks_that_do_not_exist_are_reported():
     with pytest.raises(InputError, match="short-medium; there are short-long"):
         parse_config({"source": {"kind": "tasks"}, "tasks": {"kinds": {"short-medium": 1, "sts": 1}}}, "test")

@@ -23,6 +23,7 @@ def model(tiny_encoder):
     return SentenceTransformer(str(tiny_encoder), device="cpu")
 
 
+@pytest.mark.slow
 def test_each_model_has_scores_and_the_first_one_differences_to_the_others(model):
     result = finegrade.evaluate({"mine": model, "BM25": "bm25", "same": model}, ROWS, resamples=100)
     assert {name: tuple(found) for name, found in result.scores.items()} == dict.fromkeys(
@@ -38,6 +39,7 @@ def test_each_model_has_scores_and_the_first_one_differences_to_the_others(model
     assert result.to_dicts()[0] == {"model": "mine"} | {m: result.scores["mine"][m].value for m in METRICS}
 
 
+@pytest.mark.slow
 def test_a_folder_is_a_model_and_a_notebook_is_no_obstacle(tiny_encoder, model):
     async def notebook():
         return evaluate([str(tiny_encoder), model], ROWS, resamples=100, max_length=64)

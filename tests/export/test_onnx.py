@@ -145,13 +145,13 @@ def assert_same(model: SentenceTransformer, graph: Path, sides: Sequence[str]) -
         with torch.inference_mode():
             wanted = model(dict(given))
         vectors, weights = session.run(None, {name: given[name].numpy() for name in names})
-        told = f"{batch} texts of {tokens} tokens, padded on the {side}"
-        np.testing.assert_allclose(vectors, wanted["sentence_embedding"], atol=2e-5, err_msg=told)
-        np.testing.assert_allclose(weights, wanted["anchor_weights"], atol=2e-5, err_msg=told)
+        message = f"{batch} texts of {tokens} tokens, padded on the {side}"
+        np.testing.assert_allclose(vectors, wanted["sentence_embedding"], atol=2e-5, err_msg=message)
+        np.testing.assert_allclose(weights, wanted["anchor_weights"], atol=2e-5, err_msg=message)
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
-def test_a_missing_package_is_told(missing: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(missing: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if name == missing else object())
     with pytest.raises(InputError, match=rf"got no {missing}; wanted .*pip install \"finegrade\[onnx\]\""):
         export_onnx(folder, None)
@@ -163,7 +163,7 @@ def test_pooling_that_leaves_prompts_out_is_refused(tiny_encoder: Path, tmp_path
         export_onnx(tmp_path / "model", None)
 
 
-def test_a_model_that_cannot_be_traced_is_told_in_one_line(
+def test_a_model_that_cannot_be_traced_is_reported_in_one_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*given: Any) -> None:
@@ -224,7 +224,7 @@ def test_two_exports_to_one_place_do_not_meet(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
 
 
-def test_what_onnx_runtime_refuses_is_told_in_one_line(
+def test_what_onnx_runtime_refuses_is_reported_in_one_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "write_graph", lambda model, path: (path.write_text("no graph"), []))
@@ -260,7 +260,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_model_is_told_in_one_line(damage: str, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_is_reported_in_one_line(damage: str, folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(folder, model)
     DAMAGES[damage](model)
@@ -285,7 +285,7 @@ def test_the_model_itself_is_never_replaced(target: str, tmp_path: Path) -> None
         export(tmp_path / target, tmp_path / "model")
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(InputError, match="got a file; wanted a new or empty folder"):
         export(tmp_path / "out", tmp_path / "model")

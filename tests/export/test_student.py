@@ -147,8 +147,10 @@ def test_a_student_that_came_out_worse_is_the_plain_mean(
     assert (kept.encode([text(1)]) == start.encode([text(1)])).all()
 
 
-@pytest.mark.parametrize(("both_ways", "told"), [(True, "is_causal=false"), (False, "is a decoder")])
-def test_what_a_server_must_support_is_told(both_ways: bool, told: str, tiny_encoder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("both_ways", "message"), [(True, "is_causal=false"), (False, "is a decoder")])
+def test_what_a_server_must_support_is_reported(
+    both_ways: bool, message: str, tiny_encoder: Path, tmp_path: Path
+) -> None:
     config = LlamaConfig(
         vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
         pad_token_id=0, bos_token_id=2, eos_token_id=3,
@@ -158,7 +160,7 @@ def test_what_a_server_must_support_is_told(both_ways: bool, told: str, tiny_enc
         shutil.copy(file, tmp_path)
     model = build_encoder(str(tmp_path), pooling="mean", attention="bidirectional" if both_ways else "native")
     (line,) = server_needs(model)
-    assert told in line
+    assert message in line
     assert not server_needs(build_encoder(str(tiny_encoder), pooling="mean"))
 
 
@@ -195,14 +197,14 @@ def test_rows_without_a_text_are_counted(tmp_path: Path, capsys: pytest.CaptureF
     assert "2 rows left out, the first because of: no JSON" in capsys.readouterr().err
 
 
-def test_rows_without_a_column_of_text_are_told(tmp_path: Path) -> None:
+def test_rows_without_a_column_of_text_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"number": 7}\n', encoding="utf-8")
     with pytest.raises(InputError, match=r'got columns number, .*Name it "text"'):
         texts_of_file(tmp_path / "a.jsonl", seed=0)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "No such file"),
         (b"", "0 different texts"),
@@ -210,10 +212,10 @@ def test_rows_without_a_column_of_text_are_told(tmp_path: Path) -> None:
         (b"\0\1", "binary"),
     ],
 )
-def test_too_few_texts_are_told(content: bytes | None, told: str, tmp_path: Path) -> None:
+def test_too_few_texts_are_reported(content: bytes | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "texts.txt").write_bytes(content)
-    with pytest.raises(InputError, match=f"got {told}.*; wanted .*--texts"):
+    with pytest.raises(InputError, match=f"got {message}.*; wanted .*--texts"):
         texts_of_file(tmp_path / "texts.txt", seed=0)
 
 

@@ -157,14 +157,14 @@ def test_another_way_to_write_the_path_is_the_same_source(config, tmp_path, caps
 
 
 @pytest.mark.parametrize("content", ["", "x", "1 2 3 4 5"])
-def test_documents_without_prose_are_told(config, tmp_path, content):
+def test_documents_without_prose_are_reported(config, tmp_path, content):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text(content)
     with pytest.raises(InputError, match="wanted documents with prose"):
         imported(config(), tmp_path)
 
 
-def test_one_small_document_cannot_be_split_and_this_is_told(config, tmp_path):
+def test_one_small_document_cannot_be_split_and_this_is_reported(config, tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("# A\n\n" + " ".join(WORDS))
     with pytest.raises(InputError, match="of more than one file or section"):
@@ -252,7 +252,7 @@ def test_pieces_that_somebody_judged_are_kept_as_they_are(tmp_path):
         assert set(required) <= set(paths)
 
 
-def test_documents_that_queries_name_and_that_are_not_there_are_told(config, tmp_path, capsys):
+def test_documents_that_queries_name_and_that_are_not_there_are_reported(config, tmp_path, capsys):
     write_documents(tmp_path / "docs", 12)
     rows = [{"query": "a", "path": "doc001.md"}, {"query": "b", "path": "docs/doc001.md"}]
     (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -260,7 +260,7 @@ def test_documents_that_queries_name_and_that_are_not_there_are_told(config, tmp
     assert "1 of 2 that queries name are not there, or hold no prose (first: docs/doc001.md)" in capsys.readouterr().err
 
 
-def test_judgements_of_documents_that_are_not_there_are_told(config, tmp_path):
+def test_judgements_of_documents_that_are_not_there_are_reported(config, tmp_path):
     from helpers.corpus import beir
 
     folder = beir(tmp_path / "beir", "test")

@@ -214,7 +214,9 @@ def test_the_first_lines_say_what_share_an_llm_wrote_and_how_finegrade_stands(ht
     first = html[html.index("<ul>") : html.index("</ul>")]
     assert "An LLM wrote 2 of the 8 verified negatives (25.0%); 3 of the 32 training rows use one." in first
     assert "shows that the pipeline works" in first
-    assert [f"finegrade {told} " in first for told in ("is above", "is below", "cannot be distinguished from")] == [True] * 3
+    assert [
+        f"finegrade {message} " in first for message in ("is above", "is below", "cannot be distinguished from")
+    ] == [True] * 3
     assert "Every model reads the first 99 tokens" in first
     assert "nDCG@10 +0.300 [+0.200, +0.350] (95% interval)" in first
 
@@ -233,7 +235,7 @@ def test_the_load_snippet_asks_for_trust_only_where_the_folder_has_code(tmp_path
 
 def test_time_tokens_versions_and_corpus_are_there(html: str) -> None:
     text = Page(html).text
-    for told in (
+    for message in (
         "4,321",
         "1,234",
         "sentence-transformers 6",
@@ -242,10 +244,10 @@ def test_time_tokens_versions_and_corpus_are_there(html: str) -> None:
         "train-finegrade",
         "score-bm25",
     ):
-        assert told in text
+        assert message in text
 
 
-def test_the_name_of_the_keys_variable_is_not_told(run: RunFolder) -> None:
+def test_the_name_of_the_keys_variable_is_not_shown(run: RunFolder) -> None:
     config = Config.model_validate({"source": {"path": "x"}, "llm": {"api_key_env": "MY_SECRET_VARIABLE"}})
     write_report(config, run)
     assert "MY_SECRET_VARIABLE" not in run.path(REPORT).read_text(encoding="utf-8")
@@ -313,9 +315,9 @@ def test_scores_on_synthetic_queries_say_so_in_report_card_and_console(
     assert "zzdocumentcount" in page
     assert TEST_QUERIES["synthetic"].replace("(", "\\(") in run.path(CARD).read_text(encoding="utf-8")
     print_summary(run)
-    told = capsys.readouterr().err
-    assert "synthetic queries" in told
-    assert "8 of your own queries, judged by the scorer" in told
+    message = capsys.readouterr().err
+    assert "synthetic queries" in message
+    assert "8 of your own queries, judged by the scorer" in message
 
 
 def test_the_card_has_scores_and_no_text_of_the_user_s(run: RunFolder, config: Config) -> None:

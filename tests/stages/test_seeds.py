@@ -34,9 +34,9 @@ def test_train_and_test_seeds_are_written_and_counted(run, pairs_file, capsys):
     assert len(test) == details["counts"]["test"] > 0
     assert not {s.group for s in train} & set(details["test_groups"])
     assert {s.group for s in test} <= set(details["test_groups"])
-    told = capsys.readouterr().err
-    assert details["corpus_hash"] in told
-    assert "pairs 120" in told
+    message = capsys.readouterr().err
+    assert details["corpus_hash"] in message
+    assert "pairs 120" in message
 
 
 def test_second_run_reads_nothing(run, pairs_file, monkeypatch, capsys):

@@ -132,6 +132,7 @@ def test_every_steps_loss_is_recorded_with_its_level(uninterrupted: RunFolder, c
     assert steps[1]["learning_rate"] > steps[-1]["learning_rate"] >= 0
 
 
+@pytest.mark.slow
 def test_training_changes_the_model_and_leaves_no_checkpoints(uninterrupted: RunFolder, tiny_encoder: Path) -> None:
     trained = load_encoder(uninterrupted.path("model"), device="cpu").encode(["open the file"])
     before = build_encoder(str(tiny_encoder), device="cpu").encode(["open the file"])
@@ -294,6 +295,7 @@ def test_a_process_killed_with_kill_9_continues_and_ends_with_identical_weights(
     assert_identical(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_training_that_diverges_gives_an_error_and_leaves_no_model(tiny_encoder: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     with pytest.raises(InputError, match=r"got a loss of (nan|inf).*wanted a finite loss"):

@@ -88,7 +88,7 @@ def test_no_rows_are_read_back_as_no_rows(tmp_path):
     assert read_rows(tmp_path / "none.parquet", Seed) == []
 
 
-def test_file_that_holds_other_rows_or_none_is_told_in_one_line(tmp_path):
+def test_file_that_holds_other_rows_or_none_is_reported_in_one_line(tmp_path):
     path = tmp_path / "rows.parquet"
     write_rows(path, [Negative(text="m", level=1, source="mined")], Negative)
     (tmp_path / "text.parquet").write_text("not parquet")

@@ -14,8 +14,8 @@ from finegrade.records import (
     Kind,
     LeftOut,
     Negative,
-    ScorerResult,
     Sample,
+    ScorerResult,
     Seed,
     SetAside,
     Side,
@@ -123,7 +123,7 @@ def test_the_same_rows_are_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -1, -9])
-def test_a_part_that_was_cut_says_nothing_of_itself_and_is_told_in_one_line(tmp_path, keep):
+def test_a_part_that_was_cut_says_nothing_of_itself_and_is_reported_in_one_line(tmp_path, keep):
     path = tmp_path / "rows.parquet"
     write_rows(path, [Task(id="1", kind="sts", description="x", instruction="x", side="test")], Task, {"of": "tests"})
     path.write_bytes(path.read_bytes()[:keep])
@@ -133,7 +133,7 @@ def test_a_part_that_was_cut_says_nothing_of_itself_and_is_told_in_one_line(tmp_
     assert "\n" not in str(error.value)
 
 
-def test_rows_that_are_no_such_records_are_told(tmp_path):
+def test_rows_that_are_no_such_records_are_reported(tmp_path):
     write_rows(
         tmp_path / "rows.parquet", [Task(id="1", kind="sts", description="x", instruction="x", side="test")], Task
     )

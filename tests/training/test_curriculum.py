@@ -186,7 +186,7 @@ def test_another_seed_gives_another_order() -> None:
     ],
     ids=["no samples", "fewer than a batch", "no such level", "always the same"],
 )
-def test_what_cannot_be_filled_is_told(given_samples: list[Sample], schedule: str, size: int) -> None:
+def test_what_cannot_be_filled_is_reported(given_samples: list[Sample], schedule: str, size: int) -> None:
     with pytest.raises(InputError, match=r"training: got .*; wanted .*samples"):
         compile_plan(given_samples, schedule, 4, size, 0)
 

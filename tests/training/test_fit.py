@@ -31,6 +31,7 @@ def test_the_defaults_are_those_of_the_configuration():
     assert {name: parameters[name].default for name in shared} == {name: fields[name].default for name in shared}
 
 
+@pytest.mark.slow
 def test_it_trains_on_samples_and_says_which_were_left_out(tiny_encoder, tmp_path):
     samples = make_samples()
     empty = samples[0].model_copy(update={"id": "empty", "query": "an odd one", "negatives": ()})
@@ -42,6 +43,7 @@ def test_it_trains_on_samples_and_says_which_were_left_out(tiny_encoder, tmp_pat
     assert np.array_equal(load_encoder(tmp_path / "model").encode("open"), result.model.encode("open"))
 
 
+@pytest.mark.slow
 def test_rows_without_levels_train_in_a_running_event_loop(tiny_encoder):
     async def notebook():
         return train(rows(), backbone=str(tiny_encoder), pooling="mean", **SHORT)
