@@ -116,7 +116,7 @@ def test_order_is_shown_scorer_by_scorer(tmp_path):
 def test_scores_that_are_no_number_are_counted_and_spoil_nothing(tmp_path):
     rows = [verdict(source="mined", level_before=2, score=score) for score in (0.1, float("nan"), 0.2, 0.3)]
     page = page_of(made_run(tmp_path, rows, [sample(1)]))
-    assert "1 negatives had a score that is no number" in folded(page)
+    assert "1 negatives have a score that is no number" in folded(page)
     assert page.tags.count("details") == 3
     assert page.tags.count("svg") == 1
     assert not [value for name, value in page.attributes if name == "d" and "nan" in value]
