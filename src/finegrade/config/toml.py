@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from finegrade.config import Config, SourceConfig, user_path
 from finegrade.config.base import Section
-from finegrade.errors import InputError
+from finegrade.errors import InputError, unreadable
 from finegrade.text import encodable, without_control_characters
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -100,7 +100,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}", got=error.strerror or error, wanted=wanted, remedy=remedy) from None
+        raise unreadable(path, error, wanted, remedy) from None
     except UnicodeDecodeError as error:
         got = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise InputError(f"{path}", got=got, wanted="UTF-8 text", remedy="Save the file as UTF-8.") from None
@@ -109,7 +109,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}", got=error, wanted="valid TOML", remedy="Correct that line.") from None
+        raise unreadable(path, error, "valid TOML", "Correct that line.") from None
 
 
 def apply_setting(data: dict[str, Any], override: str) -> None:

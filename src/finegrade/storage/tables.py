@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AliasChoices, BaseModel, ValidationError
 
-from finegrade.errors import InputError
+from finegrade.errors import unreadable
 from finegrade.storage.atomic import replacing
 
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -51,6 +51,7 @@ def _column(annotation: Any) -> tuple[pa.DataType, bool]:
 Row = TypeVar("Row", bound=BaseModel)
 T = TypeVar("T")
 
+_REMEDY = "Delete the run folder's stages/ record of that stage and run again."
 _READ_AT_ONCE = 100  # rows: one may be a sample with a thousand negatives
 
 
@@ -61,7 +62,7 @@ def write_rows(path: Path, rows: Iterable[Row], kind: type[Row], about: Mapping[
         path: Of the file.
         rows: The records.
         kind: Their type: its fields are the columns.
-        about: Of the file as a whole, for `about`.
+        about: Facts about the whole file, for `about`.
     """
     schema = schema_of(kind).with_metadata(dict(about or {}))
     table = pa.Table.from_pylist([row.model_dump(mode="json") for row in rows], schema=schema)
@@ -70,7 +71,7 @@ def write_rows(path: Path, rows: Iterable[Row], kind: type[Row], about: Mapping[
 
 
 def about(path: Path) -> dict[str, str]:
-    """What was written of a Parquet file as a whole; empty where there is no such file, or no whole one."""
+    """The facts about a whole Parquet file; empty where there is no such file, or only a part of it."""
     try:
         found = pq.read_schema(path).metadata
     except (OSError, pa.ArrowInvalid):
@@ -98,19 +99,14 @@ def iterate_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                 for batch in file.iter_batches(_READ_AT_ONCE, columns=sorted(known)):
                     yield from map(kind.model_validate, batch.to_pylist())
         except (OSError, pa.ArrowInvalid, ValidationError) as error:
-            raise _unreadable(part, f"{kind.__name__} rows", error) from None
+            raise unreadable(part, error, f"{kind.__name__} rows", _REMEDY) from None
 
 
 def _column_names(kind: type[BaseModel]) -> set[str]:
-    """Of its fields, and what earlier versions called them."""
+    """The names of its fields, and those of earlier versions."""
     aliases = (field.validation_alias for field in kind.model_fields.values())
     earlier = {str(name) for one in aliases if isinstance(one, AliasChoices) for name in one.choices}
     return earlier | kind.model_fields.keys()
-
-
-def _unreadable(path: Path, wanted: str, error: Exception) -> InputError:
-    remedy = "Delete the run folder's stages/ record of that stage and run again."
-    return InputError(str(path), got=str(error).splitlines()[0], wanted=wanted, remedy=remedy)
 
 
 def count_rows(path: Path) -> int:
@@ -122,7 +118,7 @@ def count_rows(path: Path) -> int:
     try:
         return sum(pq.read_metadata(part).num_rows for part in (part_paths(path) if path.is_dir() else [path]))
     except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(path, "rows", error) from None
+        raise unreadable(path, error, "rows", _REMEDY) from None
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -145,7 +141,7 @@ def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part:
 
 
 def in_pieces(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    """So many at a time; of none one piece without any."""
+    """Cuts items into lists of at most so many; no items give one empty list."""
     left = iter(items)
     yield list(islice(left, most))
     while piece := list(islice(left, most)):
@@ -153,7 +149,7 @@ def in_pieces(items: Iterable[T], most: int) -> Iterator[list[T]]:
 
 
 def write_cut(folder: Path, parts: Iterable[list[Row]], kind: type[Row]) -> list[Path]:
-    """Writes parts of records as a folder of files, anew; of the parts one is in memory. Returns the files."""
+    """Writes parts of records as a folder of files, anew, with one part in memory. Returns the files."""
     if folder.is_dir():
         shutil.rmtree(folder)
     paths: list[Path] = []
