@@ -14,6 +14,7 @@ pytest_plugins = ["helpers.carriers"]
 FAST_EXAMPLES = 10
 
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: threads of one would wait for the other's
 os.environ["HF_HUB_OFFLINE"] = "1"  # also for the processes that tests start
 os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run as Python on the CPU; 0: compiled, on a GPU
 

@@ -92,6 +92,7 @@ def test_requests_are_what_is_asked(source, settings):
 
 @pytest.mark.parametrize("mode", ["one-call", "stepwise"])
 @pytest.mark.parametrize("source", ["tasks", "pairs"])
+@pytest.mark.slow
 def test_requests_are_about_what_is_asked_where_sources_are_drawn(source, mode):
     settings = config(source, llm_samples=60, mode=mode, sources=MIXED)
     for name, one in estimated(settings).items():

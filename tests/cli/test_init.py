@@ -117,6 +117,7 @@ def test_more_money_is_a_larger_run_that_fits_it(tmp_path):
     assert asked[0] < asked[1] < asked[2]
 
 
+@pytest.mark.slow
 def test_minutes_bind_where_money_does_not_and_a_cap_in_tokens_binds_too(tmp_path):
     write_documents(tmp_path / "docs", 300)
     rich = written(tmp_path / "docs", tmp_path / "a.toml", 10, settings=[*REMOTE, "llm.max_cost=100"])

@@ -17,6 +17,7 @@ def no_models(monkeypatch):
     monkeypatch.setattr("finegrade.cli.preview.fetch_models", lambda config: None)
 
 
+@pytest.mark.slow
 def test_of_documents_it_shows_queries_and_negatives(config, tmp_path, capsys, fake_llm):
     run = RunFolder(tmp_path / "run")
     show_preview(config(), run, 5)
@@ -33,6 +34,7 @@ def test_of_documents_it_shows_queries_and_negatives(config, tmp_path, capsys, f
 
 
 @pytest.mark.parametrize(("samples", "shown"), [(100, 5), (2, 2), (0, 0)])
+@pytest.mark.slow
 def test_of_pairs_it_shows_no_more_than_a_run_asks_for(
     fake_llm, pairs_file, tmp_path, capsys, no_retries, samples, shown
 ):

@@ -68,6 +68,7 @@ def test_the_student_is_nearer_to_the_model_than_its_mean_was_on_texts_that_it_d
     assert found == pytest.approx((after["mean"], after["low"], after["same_nearest"]), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_folder_is_plain_and_its_card_says_what_it_is(run: RunFolder, student: Path) -> None:
     assert not list(student.rglob("*.py"))
     modules = json.loads((student / "modules.json").read_text(encoding="utf-8"))
@@ -82,6 +83,7 @@ def test_the_folder_is_plain_and_its_card_says_what_it_is(run: RunFolder, studen
     assert not list(student.parent.glob(".*partial*"))
 
 
+@pytest.mark.slow
 def test_servers_find_what_they_read(student: Path) -> None:
     """The keys that vLLM, TEI and llama.cpp's converter ask for, under the names that they know."""
     pooling = json.loads((student / "1_Pooling" / "config.json").read_text(encoding="utf-8"))

@@ -242,6 +242,7 @@ def test_lines_that_expired_are_asked_again(ask_all, fake, tmp_path):
     ],
     ids=["missing", "failed there", "no completion", "wrong form"],
 )
+@pytest.mark.slow
 def test_what_never_gets_a_reply_is_set_aside_and_asked_again_by_the_next_run(ask_all, fake, tmp_path, line):
     bad = fake(faults=[{"share": 0.2, "line": line}])
     found = ask_all(bad, range(50))

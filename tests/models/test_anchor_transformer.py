@@ -159,6 +159,7 @@ def test_a_model_whose_attention_cannot_be_read_is_refused(tmp_path: Path, tiny_
 
 
 @pytest.mark.parametrize("name", ["Bert", "Llama"])
+@pytest.mark.slow
 def test_reentrant_checkpointing_is_refused_and_the_other_kind_gives_the_same_gradients(name: str, load: Load) -> None:
     ours = copy.deepcopy(load(name)[0]).train()
 
@@ -244,6 +245,7 @@ def test_flattened_texts_have_the_weights_and_vectors_of_padded_ones(name: str, 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.slow
 def test_dropout_touches_the_output_and_not_the_weights(name: str, load: Load) -> None:
     """In the last layer: with dropout before it, states and so weights differ."""
     ours = copy.deepcopy(load(name)[0])

@@ -136,6 +136,7 @@ def test_poolings_differ_where_they_should(tiny_encoder: Path) -> None:
         assert np.abs(one - other).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_the_papers_form_is_saved_with_the_model_and_another_backbone_form_is_not_kept(
     tiny_encoder: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_the_papers_form_is_saved_with_the_model_and_another_backbone_form_is_no
         build_encoder(str(tiny_encoder), device="cpu")[0].use_form("other")
 
 
+@pytest.mark.slow
 def test_trained_latents_are_saved_and_every_weight_of_theirs_counts(tiny_encoder: Path, tmp_path: Path) -> None:
     model = build_encoder(str(tiny_encoder), pooling="latent", device="cpu")
     for parameter in model[1].parameters():

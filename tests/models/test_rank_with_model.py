@@ -30,6 +30,7 @@ def test_vectors_come_in_the_order_of_the_texts(model: SentenceTransformer) -> N
     np.testing.assert_allclose(found, one_by_one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_models_ranking_is_the_order_of_all_cosines(model: SentenceTransformer) -> None:
     queries, documents = texts(9, 1), texts(140, 2)
     found = rank_with_model(model, queries, documents, 8, "test", 100)

@@ -39,6 +39,7 @@ def test_a_scorer_is_loaded_once_until_it_is_freed_or_its_folder_changes(tiny_en
     assert load_scorer(str(folder), 64) is not second
 
 
+@pytest.mark.slow
 def test_a_freed_scorer_leaves_the_memory(tiny_encoder: Path) -> None:
     scorer = weakref.ref(load_bi_encoder(str(tiny_encoder), 64))
     assert scorer() is not None
@@ -47,6 +48,7 @@ def test_a_freed_scorer_leaves_the_memory(tiny_encoder: Path) -> None:
     assert scorer() is None
 
 
+@pytest.mark.slow
 def test_of_many_scorers_the_last_few_stay(tiny_encoder: Path) -> None:
     first = load_scorer(str(tiny_encoder), 8)
     for max_length in range(9, 12):
@@ -68,6 +70,7 @@ def test_a_bare_encoder_is_no_scorer(tiny_encoder: Path, tmp_path: Path) -> None
         load_scorer(str(tmp_path), 64)
 
 
+@pytest.mark.slow
 def test_a_bi_encoder_gives_the_cosine_of_each_pair(tiny_encoder: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -106,6 +109,7 @@ def test_another_kind_of_model_is_no_scorer(kind: str, tiny_encoder: Path, tmp_p
         load_scorer(str(tmp_path), 64)
 
 
+@pytest.mark.slow
 def test_a_model_that_finegrade_trained_scores_with_its_own_pooling(tiny_encoder: Path, tmp_path: Path) -> None:
     model = build_encoder(str(tiny_encoder), pooling="anchor")
     save_encoder(model, tmp_path / "model")

@@ -396,6 +396,7 @@ def test_prompts_are_what_the_folder_says(tmp_path, config, prompts):
     assert [prompt(tmp_path, kind) for kind in ("query", "document")] == prompts
 
 
+@pytest.mark.slow
 def test_a_torch_bi_encoder_embeds_with_the_prompts_of_its_folder(tiny_encoder, tmp_path):
     from sentence_transformers import SentenceTransformer
 
