@@ -13,3 +13,7 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
