@@ -40,6 +40,7 @@ def test_the_samples_of_an_earlier_run_are_read(place, folder):
     assert {negative.level for sample in samples for negative in sample.negatives} == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_the_report_of_an_earlier_run_is_written_again(place):
     (place / "report.html").unlink()
     (place / "stages" / "report.json").unlink()

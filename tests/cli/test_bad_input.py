@@ -56,6 +56,7 @@ def test_every_command_tells_of_a_missing_configuration(finegrade, command):
         (b"[source]\nkind = 'python-docs'\n[training]\nsteps = 0", "training.steps"),
     ],
 )
+@pytest.mark.slow
 def test_bad_configuration(finegrade, tmp_path, content, message):
     (tmp_path / "finegrade.toml").write_bytes(content)
     assert_error(finegrade("seeds"), message)
@@ -149,6 +150,7 @@ def test_disk_that_cannot_take_more(finegrade, tmp_path, pairs_file, monkeypatch
     assert_error(finegrade("seeds"), message)
 
 
+@pytest.mark.slow
 def test_unreachable_llm_keeps_the_seeds(finegrade, tmp_path, pairs_file, no_retries):
     toml = '[source]\npath = "pairs.jsonl"\n[llm]\nbase_url = "http://127.0.0.1:1/v1"\n[synthesis]\nllm_samples = 2\n'
     (tmp_path / "finegrade.toml").write_text(toml)

@@ -113,6 +113,7 @@ DRAWN = [(source, {"mode": "stepwise", "sources": drawn}) for source in ("tasks"
 @pytest.mark.parametrize("answer", [never_readable, pairs_only])
 @pytest.mark.parametrize(("source", "settings"), [*MODES, *DRAWN], ids=str)
 @pytest.mark.parametrize("number", [1, 7, NUMBER])
+@pytest.mark.slow
 def test_never_more_than_the_most(source, settings, answer, number):
     settings = config(source, llm_samples=number, **settings)
     most = {name: one.most for name, one in estimated(settings).items()}

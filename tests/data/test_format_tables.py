@@ -320,6 +320,7 @@ def test_a_parquet_file_that_is_damaged_further_on(tmp_path):
         list(data.rows())
 
 
+@pytest.mark.slow
 def test_large_cells_are_read_a_few_at_a_time(tmp_path, monkeypatch):
     data = open_external(write_table(tmp_path / "a.parquet", [GOOD | {"negative": LARGE}] * 3))
     assert [len(row.negatives[0]) for row in data.rows()] == [len(LARGE)] * 3

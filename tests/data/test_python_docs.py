@@ -202,6 +202,7 @@ def test_docstring_with_a_lone_surrogate_makes_no_pair(installed):
     assert all(query.encode() for query in queries())
 
 
+@pytest.mark.slow
 def test_real_standard_library_gives_hundreds_of_pairs(monkeypatch, tmp_path):
     real = sysconfig.get_path("stdlib")
     monkeypatch.setattr(sysconfig, "get_path", lambda name: real if name == "stdlib" else str(tmp_path))

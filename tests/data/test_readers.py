@@ -254,6 +254,7 @@ def test_of_a_single_column_commas_are_text(tmp_path: Path) -> None:
     assert csv_cells(tmp_path / "a.csv", 'text\nwhat is a, b?\n"a, b"\n') == ["what is a, b?", "a, b"]
 
 
+@pytest.mark.slow
 def test_many_odd_quotes_take_no_time_that_is_a_square(tmp_path: Path) -> None:
     began = time.process_time()
     for line in ('1\t"x', '1\t"x ""y', '1\t""x', '"'):

@@ -206,6 +206,7 @@ def test_no_samples_are_empty_files(tmp_path):
     assert lines(run.path("data", EXCHANGE)) == []
 
 
+@pytest.mark.slow
 def test_a_run_of_tasks_from_the_command_line(tmp_path, fake_llm, no_retries, monkeypatch, capsys):
     """What tests is not exported; the card has the prompts of both stages."""
     fake_llm.answer = lambda body: FakeLLM.reply(json.dumps(made_up(body)))

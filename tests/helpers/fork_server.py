@@ -33,7 +33,9 @@ def work(command: dict) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     config, run = Config.model_validate_json(command["config"]), Path(command["run"])
     if command["stage"] == "given":
-        verify_external(run.with_name("data.jsonl"), run.with_name("out.jsonl"), config, run, lambda folder, ahead: None)
+        verify_external(
+            run.with_name("data.jsonl"), run.with_name("out.jsonl"), config, run, lambda folder, ahead: None
+        )
     else:
         run_stage(command["stage"], config, RunFolder(run))
 

@@ -48,6 +48,7 @@ def ask_all(fake_llm, tmp_path, monkeypatch):
     return ask_all
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_items_whatever_takes_longer(ask_all, fake_llm):
     fake_llm.answer = lambda body: (time.sleep(0.2 * (int(content(body)) % 5 == 0)), fake_llm.reply(content(body)))[1]
     found = ask_all(range(40))
@@ -180,6 +181,7 @@ def test_a_run_that_lacks_only_what_gets_no_answer_comes_to_its_end(ask_all, fak
 
 
 @pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.slow
 def test_a_server_that_answers_nobody_stops_a_run_that_goes_on_too(ask_all, fake_llm, status):
     ask_all(range(4))
     fake_llm.answer = lambda body: (status, {})
@@ -208,6 +210,7 @@ def test_what_is_under_way_at_the_cap_is_waited_for(ask_all, fake_llm, tmp_path)
     assert totals["replies"] == len(fake_llm.requests) >= 3
 
 
+@pytest.mark.slow
 def test_a_strange_answer_to_one_leaves_nobody_waiting_for_its_share_of_the_cap(ask_all, fake_llm):
     """The first in order fails, and waits for the cap behind one that ends with an answer of another form."""
     cap = request("00").size() + 20 + 1

@@ -88,6 +88,7 @@ def test_replies_are_those_of_the_direct_way_in_order_and_in_one_batch(ask_all, 
     assert states(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_data_set_made_by_batch_equals_one_made_directly(fake, tmp_path, monkeypatch):
     monkeypatch.setattr("finegrade.llm.batch.client.LINGER", 0.02)
     server = fake()
@@ -141,6 +142,7 @@ def test_what_is_more_than_a_batch_may_hold_goes_into_the_next(ask_all, fake, mo
     assert set(server.asked().values()) == {1}
 
 
+@pytest.mark.slow
 def test_what_the_ledger_holds_is_not_asked_again_whichever_way(ask_all, fake):
     server = fake()
     ask_all(server, range(5), batch=False)
@@ -151,6 +153,7 @@ def test_what_the_ledger_holds_is_not_asked_again_whichever_way(ask_all, fake):
     assert server.moments()["created"] == 1
 
 
+@pytest.mark.slow
 def test_conversations_take_a_batch_a_round(ask_all, fake):
     """The first reply of some cannot be read, and they ask again."""
     junk = {"choices": [{"message": {"content": "Sure!"}, "finish_reason": "stop"}]}
@@ -203,6 +206,7 @@ def test_the_same_request_at_the_same_time_is_asked_once(ask_all, fake):
     assert list(server.asked().values()) == [1]
 
 
+@pytest.mark.slow
 def test_a_batch_is_cut_to_what_the_cap_allows_and_the_rest_follows(ask_all, fake, tmp_path):
     """Each counts with twice of what it turns out to take."""
     server = fake()
@@ -213,6 +217,7 @@ def test_a_batch_is_cut_to_what_the_cap_allows_and_the_rest_follows(ask_all, fak
     assert totals(tmp_path)["lost"] == 0
 
 
+@pytest.mark.slow
 def test_the_cap_stops_it_and_what_was_paid_for_is_kept(ask_all, fake, tmp_path):
     server = fake()
     cap = 10 * ONE_TOKENS
@@ -223,6 +228,7 @@ def test_the_cap_stops_it_and_what_was_paid_for_is_kept(ask_all, fake, tmp_path)
     assert spent["lost"] == 0
 
 
+@pytest.mark.slow
 def test_lines_that_expired_are_asked_again(ask_all, fake, tmp_path):
     expired = {"response": None, "error": {"code": "batch_expired", "message": "over"}}
     server = fake(faults=[{"share": 0.4, "times": 2, "line": expired}], ends=["expired"])
@@ -302,6 +308,7 @@ def test_what_a_server_does_not_take_is_said_in_another_way_by_the_next_batch(as
     assert server.moments()["created"] == batches
 
 
+@pytest.mark.slow
 def test_a_refusal_of_everything_in_every_way_ends_in_one_line(ask_all, fake):
     server = fake(faults=[{"line": {"response": {"status_code": 400, "body": {}}}}])
     assert "a refusal of all 10 requests" in told(ask_all, server)
@@ -367,6 +374,7 @@ def test_a_download_that_breaks_off_is_done_again(ask_all, fake):
     assert server.moments()["created"] == 1
 
 
+@pytest.mark.slow
 def test_a_batch_whose_making_got_no_answer_is_found_again(ask_all, fake):
     """The request for it times out, though the batch was made; the list has pages."""
     ask_all(server := fake(hold={"created": 1.0}, page=2), range(3), timeout=0.3)
@@ -374,6 +382,7 @@ def test_a_batch_whose_making_got_no_answer_is_found_again(ask_all, fake):
     assert server.moments()["listed"] >= 1
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_told_and_the_batch_stays_open(ask_all, fake, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("finegrade.llm.batch.server._ATTEMPTS", 2)
     server = fake(hold={"polled": 0.3})
@@ -384,6 +393,7 @@ def test_a_server_that_goes_away_is_told_and_the_batch_stays_open(ask_all, fake,
     assert server.moments()["created"] == 1
 
 
+@pytest.mark.slow
 def test_progress_says_what_goes_on(ask_all, fake, capsys):
     ask_all(fake(seconds=0.4), range(100))
     lines = " ".join(capsys.readouterr().err.split())

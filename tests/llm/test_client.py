@@ -155,6 +155,7 @@ def test_a_connection_that_breaks_off_may_have_been_paid_for(ask, rude_server, p
         assert ledger.lost() == [(request().model_dump(mode="json"), 1)]
 
 
+@pytest.mark.slow
 def test_an_answer_that_drips_does_not_hold_up_the_run(ask, rude_server, path):
     began = time.monotonic()
     refused(ask, "no answer in time", base_url=rude_server(CUT + b" " * 1000, drop_by_drop=True), timeout=0.3)
@@ -308,6 +309,7 @@ def test_a_request_without_an_answer_in_time_may_have_been_paid_for(ask, fake_ll
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b", "x" * 3_000_000, "\u2028\x1b[31m"], ids=ascii)
+@pytest.mark.slow
 def test_hostile_replies_are_kept(ask, fake_llm, text):
     fake_llm.answer = lambda _: fake_llm.reply(text)
     first = ask(request())
@@ -329,6 +331,7 @@ def test_environment_names_no_server(ask, fake_llm, monkeypatch):
     assert "of-the-environment" not in str(headers)
 
 
+@pytest.mark.slow
 def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monkeypatch):
     monkeypatch.setattr(openai.AsyncOpenAI, "_calculate_retry_timeout", lambda *given: 0.0)
     answers = iter([(500, {}), (429, {}), fake_llm.reply("at last")])

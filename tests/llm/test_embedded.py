@@ -124,6 +124,7 @@ def test_child_that_dies_before_it_is_healthy_is_told_at_once(tmp_path, monkeypa
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_child_that_never_becomes_healthy_is_ended(tmp_path, monkeypatch):
     code = (
         f"import os; input(); open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"

@@ -124,6 +124,7 @@ def test_merging_lora_changes_no_vector_and_no_direction(
         assert first_state_changes(loaded, padded) == (attention == "bidirectional")
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_by_saving_and_what_cannot_be_merged_is_refused(
     backbone: Callable[[str], Path], tmp_path: Path
 ) -> None:

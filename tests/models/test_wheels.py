@@ -312,6 +312,7 @@ wheels.download_wheel("tiny==1.0", pathlib.Path.cwd())
 """
 
 
+@pytest.mark.slow
 def test_interrupt_ends_pip_too(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler){INTERRUPTED}"],

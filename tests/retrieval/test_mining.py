@@ -252,6 +252,7 @@ class Angles:
     embed_queries = embed_documents
 
 
+@pytest.mark.slow
 def test_mining_by_meaning_draws_from_the_bands_of_the_vectors(tmp_path):
     seeds = numbered(900)
     miner = Miner(seeds, 0, index=lambda texts: DenseIndex(texts, Angles(), tmp_path, "angles", len(texts)))

@@ -181,6 +181,7 @@ def test_hostile_text_stays_text_wherever_it_stands(html: str) -> None:
             assert shown.startswith(hostile(name)), name
 
 
+@pytest.mark.slow
 def test_every_place_of_hostile_text_is_checked(html: str) -> None:
     """A new place in the template shows up here until the list above knows it."""
     known = {"otherba", "otherin", "bm25", "base", "inbatchanchor", "minedmean"}

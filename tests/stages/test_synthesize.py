@@ -174,6 +174,7 @@ def test_finished_stage_asks_nothing(config, new_run, fake_llm, capsys):
     assert "synthesize: kept from" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_changed_gates_make_the_samples_again_and_ask_nothing(config, new_run, fake_llm, monkeypatch):
     run = new_run()
     synthesize(config(), run)
@@ -222,6 +223,7 @@ def test_changed_parser_or_gate_reads_the_replies_again(config, new_run, fake_ll
     assert "near-copy of the positive" in {row["reason"] for row in set_aside(run)} - set(before)
 
 
+@pytest.mark.slow
 def test_concurrency_changes_no_sample(config, new_run, fake_llm):
     def slow_at_times(body):
         if len(asked_for(body)) % 2:

@@ -283,6 +283,7 @@ def test_languages_that_the_models_do_not_speak_stop_before_anything_is_asked(co
     assert len(tasks(run)) == 30
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_nothing_and_gives_the_same(config, run, fake_llm, capsys):
     write_tasks(config(), run)
     outputs, number = run.record("tasks")["outputs"], len(fake_llm.requests)
@@ -294,6 +295,7 @@ def test_a_second_run_asks_nothing_and_gives_the_same(config, run, fake_llm, cap
     assert run.record("tasks")["outputs"] == outputs
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_breakdown_without_asking_again(config, run, fake_llm, tmp_path):
     write_tasks(config(number=80), RunFolder(tmp_path / "whole"))
     whole = [turn(body) for body in fake_llm.requests]

@@ -303,6 +303,7 @@ def test_training_that_diverges_gives_an_error_and_leaves_no_model(tiny_encoder:
     assert not run.path("model").exists()
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_not_trained_again(
     uninterrupted: RunFolder, config: Config, seen: list[list[dict[str, str]]]
 ) -> None:

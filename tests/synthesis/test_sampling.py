@@ -55,6 +55,7 @@ def test_every_property_is_drawn_as_often_as_its_weight_says():
             assert count / number == pytest.approx(weights[value] / total, abs=0.04)
 
 
+@pytest.mark.slow
 def test_topics_are_many_and_different_and_all_of_them_are_drawn():
     assert len(topics()) > 200
     assert len({topic.lower() for topic in topics()}) == len(topics())

@@ -344,6 +344,7 @@ def test_what_a_server_did_not_answer_before_it_broke_down_is_asked_in_the_next_
     assert outputs(run) == whole[0]
 
 
+@pytest.mark.slow
 def test_what_is_left_of_drafts_after_the_record_was_written_goes(config, new_run, monkeypatch):
     run = new_run()
     with monkeypatch.context() as patched:
