@@ -1,4 +1,4 @@
-"""Documents to chunks: what stands under one heading, cut between sentences where it is too long."""
+"""Documents to chunks: the text under one heading, cut between sentences where it is too long."""
 
 import re
 from collections import Counter

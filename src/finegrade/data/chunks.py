@@ -45,7 +45,7 @@ def write_pieces(
         unused: JSONL file to write: what gave no document, and why.
         limit: Tokens at most in a piece.
         count: Counts tokens.
-        required: Paths of documents of which every piece is kept: somebody has judged them.
+        required: Paths of documents of which every piece is kept: they are judged.
         all_of_it: Whether short pieces and those with little prose are kept, too: a judged corpus is searched whole.
 
     Returns:

@@ -29,7 +29,7 @@ class DocumentSource(Protocol):
         """Changes when the content does, as far as this can be seen without reading it all."""
 
     def read(self, guessed: Guessed) -> Iterator[tuple[int, Document | Unread]]:
-        """Yields each document, and the bytes that were behind when it came."""
+        """Yields each document, and how many bytes were read before it."""
 
 
 def open_documents(source: SourceConfig, seed: int) -> DocumentSource:

@@ -111,7 +111,7 @@ def pair_of_docstring(docstring: str) -> tuple[str, str] | None:
             break
         lines.append(line)
     prose = _to_sentence_end(_flat("\n".join(lines))[:_MAX_CHARS])
-    if not f"{query}{prose}".isprintable():  # control signs, lone surrogates: nothing that a person would type or read
+    if not f"{query}{prose}".isprintable():  # control characters, lone surrogates: nobody types or reads them
         return None
     long_enough = len(prose) >= MIN_CHARS and len(words(prose)) >= MIN_WORDS
     if len(query) > 200 or not long_enough or not content_words(query):

@@ -28,7 +28,7 @@ class Split:
         counts: Pairs read, merged, dropped (by reason) and kept.
         corpus_hash: Names the texts of both sides; tables carry it.
         test_groups: What is held out.
-        test_queries: Where the test queries come from, if it must be told with every score.
+        test_queries: Where the test queries come from, if every score has to name it.
     """
 
     train: list[Seed]
@@ -231,7 +231,7 @@ def labelled_pairs(
     """The labelled queries as pairs, with their sides, and how many have an answer that is not there.
 
     A query with an answer on the test side is a test query, and all its answers are right ones, those of the train
-    side too. A text that stands whole in no chunk is one more text to search: on the side of the chunks that hold parts
+    side too. A text that is whole in no chunk is one more text to search: on the side of the chunks that hold parts
     of it, else on a side drawn by the text, the same for all queries that it answers.
     """
     by_path: defaultdict[str, list[Chunk]] = defaultdict(list)

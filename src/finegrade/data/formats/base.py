@@ -34,7 +34,7 @@ class ExternalRow(NamedTuple):
     Attributes:
         query: What is searched with.
         positives: Texts that answer it, at least one.
-        negatives: Texts that are said not to, in the order of the data; there may be none.
+        negatives: Texts that do not, by the data, in the order of the data; there may be none.
     """
 
     query: str

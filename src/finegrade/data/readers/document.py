@@ -31,7 +31,7 @@ class Document(NamedTuple):
     """One document.
 
     Attributes:
-        path: Relative to the folder that was named; rows of a table carry their id or number behind a "#".
+        path: Relative to the folder that was named; rows of a table carry their id or number after a "#".
         blocks: In order.
     """
 
@@ -47,7 +47,7 @@ class Unread(NamedTuple):
 
 
 def paragraphs(text: str, heading: str = "") -> list[Block]:
-    """The paragraphs of a plain text: what stands between blank lines."""
+    """The paragraphs of a plain text, which blank lines separate."""
     blocks = []
     start: int | None = None
     position = 0
@@ -87,7 +87,7 @@ def markdown_blocks(text: str) -> list[Block]:
 
 
 def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:
-    """The tokens of each block that stands in no other."""
+    """The tokens of each block that is in no other."""
     groups: list[list[Token]] = []
     depth = 0
     for token in tokens:
@@ -125,7 +125,7 @@ def pdf_blocks(path: Path) -> list[Block]:
     except ImportError:
         remedy = 'Install it: pip install "finegrade[pdf]". Or leave the PDF files out of the folder.'
         raise InputError(str(path), got="no pypdf", wanted="pypdf to read PDF files", remedy=remedy) from None
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what is wrong with a file is told by us, once
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # we report what is wrong with a file, once
     try:
         pages = pypdf.PdfReader(path).pages
         texts = [page.extract_text() for page in pages] if len(pages) <= MAX_PAGES else None

@@ -30,7 +30,7 @@ _BLOCKS = {
 
 
 def html_blocks(text: str) -> list[Block]:
-    """Blocks under their headings; of a page whose text stands in <main> or <article>s those alone.
+    """Blocks under their headings; of a page with its text in <main> or <article>s those alone.
 
     Raises:
         ValueError: There is no page in it.
@@ -40,7 +40,7 @@ def html_blocks(text: str) -> list[Block]:
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise ValueError(f"no HTML ({error})") from None
     title = " ".join((page.findtext(".//title") or "").split())
-    etree.strip_tags(page, etree.Comment, etree.ProcessingInstruction)  # else what stands behind them is lost
+    etree.strip_tags(page, etree.Comment, etree.ProcessingInstruction)  # else the text after them is lost
     _drop(page)
     reader = _Reader(title)
     for content in _contents(page):
@@ -74,7 +74,7 @@ def _is_hidden(element: lxml.html.HtmlElement) -> bool:
 
 
 def _is_named_so(element: lxml.html.HtmlElement) -> bool:
-    """By its class, or by its id where no heading stands in it: a section about cookies has that id, too."""
+    """By its class, or by its id where it holds no heading: a section about cookies has that id, too."""
     if element.tag in ("html", "body", "main") or element.tag in _HEADINGS:
         return False
     if any(_NOT_CONTENT.fullmatch(name) for name in element.get("class", "").lower().split()):

@@ -37,7 +37,7 @@ def read_jsonl(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
 
 
 def read_csv(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
-    """Rows of a CSV or TSV file with a header, which also tells the separator of a CSV.
+    """Rows of a CSV or TSV file with a header, which shows the separator of a CSV.
 
     Raises:
         ValueError: It is no text in any encoding.
@@ -122,7 +122,7 @@ class _Columns(NamedTuple):
 
 
 def row_path(name: str, own: str) -> str:
-    """The path of a document that is a row of a table: its id or number behind the table's name."""
+    """The path of a document that is a row of a table: its id or number after the table's name."""
     return f"{name}#{own[:200]}"
 
 

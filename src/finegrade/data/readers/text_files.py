@@ -5,6 +5,7 @@ import csv
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, AnyStr, TextIO
 
@@ -48,7 +49,7 @@ def file_encoding(path: Path) -> tuple[str, bool]:
 def _encoding(blocks: Iterable[bytes]) -> tuple[str, bool]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     before = b""
-    for block in blocks:
+    for block in chain(blocks, [b""]):
         if not before:
             for mark, encoding in _MARKS.items():
                 if block.startswith(mark):
@@ -56,14 +57,11 @@ def _encoding(blocks: Iterable[bytes]) -> tuple[str, bool]:
             if b"\0" in block[:_SAMPLE]:
                 raise ValueError("binary")
         try:
-            decoder.decode(block)
-        except UnicodeDecodeError as error:
-            return _guessed(before[-_SAMPLE // 2 :] + block, error.start + len(before[-_SAMPLE // 2 :])), True
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:  # at the end: the last character is cut off
+            before = before[-_SAMPLE // 2 :]
+            return _guessed(before + block, error.start + len(before)), True
         before = block
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:  # the last character is cut off
-        return _guessed(before[-_SAMPLE:], len(before)), True
     return "utf-8", False
 
 
