@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_a_line_that_is_too_long_comes_as_an_empty_one(over, pieces, ends):
     st.lists(inner, max_size=3)
     | st.dictionaries(st.sampled_from(["custom_id", "response", "error", "status_code", "body", "choices"]), inner)
 )).map(lambda value: json.dumps(value).encode()))  # fmt: skip
+@pytest.mark.slow
 def test_whatever_a_line_says_something_comes_of_its_request(raw):
     line = read_line(raw)
     assert line is None or isinstance(line.custom_id, str)

@@ -25,15 +25,9 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.structured import read
 from finegrade.synthesis.prompts.sibling import Passage, sibling_request
+from helpers.processes import LONGEST, start, wait_until
 
 CHILD = "finegrade.llm.embedded_child"
-
-
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def command_line(pid) -> str:
@@ -117,11 +111,11 @@ def test_child_that_ends_at_once_is_one_line(tmp_path, monkeypatch):
 
 def test_child_that_dies_before_it_is_healthy_is_told_at_once(tmp_path, monkeypatch):
     fake_child(monkeypatch, 'input(); print(\'{"address": "http://127.0.0.1:1"}\', flush=True)')
-    monkeypatch.setattr("finegrade.llm.embedded._READY_SECONDS", 4.0)
+    monkeypatch.setattr("finegrade.llm.embedded._READY_SECONDS", 2 * LONGEST)
     began = time.monotonic()
     with pytest.raises(InputError, match="wanted a running server"), EmbeddedServer(tmp_path, 512, tmp_path / "log"):
         pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LONGEST
 
 
 @pytest.mark.slow
@@ -197,7 +191,7 @@ def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, t
         assert server.api_key.encode() not in environment
     assert read(reply, Passage).passage
     assert reply.completion_tokens > 5
-    wait_until(lambda: not is_alive(child), 1)
+    wait_until(lambda: not is_alive(child))
     for file in tmp_path.iterdir():
         assert server.api_key.encode() not in file.read_bytes()
 
@@ -226,15 +220,15 @@ with EmbeddedServer(Path(sys.argv[1]), 512, Path(sys.argv[2])):
 def test_real_server_is_gone_with_its_parent(model, tmp_path, number, when):
     command = [sys.executable, "-c", PARENT, str(model), str(tmp_path / "llm.log")]
     child = None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+    with start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         try:
             if when == "serving":
-                assert parent.stdout and parent.stdout.readline() == b"ready\n"
+                assert parent.stdout and parent.stdout.readline() == "ready\n"
             wait_until(lambda: server_children(parent.pid))
             (child,) = server_children(parent.pid)
             parent.send_signal(number)
-            assert parent.wait(timeout=30) != 0
-            wait_until(lambda: not is_alive(child), 10)
+            assert parent.wait(LONGEST) != 0
+            wait_until(lambda: not is_alive(child))
         finally:
             parent.kill()
             if child and is_alive(child):
