@@ -7,9 +7,10 @@ estimate decides, which is a toss at 0.8 and nearly always right at 0.9. Memory 
 lie in a file, and the bands are sorted in parts. For up to some hundred thousand texts, `ShingleIndex` is exact.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,10 @@ SIMILAR = 0.8
 RUN, BANDS, ROWS = 5, 8, 4
 POSITIONS = BANDS * ROWS
 
-_CHARACTERS = 500_000
-"""Characters that are hashed together: about fifty bytes each, while it lasts."""
-
+_CHARACTERS = 500_000  # hashed together: about fifty bytes each, while it lasts
 _READ_AT_ONCE = 1 << 16  # signatures
 
+_T = TypeVar("_T")
 _Hashes = NDArray[np.uint64]
 _Signatures = NDArray[np.uint32]
 
@@ -39,11 +39,7 @@ _HIGH = np.uint64(32)
 
 
 def signatures(texts: Sequence[str]) -> _Signatures:
-    """MinHash signatures: [texts, 32].
-
-    Args:
-        texts: Compared as words, without case and punctuation.
-    """
+    """MinHash signatures of texts, which are compared as words, without case and punctuation: [texts, 32]."""
     parts = [normalised(text).encode() for text in texts]
     runs = np.array([max(1, len(part) - RUN + 1) for part in parts])
     padded = b"".join(part.ljust(RUN, b"\0") for part in parts) + b"\0" * RUN
@@ -62,14 +58,16 @@ def signatures(texts: Sequence[str]) -> _Signatures:
     return found
 
 
-def _together(texts: Iterable[str]) -> Iterator[list[str]]:
-    """A few at a time, by their characters."""
-    some: list[str] = []
+def batches(
+    items: Iterable[_T], length: Callable[[_T], int], characters: int, number: int = sys.maxsize
+) -> Iterator[list[_T]]:
+    """Yields items until they have so many characters together, or are so many."""
+    some: list[_T] = []
     size = 0
-    for text in texts:
-        some.append(text)
-        size += len(text)
-        if size >= _CHARACTERS:
+    for item in items:
+        some.append(item)
+        size += length(item)
+        if size >= characters or len(some) >= number:
             yield some
             some, size = [], 0
     if some:
@@ -77,10 +75,10 @@ def _together(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 class NearDuplicates:
-    """Texts, and which of them are nearly the same as an earlier one.
+    """Texts, and which of them are nearly the same as an earlier one. A context manager.
 
     Args:
-        path: Of the file that the signatures go to; it is made anew, and removed at the end of the block.
+        path: Of the file that the signatures go to; it is removed at the end of the block.
         at_once: Signatures of a band that are sorted together: about a hundred bytes each, while it lasts.
     """
 
@@ -99,7 +97,7 @@ class NearDuplicates:
 
     def add(self, texts: Iterable[str], watched: bool = True) -> None:
         """Adds texts; those that are not ``watched`` only count as earlier than the texts after them."""
-        for some in _together(texts):
+        for some in batches(texts, len, _CHARACTERS):
             self._file.write(signatures(some).tobytes())
             self._number += len(some)
             self._watched += bytes([watched]) * len(some)

@@ -8,12 +8,7 @@ from finegrade.text import jaccard, shingles
 
 
 class NearCopy(NamedTuple):
-    """When two texts are nearly the same.
-
-    Attributes:
-        size: Words of a shingle.
-        similarity: Jaccard similarity of their shingles from which they are.
-    """
+    """When two texts are nearly the same: words of a shingle, and Jaccard similarity of their shingles, at least."""
 
     size: int
     similarity: float
@@ -32,12 +27,7 @@ def are_nearly_the_same(left: str, right: str, rule: NearCopy = SAME_NEGATIVE) -
 
 
 class ShingleIndex:
-    """Texts, to look up near copies in; only those that share a shingle with a text are compared with it.
-
-    Args:
-        texts: The first of them.
-        rule: What counts as a near copy.
-    """
+    """Texts, to look up near copies in; only those that share a shingle with a text are compared with it."""
 
     def __init__(self, texts: Iterable[str] = (), rule: NearCopy = NEAR_COPY) -> None:
         self._rule = rule

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,86 +23,63 @@ from finegrade.rows import BENCHMARK_ANSWER_NAMES, BENCHMARK_EITHER_NAMES, BENCH
 from finegrade.text import encodable
 
 Role = Literal["query", "document", "title"]
-"""Whether a text asks or answers, or is what a document is called."""
-
-Roles = Mapping[str, tuple[Role, ...]]
-"""Column, as `plain_column` has it -> the roles of what it holds."""
-
-BOTH: tuple[Role, ...] = ("query", "document")
+_Roles = Mapping[str, tuple[Role, ...]]  # column, as _plain has it -> the roles of what it holds
+_BOTH: tuple[Role, ...] = ("query", "document")  # a text that may be either is given as both
 
 _AT_END = re.compile(r"s?(_?\d+)?$")  # answers, sentence1, answer_2
 
 
-def plain_column(column: object) -> str:
-    """The name of a column as ``Roles`` have it: in small letters, without an s or a number at its end."""
+def _plain(column: object) -> str:
     return _AT_END.sub("", str(column).strip().lower())
 
 
-ROLES: Roles = {
-    **{plain_column(name): BOTH[:1] for name in BENCHMARK_QUERY_NAMES},
-    **{plain_column(name): BOTH[1:] for name in BENCHMARK_ANSWER_NAMES},
-    **{plain_column(name): BOTH for name in BENCHMARK_EITHER_NAMES},
+_ROLES: _Roles = {  # negatives answer nothing
+    **{_plain(name): _BOTH[:1] for name in BENCHMARK_QUERY_NAMES},
+    **{_plain(name): _BOTH[1:] for name in BENCHMARK_ANSWER_NAMES},
+    **{_plain(name): _BOTH for name in BENCHMARK_EITHER_NAMES},
     "title": ("title",),
 }
-"""A text that may be either is given as both. Negatives answer nothing."""
+_QUERY: _Roles = {"text": ("query",)}
+_DOCUMENT: _Roles = {"title": ("title",), "text": ("document",)}  # two texts: many a set has the one without the other
 
-QUERY: Roles = {"text": ("query",)}
-DOCUMENT: Roles = {"title": ("title",), "text": ("document",)}
-"""Columns of queries and of a corpus. Title and text are two texts: many a training set has the one without the other.
-"""
-
-_INNER = frozenset(("value", *ROLES)) - {"title"}  # {"text": ["an answer"], "answer_start": [7]}
+_INNER = frozenset(("value", *_ROLES)) - {"title"}  # {"text": ["an answer"], "answer_start": [7]}
 _DEPTH = 4  # of lists in lists
 _REMEMBERED, _SHOWN = 1_000, 20  # columns: each line of a JSONL may have others
 
 
 class BenchmarkText(NamedTuple):
-    """A text of a benchmark.
-
-    Attributes:
-        benchmark: What the user called it.
-        role: "query", "document" or "title".
-        text: As it stands there.
-    """
+    """A text of a benchmark, by the name that the user gave it; whether it asks or answers, or is a document's name."""
 
     benchmark: str
     role: Role
     text: str
 
 
-class BenchmarkColumns:
+class _Columns:
     """Reads the rows of a table, and remembers which columns gave texts.
 
-    Args:
-        roles: Of its columns. Where a row has a title, and nothing that asks though it might, the title asks.
+    Where a row has a title, and nothing that asks though it might, the title asks.
     """
 
-    def __init__(self, roles: Roles = ROLES) -> None:
+    def __init__(self, roles: _Roles = _ROLES) -> None:
         self._roles = roles
         self._may_ask = any("query" in some for some in roles.values())
         self._gave: dict[str, bool] = {}
 
     def knows(self, column: str) -> bool:
-        """Whether a column is read."""
-        return plain_column(column) in self._roles
+        return _plain(column) in self._roles
 
     def texts(self, row: Mapping[str, Any]) -> list[tuple[Role, str]]:
-        """The texts of a row, each with its role.
-
-        Args:
-            row: By column.
-        """
         found: list[tuple[Role, str]] = []
         for column, value in row.items():
             texts = [text for text in _strings(value) if text.strip()]
             self.note(column, bool(texts))
-            found += [(role, text) for text in texts for role in self._roles.get(plain_column(column), ())]
+            found += [(role, text) for text in texts for role in self._roles.get(_plain(column), ())]
         if self._may_ask and not any(role == "query" for role, _ in found):
             found += [("query", text) for role, text in found if role == "title"]
         return found
 
     def note(self, column: str, has_text: bool) -> None:
-        """Remembers that there is such a column, which has a text or has none."""
         name = str(column)
         if name in self._gave or len(self._gave) < _REMEMBERED:
             self._gave[name] = has_text or self._gave.get(name, False)
@@ -125,7 +103,7 @@ def _strings(value: object, depth: int = _DEPTH) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping) and depth:
         for name, inner in value.items():
-            if plain_column(name) in _INNER:
+            if _plain(name) in _INNER:
                 yield from _strings(inner, depth - 1)
     elif isinstance(value, list | tuple) and depth:
         for inner in value:
@@ -138,19 +116,16 @@ _MTEB = "mteb:"
 
 
 def check_benchmarks(names: Iterable[str]) -> None:
-    """Finds out at once, and before anything is paid for, whether there are such benchmarks.
+    """Finds out, before anything is paid for, whether there are such benchmarks: of each the first text is read.
 
-    Of each the first text is read; of a task of mteb it is only looked whether there is one, and nothing downloaded.
-
-    Args:
-        names: As ``benchmark_texts`` takes them.
+    Of a task of mteb it is only looked whether there is one, and nothing downloaded.
 
     Raises:
         InputError: There is no such benchmark, or no text in it.
     """
     for name in names:
         if name.startswith(_MTEB):
-            mteb_task(name.removeprefix(_MTEB))
+            _mteb_task(name)
         else:
             next(benchmark_texts(name))
 
@@ -169,55 +144,44 @@ def benchmark_texts(name: str) -> Iterator[BenchmarkText]:
         InputError: There is no such benchmark, or no text in it.
     """
     if name.startswith(_MTEB):
-        return _at_least_one(name, mteb_texts(name.removeprefix(_MTEB)), Counter())
+        return _checked(name, chain.from_iterable(map(_of_task, _parts(_mteb_task(name)))))
     path = Path(name).expanduser()
     if path.is_dir():
-        return _of_files(name, _of_beir(BeirFolder(path)))
+        return _checked(name, _of_beir(BeirFolder(path)))
     if path.is_file() and path.suffix.lower() in (".txt", *_TABLES):
-        return _of_files(name, _of_lines(path) if path.suffix.lower() == ".txt" else _of_table(name, path))
+        return _checked(name, _of_lines(path) if path.suffix.lower() == ".txt" else _of_table(name, path))
     got = f"a file that ends in {path.suffix or 'nothing'}" if path.is_file() else "nothing there"
     raise InputError(f"the benchmark {name}", got=got, wanted=_FORMS, remedy="Correct the name.")
 
 
-_Found = tuple[Role, str] | str
-"""A text with its role, or why a row gave none."""
+_Found = tuple[Role, str] | str  # a text with its role, or why a row gave none
 
 
-def _of_files(name: str, found: Iterable[_Found]) -> Iterator[BenchmarkText]:
+def _checked(name: str, found: Iterable[_Found]) -> Iterator[BenchmarkText]:
     """The texts; a message at the end says what was wrong with files and rows, or at once where nothing can be read."""
     bad: Counter[str] = Counter()
+    is_empty = True
     try:
-        yield from _at_least_one(name, _counted(found, bad), bad)
+        for one in found:
+            if isinstance(one, str):
+                bad[one if one in bad or len(bad) < 100 else "other"] += 1  # reasons may name positions
+            elif one[1].strip():
+                is_empty = False
+                yield BenchmarkText(name, one[0], encodable(one[1]))
     except (OSError, ValueError) as error:
         raise unreadable(f"the benchmark {name}", error, _FORMS, "Get the file again.") from None
+    if is_empty:
+        got = next(iter(bad), "no text")
+        names = (*BENCHMARK_QUERY_NAMES, *POSITIVE_NAMES, *BENCHMARK_EITHER_NAMES[:1])
+        wanted = f"texts, in columns such as {', '.join(names)}"
+        raise InputError(f"the benchmark {name}", got=got, wanted=wanted, remedy="Name another file, or columns so.")
     if bad:
         reasons = ", ".join(f"{reason} ({number:,})" for reason, number in bad.most_common(3))
         say(f"Benchmark {name}: {bad.total():,} rows could not be used: {reasons}.")
 
 
-def _counted(found: Iterable[_Found], bad: Counter[str]) -> Iterator[tuple[Role, str]]:
-    for one in found:
-        if isinstance(one, str):
-            bad[one if one in bad or len(bad) < 100 else "other"] += 1  # reasons may name positions
-        else:
-            yield one
-
-
-def _at_least_one(name: str, found: Iterable[tuple[Role, str]], bad: Mapping[str, int]) -> Iterator[BenchmarkText]:
-    empty = True
-    for role, text in found:
-        if text.strip():
-            empty = False
-            yield BenchmarkText(name, role, encodable(text))
-    if empty:
-        got = next(iter(bad), "no text")
-        names = (*BENCHMARK_QUERY_NAMES, *POSITIVE_NAMES, *BENCHMARK_EITHER_NAMES[:1])
-        wanted = f"texts, in columns such as {', '.join(names)}"
-        raise InputError(f"the benchmark {name}", got=got, wanted=wanted, remedy="Name another file, or columns so.")
-
-
 def _of_table(name: str, path: Path) -> Iterator[_Found]:
-    columns = BenchmarkColumns()
+    columns = _Columns()
     for row in _TABLES[path.suffix.lower()](path):
         if isinstance(row, str):
             yield row
@@ -236,7 +200,7 @@ def _of_lines(path: Path) -> Iterator[_Found]:
             if line is None:
                 yield f"a line of more than {MAX_ROW_BYTES:,} characters"
             elif line.strip():
-                yield from ((role, line.strip()) for role in BOTH)
+                yield from ((role, line.strip()) for role in _BOTH)
 
 
 def _of_beir(folder: BeirFolder) -> Iterator[_Found]:
@@ -256,13 +220,13 @@ def _of_beir(folder: BeirFolder) -> Iterator[_Found]:
             queries.add(judgement.query)
             if judgement.score > 0:
                 documents.add(judgement.document)
-    yield from _wanted(folder.queries, queries, "query", QUERY)
-    yield from _wanted(folder.corpus, documents, "document", DOCUMENT)
+    yield from _wanted(folder.queries, queries, "query", _QUERY)
+    yield from _wanted(folder.corpus, documents, "document", _DOCUMENT)
 
 
-def _wanted(path: Path, ids: set[str], role: Role, roles: Roles) -> Iterator[_Found]:
+def _wanted(path: Path, ids: set[str], role: Role, roles: _Roles) -> Iterator[_Found]:
     """The texts of the rows with these ids, which are struck off."""
-    columns = BenchmarkColumns(roles)
+    columns = _Columns(roles)
     for row in read_jsonl(path):
         if isinstance(row, str):
             yield row
@@ -275,18 +239,10 @@ def _wanted(path: Path, ids: set[str], role: Role, roles: Roles) -> Iterator[_Fo
     yield from (f"a judged {role} that is not in {path.name}" for _ in ids)
 
 
-def mteb_task(task_name: str) -> Any:
-    """A task of the mteb package, which the user has installed, none of whose data was downloaded yet.
-
-    Args:
-        task_name: As mteb calls it.
-
-    Raises:
-        InputError: There is no mteb, no such task, no text in it, or its data comes with code.
-    """
-    name = f"mteb:{task_name}"
+def _mteb_task(name: str) -> Any:
+    """A task of the mteb package, which the user has installed; its data is not downloaded yet."""
     try:
-        task = importlib.import_module("mteb").get_task(task_name)
+        task = importlib.import_module("mteb").get_task(name.removeprefix(_MTEB))
     except ImportError as error:
         wanted, remedy = "the package mteb, 2 or later", "Install it: pip install 'finegrade[mteb]'"
         raise InputError(name, got=error, wanted=wanted, remedy=remedy) from None
@@ -302,19 +258,6 @@ def mteb_task(task_name: str) -> Any:
     return task
 
 
-def mteb_texts(task_name: str) -> Iterator[tuple[Role, str]]:
-    """Of a retrieval task what its judgements need; of all others the columns that hold texts.
-
-    Args:
-        task_name: As mteb calls it.
-
-    Raises:
-        InputError: There is no such task (see ``mteb_task``), or its data cannot be had.
-    """
-    for part in _parts(mteb_task(task_name)):
-        yield from _of_task(part)
-
-
 def _parts(task: Any) -> Iterator[Any]:
     """The tasks in an aggregate, which has no data of its own; of a task itself. Pictures are not even downloaded."""
     inner = getattr(task, "tasks", ())
@@ -325,6 +268,7 @@ def _parts(task: Any) -> Iterator[Any]:
 
 
 def _of_task(task: Any) -> Iterator[tuple[Role, str]]:
+    """Of a retrieval task what its judgements need; of others the usual columns, and those that the task names."""
     name = f"mteb:{task.metadata.name}"
     try:
         task.load_data()
@@ -334,7 +278,9 @@ def _of_task(task: Any) -> Iterator[tuple[Role, str]]:
         got = first_line(error)
         remedy = "Check the network and HF_TOKEN; what was downloaded once is not downloaded again."
         raise InputError(name, got=got, wanted="its data", remedy=remedy) from None
-    columns = BenchmarkColumns(_roles_of(task))
+    named = [getattr(task, f"{name}_column_name", None) for name in ("input", "input1", "input2")]
+    named += getattr(task, "column_names", ())
+    columns = _Columns({**_ROLES, **{_plain(name): _BOTH for name in named if isinstance(name, str)}})
     is_table = False
     for split in _splits(task.dataset, set(task.metadata.eval_splits)):
         if isinstance(split, Mapping):
@@ -361,22 +307,15 @@ def _of_retrieval(split: Mapping[str, Any]) -> Iterator[tuple[Role, str]]:
         document for grades in judged.values() for document in grades
         if not isinstance(grades, Mapping) or grades[document] > 0
     }  # fmt: skip
-    for rows, ids, roles in ((split["queries"], judged.keys(), QUERY), (split["corpus"], relevant, DOCUMENT)):
+    for rows, ids, roles in ((split["queries"], judged.keys(), _QUERY), (split["corpus"], relevant, _DOCUMENT)):
         wanted = [index for index, own in enumerate(rows["id"]) if own in ids]
-        yield from _of_columns(rows.select(wanted), BenchmarkColumns(roles))
+        yield from _of_columns(rows.select(wanted), _Columns(roles))
 
 
-def _of_columns(rows: Any, columns: BenchmarkColumns) -> Iterator[tuple[Role, str]]:
+def _of_columns(rows: Any, columns: _Columns) -> Iterator[tuple[Role, str]]:
     known = [name for name in rows.column_names if columns.knows(name)]  # no images are decoded
     for name in rows.column_names:
         if name not in known:
             columns.note(name, True)
     for row in rows.select_columns(known) if known else ():
         yield from columns.texts(row)
-
-
-def _roles_of(task: Any) -> Roles:
-    """The usual columns, and those that the task itself names."""
-    named = [getattr(task, f"{name}_column_name", None) for name in ("input", "input1", "input2")]
-    named += getattr(task, "column_names", ())
-    return {**ROLES, **{plain_column(name): BOTH for name in named if isinstance(name, str)}}

@@ -23,24 +23,20 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finegrade.errors import InputError
-from finegrade.retrieval.minhash import BANDS, POSITIONS, ROWS, RUN, SIMILAR, signatures
+from finegrade.retrieval.minhash import BANDS, POSITIONS, ROWS, RUN, SIMILAR, batches, signatures
 from finegrade.text import encodable, jaccard, normalised, word_count, words
 from finegrade.verification.benchmarks import BenchmarkText, Role
 
 MAX_TEXTS = 2_000_000
 """Different texts of all benchmarks together: they are held in memory, about 2.5 kilobytes for one of 60 words."""
-COMMON = 10
-"""A run that occurs in more texts of the benchmarks is no evidence."""
-RUN_WORDS, WHOLE_WORDS = 13, 8
-"""A shared run of so many words is a leak; so is the whole of a text that is shorter, but not shorter than this."""
-NAME_WORDS = 4
-"""Shorter texts are names and labels: they count only where both are queries."""
+COMMON, RUN_WORDS, WHOLE_WORDS, NAME_WORDS = 10, 13, 8, 4
+"""Limits of the rules above."""
 LONG_WORDS = 2 * RUN_WORDS
 """With one other word in its middle, such a text still has a run that counts."""
 
@@ -52,11 +48,9 @@ class Leak(NamedTuple):
     """What a sample has in common with a benchmark.
 
     Attributes:
-        benchmark: The name that the user gave it.
-        role: Of the benchmark's text.
+        benchmark, role, text: Of the benchmark's text, of which 300 characters are given.
         own: Which of the sample's texts.
         how: The strongest of the three that there is, in this order.
-        text: The benchmark's, 300 characters at most.
         overlap: 1.0 for the same text; of shared runs the share of the shorter text's words that lie in them; of near
             duplicates the Jaccard similarity.
     """
@@ -99,13 +93,6 @@ def comparable(text: str) -> str:
         text = _MARKS.sub(r"\1", _UNSEEN.sub("", encodable(text)))
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return normalised(_PREFIX.sub("", text, count=1) if _PREFIX.match(text) else text)
-
-
-def _least_words(own: Own, role: Role) -> int:
-    """How many words two texts must have, both of them, to be more than names."""
-    if role == "title":
-        return WHOLE_WORDS
-    return 0 if own == role == "query" else NAME_WORDS
 
 
 def _run_size(plain: str) -> int:
@@ -161,7 +148,6 @@ _MOST_COMPARED = 50  # candidates that are compared with one text: thousands of 
 _MOST_SHOWN = 300  # characters of evidence
 _TOGETHER = 300_000, 100  # characters (about 200 bytes each, while it lasts) and texts; text.words remembers so many
 
-_T = TypeVar("_T")
 _Hashes = NDArray[np.uint64]
 _Numbers = NDArray[np.int64]
 _Candidates = Iterator[tuple[int, list[int]]]  # index of a text that was asked about, and numbers of texts like it
@@ -178,16 +164,12 @@ class Benchmarks:
 
     A text that occurs several times counts once: as the first query, or else the first document, or else a title.
 
-    Args:
-        texts: Read once.
-        most: Different texts, at most.
-
     Attributes:
         counts: Benchmark -> role -> how many texts it gave; what may be query or document, it gave twice. Few of one
             role suggest that a benchmark was only half read.
 
     Raises:
-        InputError: There are more texts.
+        InputError: There are more than ``most`` different texts.
     """
 
     def __init__(self, texts: Iterable[BenchmarkText], most: int = MAX_TEXTS) -> None:
@@ -213,13 +195,9 @@ class Benchmarks:
         return self.leaks([(query, positive)])[0]
 
     def leaks(self, pairs: Iterable[tuple[str, str]]) -> list[Leak | None]:
-        """The same for many samples, several times as fast.
-
-        Args:
-            pairs: Query and positive of each.
-        """
+        """The same for many (query, positive), several times as fast."""
         found: list[Leak | None] = []
-        for some in _together(pairs, lambda pair: len(pair[0]) + len(pair[1])):
+        for some in batches(pairs, lambda pair: len(pair[0]) + len(pair[1]), *_TOGETHER):
             leaks = self._strongest([comparable(text) for pair in some for text in pair])
             found += [leaks.get(number) for number in range(len(some))]
         return found
@@ -230,7 +208,7 @@ class Benchmarks:
         bands: list[list[_Hashes]] = [[] for _ in range(BANDS)]
         self._signatures = np.zeros((len(self._plains), POSITIONS), dtype=np.uint8)
         begin = 0
-        for plains in _together(self._plains, len):
+        for plains in batches(self._plains, len, *_TOGETHER):
             for number, plain in enumerate(plains, begin):
                 if words_that_matter := _telling(plain):
                     telling[words_that_matter].append(number)
@@ -271,7 +249,8 @@ class Benchmarks:
         """The first of the candidates that is a leak."""
         for number in numbers:
             one, other = self._texts[number], self._plains[number]
-            if min(word_count(plain), word_count(other)) < _least_words(own, one.role):
+            least = WHOLE_WORDS if one.role == "title" else 0 if own == one.role == "query" else NAME_WORDS
+            if min(word_count(plain), word_count(other)) < least:
                 continue
             if share := overlap(plain, other):
                 return Leak(one.benchmark, one.role, own, how, one.text, share)
@@ -307,12 +286,7 @@ class Benchmarks:
 
 
 class _WordRuns:
-    """Some texts, of which any run of words has its hash in one step: from the sums up to its two ends (Karp and
-    Rabin, 1987).
-
-    Args:
-        plains: Words with one space between.
-    """
+    """Any run of words of some texts gets its hash in one step: from the sums up to its ends (Karp and Rabin, 1987)."""
 
     def __init__(self, plains: Sequence[str]) -> None:
         characters = np.frombuffer(" ".join(plains).encode(), dtype=np.uint8)
@@ -335,11 +309,7 @@ class _WordRuns:
 
 
 class _Postings:
-    """Which texts have a hash: forty bits of it and the number of a text, in one sorted array.
-
-    Args:
-        parts: From `_postings`.
-    """
+    """Which texts have a hash: forty bits of it and the number of a text, in one sorted array."""
 
     def __init__(self, parts: Sequence[_Hashes]) -> None:
         keys = np.concatenate([np.empty(0, dtype=np.uint64), *parts])
@@ -349,10 +319,7 @@ class _Postings:
     def find(self, hashes: _Hashes, most: int = MAX_TEXTS, first: int = MAX_TEXTS) -> tuple[_Numbers, _Numbers]:
         """Indices of hashes, with numbers of texts that have them.
 
-        Args:
-            hashes: What is looked for.
-            most: A hash that more texts have is passed over.
-            first: No more texts of one hash are given.
+        A hash that more than ``most`` texts have is passed over; of one hash the ``first`` texts are given.
         """
         order = np.argsort(hashes)  # a search beside the last one finds its memory near
         wanted = hashes[order] & ~_NUMBER
@@ -405,17 +372,3 @@ def _powers(base: int, number: int) -> _Hashes:
     powers = np.full(max(1, number), base, dtype=np.uint64)
     powers[0] = 1
     return np.cumprod(powers)[:number]
-
-
-def _together(items: Iterable[_T], length: Callable[[_T], int]) -> Iterator[list[_T]]:
-    """A few at a time."""
-    some: list[_T] = []
-    characters = 0
-    for item in items:
-        some.append(item)
-        characters += length(item)
-        if characters >= _TOGETHER[0] or len(some) >= _TOGETHER[1]:
-            yield some
-            some, characters = [], 0
-    if some:
-        yield some
