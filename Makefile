@@ -1,6 +1,6 @@
 # make demo       sets up .venv, fetches the embedded models, runs the whole main job, prints the path of report.html
 # make test       sets up what is missing, runs linters, type checker and every test (fetches the test models)
-# make test-fast  the tests that take less than about a second each, in a minute once all is installed
+# make test-fast  the tests that take less than about a third of a second each: a minute once all is installed
 # make lint       linters, type checker and the layers of the packages
 # make clean      removes .venv and caches (not runs/, not the downloaded models)
 #

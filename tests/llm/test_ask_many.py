@@ -13,6 +13,7 @@ from finegrade.llm.completion import FAILED
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
 from finegrade.llm.session import ask_each, request_settings
+from helpers.processes import LONGEST
 
 
 def request(content: object) -> ChatRequest:
@@ -56,12 +57,12 @@ def test_results_come_in_the_order_of_the_items_whatever_takes_longer(ask_all, f
 
 
 def test_a_slow_one_holds_up_no_others(ask_all, fake_llm):
-    asked_while_slow = []
+    asked_while_slow, waited = [], []
     over = threading.Event()
 
     def answer(body):
         if content(body) == "0":
-            over.wait(5)
+            waited.append(over.wait(LONGEST))
         else:
             asked_while_slow.append(body)
             if len(asked_while_slow) == 30:
@@ -69,23 +70,22 @@ def test_a_slow_one_holds_up_no_others(ask_all, fake_llm):
         return fake_llm.reply("x")
 
     fake_llm.answer = answer
-    began = time.monotonic()
     ask_all(range(31))
-    assert time.monotonic() - began < 4
+    assert waited == [True]
 
 
 @pytest.mark.parametrize("concurrency", [1, 256])
 @pytest.mark.slow
 def test_as_many_are_under_way_as_the_configuration_says(ask_all, fake_llm, concurrency):
     all_there = threading.Barrier(concurrency)
-    fake_llm.answer = lambda body: (all_there.wait(10), fake_llm.reply("x"))[1]
+    fake_llm.answer = lambda body: (all_there.wait(LONGEST), fake_llm.reply("x"))[1]
     assert len(ask_all(range(2 * concurrency), concurrency=concurrency)) == 2 * concurrency
 
 
 def test_what_was_not_sent_yet_when_it_was_stopped_is_not_lost(fake_llm, tmp_path):
     """One is under way, the next is written down and waits."""
     sent, over = threading.Event(), threading.Event()
-    fake_llm.answer = lambda body: (sent.set(), over.wait(10), fake_llm.reply("x"))[2]
+    fake_llm.answer = lambda body: (sent.set(), over.wait(LONGEST), fake_llm.reply("x"))[2]
 
     async def go():
         with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
@@ -96,7 +96,7 @@ def test_what_was_not_sent_yet_when_it_was_stopped_is_not_lost(fake_llm, tmp_pat
 
     async def stop():
         task = asyncio.ensure_future(go())
-        await asyncio.to_thread(sent.wait, 10)
+        await asyncio.to_thread(sent.wait, LONGEST)
         with Ledger(tmp_path / "ledger.sqlite", "test") as ledger:
             while ledger.totals()["requests"] < 2:
                 await asyncio.sleep(0.01)
@@ -230,7 +230,7 @@ def test_a_strange_answer_to_one_leaves_nobody_waiting_for_its_share_of_the_cap(
         finished.set()
 
     threading.Thread(target=work, daemon=True).start()
-    assert finished.wait(20)
+    assert finished.wait(LONGEST)
 
 
 REFUSALS = {
