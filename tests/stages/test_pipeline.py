@@ -76,8 +76,8 @@ def test_a_stage_reads_what_an_earlier_stage_wrote(kind):
 
 @pytest.mark.parametrize("declaration", STAGES.values(), ids=lambda declaration: declaration.name)
 def test_a_declaration_fits_its_function(declaration):
-    module, _, name = declaration.function.partition(":")
-    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    module = importlib.import_module(f"finegrade.stages.{declaration.name}")
+    parameters = inspect.signature(getattr(module, declaration.function)).parameters.values()
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     if declaration.takes is not None:
         assert ["run", *(path.rpartition(".")[2] for path in declaration.takes)] == needed

@@ -35,97 +35,44 @@ class StageDeclaration:
     """One stage: what it is called with, what it reads and what it writes.
 
     Attributes:
-        name: The stage's command.
-        summary: One sentence, for the command's help.
-        function: "module:function"; it is imported when it is called, so that the data half works without torch.
+        name: The stage's command, and its module in this package.
+        function: Of the module, which is imported when it is called: the data half works without torch.
         takes: Paths of the settings that the function is given, each as a keyword: the last part of the path.
-            "config" is the whole configuration. None: the function is called as ``function(config, run)``.
+            "config" is the whole configuration.
         reads: The stages whose results it reads, where they come before it in the order.
         writes: Paths in the run folder.
+        summary: One sentence, for the command's help.
     """
 
     name: str
-    summary: str
     function: str
-    takes: tuple[str, ...] | None
+    takes: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    summary: str
 
 
-_DECLARATIONS = (
-    StageDeclaration(
-        name="tasks",
-        summary="Thinks up embedding tasks of all kinds, for a domain or for the open one.",
-        function="finegrade.stages.tasks:write_tasks",
-        takes=None,
-        reads=(),
-        writes=(TASKS,),
-    ),
-    StageDeclaration(
-        name="documents",
-        summary="Reads documents, cuts them into chunks and splits them into train and test.",
-        function="finegrade.stages.documents:import_documents",
-        takes=("source", "training.backbone", "models", "seed"),
-        reads=(),
-        writes=(CHUNKS,),
-    ),
-    StageDeclaration(
-        name="queries",
-        summary="Writes queries for chunks and keeps those that find their chunk again.",
-        function="finegrade.stages.queries:write_queries",
-        takes=None,
-        reads=("documents",),
-        writes=(QUERIES,),
-    ),
-    StageDeclaration(
-        name="seeds",
-        summary="Splits queries and the texts that answer them into train and test.",
-        function="finegrade.stages.seeds:make_seeds",
-        takes=("source", "models", "seed"),
-        reads=("documents", "queries", "synthesize"),
-        writes=(TRAIN_SEEDS, TEST_SEEDS),
-    ),
-    StageDeclaration(
-        name="synthesize",
-        summary="Writes and mines negatives at graded levels.",
-        function="finegrade.stages.synthesize:synthesize",
-        takes=None,
-        reads=("seeds", "tasks"),
-        writes=(SAMPLES, TEST_SAMPLES),
-    ),
-    StageDeclaration(
-        name="verify",
-        summary="Checks that negatives are negative and that levels are in order.",
-        function="finegrade.stages.verify:verify_samples",
-        takes=("verification", "llm", "synthesis.levels", "seed"),
-        reads=("synthesize",),
-        writes=(VERIFIED, VERDICTS, LEFT_OUT),
-    ),
-    StageDeclaration(
-        name="train",
-        summary="Trains the model, coarse to fine, and its controls.",
-        function="finegrade.stages.train:train_rows",
-        takes=("training", "seed"),
-        reads=("verify",),
-        writes=(MODEL, CONTROLS),
-    ),
-    StageDeclaration(
-        name="evaluate",
-        summary="Scores the model and its controls on held-out queries.",
-        function="finegrade.stages.evaluate:evaluate_rows",
-        takes=("source", "training", "verification", "evaluation", "seed"),
-        reads=("seeds", "train"),
-        writes=(SCORES,),
-    ),
-    StageDeclaration(
-        name="report",
-        summary="Writes the report and the model's card.",
-        function="finegrade.stages.report:make_report",
-        takes=("config",),
-        reads=("synthesize", "verify", "evaluate"),
-        writes=(REPORT,),
-    ),
-)
+_DECLARATIONS = (  # name, function, takes / reads, writes, summary
+    StageDeclaration("tasks", "write_tasks", ("source", "tasks", "draws", "llm", "models", "seed"),
+        (), (TASKS,), "Thinks up embedding tasks of all kinds, for a domain or for the open one."),
+    StageDeclaration("documents", "import_documents", ("source", "training.backbone", "models", "seed"),
+        (), (CHUNKS,), "Reads documents, cuts them into chunks and splits them into train and test."),
+    StageDeclaration("queries", "write_queries",
+        ("source", "queries", "llm", "training", "evaluation.batch_size", "seed"), ("documents",), (QUERIES,),
+        "Writes queries for chunks and keeps those that find their chunk again."),
+    StageDeclaration("seeds", "make_seeds", ("source", "models", "seed"), ("documents", "queries", "synthesize"),
+        (TRAIN_SEEDS, TEST_SEEDS), "Splits queries and the texts that answer them into train and test."),
+    StageDeclaration("synthesize", "synthesize", ("source", "resolved.synthesis", "draws", "llm", "seed"),
+        ("seeds", "tasks"), (SAMPLES, TEST_SAMPLES), "Writes and mines negatives at graded levels."),
+    StageDeclaration("verify", "verify_samples", ("verification", "llm", "synthesis.levels", "seed"), ("synthesize",),
+        (VERIFIED, VERDICTS, LEFT_OUT), "Checks that negatives are negative and that levels are in order."),
+    StageDeclaration("train", "train_rows", ("training", "seed"),
+        ("verify",), (MODEL, CONTROLS), "Trains the model, coarse to fine, and its controls."),
+    StageDeclaration("evaluate", "evaluate_rows", ("source", "training", "verification", "evaluation", "seed"),
+        ("seeds", "train"), (SCORES,), "Scores the model and its controls on held-out queries."),
+    StageDeclaration("report", "make_report", ("config",),
+        ("synthesize", "verify", "evaluate"), (REPORT,), "Writes the report and the model's card."),
+)  # fmt: skip
 STAGES = {declaration.name: declaration for declaration in _DECLARATIONS}
 
 
@@ -140,24 +87,14 @@ def stage_order(config: Config) -> tuple[str, ...]:
 
 
 def call_stage(name: str, config: Config, run: RunFolder) -> None:
-    """Calls the function of one stage with the settings that it takes.
-
-    Args:
-        name: The stage's command.
-        config: The whole configuration.
-        run: The run folder; the stage finds its result there done, or makes it.
-    """
+    """Calls the function of one stage with the settings that it takes; it finds its result done, or makes it."""
     declaration = STAGES[name]
-    module, _, function = declaration.function.partition(":")
-    stage = getattr(import_module(module), function)
+    stage = getattr(import_module(f"finegrade.stages.{name}"), declaration.function)
     if declaration.takes is None:
         stage(config, run)
     else:
-        stage(run, **{path.rpartition(".")[2]: _setting(config, path) for path in declaration.takes})
-
-
-def _setting(config: Config, path: str) -> object:
-    return config if path == "config" else attrgetter(path)(config)
+        values = {path: config if path == "config" else attrgetter(path)(config) for path in declaration.takes}
+        stage(run, **{path.rpartition(".")[2]: value for path, value in values.items()})
 
 
 def synthesize(config: Config, run: RunFolder) -> None:
@@ -187,11 +124,7 @@ def write_report(config: Config, run: RunFolder) -> None:
 
 
 def run_all(config: Config, run: RunFolder) -> Path:
-    """Runs every stage that is not done.
-
-    Returns:
-        The path of the report.
-    """
+    """Runs every stage that is not done, and returns the path of the report."""
     from finegrade.models.scorers import free_scorers
 
     if not config.training.schedule.startswith("fixed:"):
@@ -220,11 +153,8 @@ def run_stage(name: str, config: Config, run: RunFolder) -> None:
     """
     stages = stage_order(config)
     if name not in stages:
-        wanted = f"one of {', '.join(stages)}"
-        remedy = "Change source.kind, or leave this stage out."
-        raise InputError(
-            f'a source of kind "{config.source.kind}"', got=f"finegrade {name}", wanted=wanted, remedy=remedy
-        )
+        what, remedy = f'a source of kind "{config.source.kind}"', "Change source.kind, or leave this stage out."
+        raise InputError(what, got=f"finegrade {name}", wanted=f"one of {', '.join(stages)}", remedy=remedy)
     with run.locked():
         for other in stages[: stages.index(name) + 1]:
             call_stage(other, config, run)
@@ -258,29 +188,22 @@ def fetch_models(config: Config) -> None:
     miners = {config.synthesis.miner_model} if config.synthesis.miner != "bm25" else set()
     llm_writes = config.synthesis.llm_samples or config.source.has_documents or config.source.is_tasks
     own_llm = [config.llm.model] if (llm_writes or rules.asks_llm_of_corpus) and not config.llm.base_url else []
-    for name in (*own_llm, *rules.models, *sorted(miners), config.training.backbone):
+    for name in (*own_llm, *rules.models, *sorted(miners)):
         model_path(name)
+    backbone = model_path(config.training.backbone)
     for name in rules.models:
         load_scorer(name, rules.max_length)
     if config.source.queries:
         load_cross_encoder(rules.models, rules.max_length)
     for name in sorted(miners):
         load_bi_encoder(name, MAX_LENGTH)
-    _need_backbone(config.training.backbone)
+    if backbone.suffix != ".gguf" and not (backbone / "config.json").is_file():  # whether it loads shows when it does
+        got, wanted = config.training.backbone, "a folder with a config.json, or a .gguf file of a decoder"
+        raise InputError("training.backbone", got=got, wanted=wanted, remedy="Name an encoder or decoder.")
     if config.evaluation.sts:
         from finegrade.evaluation.sts import load_stsb
 
         load_stsb(config.evaluation.sts_data)
-
-
-def _need_backbone(name: str) -> None:
-    """Whether it looks like one: whether it can be loaded shows when it is."""
-    from finegrade.models.resolve import model_path
-
-    path = model_path(name)
-    if path.suffix != ".gguf" and not (path / "config.json").is_file():
-        wanted = "a folder with a config.json, or a .gguf file of a decoder"
-        raise InputError("training.backbone", got=name, wanted=wanted, remedy="Name an encoder or decoder.")
 
 
 def demo_config(overrides: Sequence[str] = ()) -> Config:
