@@ -59,7 +59,7 @@ async def written_for(
     orders: list[Order], config: Config, run: RunFolder, purpose: str
 ) -> tuple[Any, dict[str, float]]:
     """What the LLM wrote, and what that took."""
-    writer = Writer(config)
+    writer = Writer(config.resolved.synthesis, config.llm, config.seed)
     with Ledger(run.path(LEDGER), purpose) as ledger:
         async with aclosing(ask_each(orders, writer.write, config.llm, ledger, run.path(LLM_LOG))) as results:
             return [result async for result in results], ledger.totals()

@@ -57,7 +57,7 @@ def fill(root: Path, rows: int) -> None:
     write_rows(run.path(TASKS), tasks, Task)
     with run.stage("tasks", {}) as stage:
         stage.finish([run.path(TASKS)], {})
-    dice, writer = random.Random(SEED), Writer(config)
+    dice, writer = random.Random(SEED), Writer(config.resolved.synthesis, config.llm, config.seed)
     english = " ".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
     vocabulary = re.findall(r"\b[a-z]+\b", english)
     before = {"text": ""}
@@ -83,7 +83,7 @@ def fill(root: Path, rows: int) -> None:
             return answer
 
         async def all_of_them() -> None:
-            orders = iter(orders_for_tasks(tasks, config))
+            orders = iter(orders_for_tasks(tasks, config.resolved.synthesis, config.draws, config.seed))
             for _ in range(0, rows, 1_000):
                 with ledger.transaction():
                     for _, order in zip(range(1_000), orders, strict=False):
@@ -95,8 +95,7 @@ def fill(root: Path, rows: int) -> None:
 def do(what: str, root: Path, rows: int) -> None:
     """One piece of work in this process; prints its seconds and its peak of memory in bytes."""
     from finegrade.export.data import export_data
-    from finegrade.stages.pipeline import STAGES
-    from finegrade.stages.synthesize import synthesize
+    from finegrade.stages.pipeline import STAGES, synthesize
     from finegrade.storage.run_folder import RunFolder
 
     assert STAGES

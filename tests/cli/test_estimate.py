@@ -31,7 +31,7 @@ def config(source="tasks", llm_samples=NUMBER, tasks=None, llm=None, **synthesis
         "tasks": {"number": 20} | (tasks or {}),
         "verification": {"second_opinion_written": []},  # grades apart: below
     }
-    return parse_config(data, "test")
+    return parse_config(data, "test").resolved
 
 
 def invented(request):
@@ -53,11 +53,11 @@ def what(request):
 
 def asked(settings, answer=invented):
     """How many requests are made, by what for."""
-    llm, writer = ScriptedLLM(answer), Writer(settings)
+    llm, writer = ScriptedLLM(answer), Writer(settings.synthesis, settings.llm, settings.seed)
     if settings.source.is_tasks:
-        orders = list(orders_for_tasks(made_tasks(20), settings))
+        orders = list(orders_for_tasks(made_tasks(20), settings.synthesis, settings.draws, settings.seed))
     else:
-        orders = orders_for_seeds(made_seeds(), settings)
+        orders = orders_for_seeds(made_seeds(), settings.synthesis, settings.draws, settings.seed)
     for order in orders:
         asyncio.run(writer.write(llm.complete, order))
     return Counter(map(what, llm.requests))
@@ -128,7 +128,7 @@ def test_tasks_are_about_as_many_requests_as_they_say_and_never_more_than_the_mo
     def ask_all(answer):
         llm = ScriptedLLM(answer)
         for kind, number in quotas_of(settings.tasks.kinds, 100).items():
-            asyncio.run(brainstorm(llm.complete, kind, number, settings))
+            asyncio.run(brainstorm(llm.complete, kind, number, settings.tasks, settings.llm, settings.seed))
         return len(llm.requests)
 
     (found,) = (one for one in estimate(settings).asked if one.what == "tasks")
@@ -148,8 +148,8 @@ def test_tokens_are_about_what_the_user_s_own_texts_take(tmp_path, mode, words, 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     settings = config("pairs", mode=mode, style_guard=style_guard)
     settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": path})})
-    llm, writer = ScriptedLLM(invented), Writer(settings)
-    for order in orders_for_seeds(seeds, settings):
+    llm, writer = ScriptedLLM(invented), Writer(settings.synthesis, settings.llm, settings.seed)
+    for order in orders_for_seeds(seeds, settings.synthesis, settings.draws, settings.seed):
         asyncio.run(writer.write(llm.complete, order))
     read = sum(len(message.content) for request in llm.requests for message in request.messages) / CHARS_PER_TOKEN
     found = [one for one in estimate(settings).asked if one.requests]
@@ -185,8 +185,8 @@ def test_invented_texts_of_the_fake_server_pass_the_gates():
     """So that what is counted and timed with it is what an LLM that does its work would make."""
     for mode in MODES_OF_TASKS:
         settings, llm = config(mode=mode, llm_samples=100), ScriptedLLM(invented)
-        writer = Writer(settings)
-        for order in orders_for_tasks(made_tasks(20), settings):
+        writer = Writer(settings.synthesis, settings.llm, settings.seed)
+        for order in orders_for_tasks(made_tasks(20), settings.synthesis, settings.draws, settings.seed):
             written = asyncio.run(writer.write(llm.complete, order))
             assert json.dumps([row.model_dump() for row in written.set_aside]) == "[]"
             assert [negative.level for negative in written.draft.negatives] == list(order.levels)

@@ -4,7 +4,7 @@ import pytest
 
 from finegrade.cli.preview import show_preview
 from finegrade.config.toml import parse_config
-from finegrade.stages.queries import write_queries
+from finegrade.stages.pipeline import call_stage
 from finegrade.storage.run_folder import RunFolder
 from helpers.query_stage import config
 from helpers.runs import rewrite
@@ -29,7 +29,7 @@ def test_of_documents_it_shows_queries_and_negatives(config, tmp_path, capsys, f
     for level in ("level 4 (mined)", "level 3 (mined)", "level 1 (random)", "held out for testing"):
         assert level in told
     assert "what you have seen is not asked again" in told
-    write_queries(config(), run)
+    call_stage("queries", config(), run)
     assert len(fake_llm.requests) == 24
 
 

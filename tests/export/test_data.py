@@ -13,8 +13,7 @@ from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.export.data import EXCHANGE, FLAG_EMBEDDING, FLAT, TRIPLETS, export_data
 from finegrade.records import IN_BENCHMARK, LeftOut, Negative, Sample
-from finegrade.stages.synthesize import synthesize
-from finegrade.stages.tasks import write_tasks
+from finegrade.stages.pipeline import call_stage
 from finegrade.storage.run_folder import LEFT_OUT, SAMPLES, VERIFIED, RunFolder
 from finegrade.storage.tables import part_paths, read_rows, write_rows
 from helpers.fake_llm import FakeLLM
@@ -216,8 +215,8 @@ def test_a_run_of_tasks_from_the_command_line(tmp_path, fake_llm, no_retries, mo
     }  # fmt: skip
     run = RunFolder(tmp_path / "run")
     settings = parse_config(data, "test")
-    for stage in (write_tasks, synthesize):
-        stage(settings, run)
+    for stage in ("tasks", "synthesize"):
+        call_stage(stage, settings, run)
     monkeypatch.setattr(sys, "argv", ["finegrade", "export", "--data", "--run", str(run.root)])
     with pytest.raises(SystemExit, match="0"):
         main.main()

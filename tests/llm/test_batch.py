@@ -21,9 +21,9 @@ from finegrade.llm.session import ask_each
 from finegrade.llm.structured import ask_for
 from finegrade.records import Chunk
 from finegrade.stages.pipeline import run_stage
-from finegrade.stages.queries import ask_for_queries
 from finegrade.storage.atomic import read_json
-from finegrade.storage.run_folder import LEDGER, RunFolder
+from finegrade.storage.run_folder import LEDGER, LLM_LOG, RunFolder
+from finegrade.synthesis.queries import ask_for_queries
 from helpers.batches import fake, request  # noqa: F401  (fixtures)
 
 KEY = "sk-secret-KEY-123"
@@ -101,7 +101,8 @@ def test_a_data_set_made_by_batch_equals_one_made_directly(fake, tmp_path, monke
         data = {"source": {"kind": "documents", "path": "x"}, "llm": {"base_url": server.base_url, "model": "m"} | llm}
         run = RunFolder(tmp_path / way)
         with Ledger(run.path(LEDGER), "queries") as ledger:
-            return asyncio.run(ask_for_queries(chunks, parse_config(data, "test"), run, ledger))
+            made = parse_config(data, "test")
+            return asyncio.run(ask_for_queries(chunks, made.queries, made.llm, made.seed, ledger, run.path(LLM_LOG)))
 
     written, set_aside = write("direct", concurrency=8)
     assert len(written) > 60

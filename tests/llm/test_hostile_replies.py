@@ -9,8 +9,7 @@ import pytest
 
 from finegrade.config.toml import parse_config
 from finegrade.records import MAX_SET_ASIDE, Sample
-from finegrade.stages.pipeline import call_stage
-from finegrade.stages.synthesize import synthesize
+from finegrade.stages.pipeline import call_stage, synthesize
 from finegrade.storage.run_folder import SAMPLES, SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
 from helpers.corpus import write_pairs

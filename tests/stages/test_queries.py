@@ -5,12 +5,13 @@ from collections import Counter
 
 import pytest
 
+from finegrade.data.user_queries import read_own_queries
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Reply
 from finegrade.llm.structured import UnreadableError, read
 from finegrade.records import Chunk, WrittenQuery
 from finegrade.stages.pipeline import call_stage
-from finegrade.stages.queries import choose_asked, own_queries_test, write_queries
+from finegrade.stages.queries import choose_asked, own_queries_test
 from finegrade.storage.run_folder import CHUNKS, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
 from finegrade.synthesis.filters import query_refusal
@@ -37,7 +38,7 @@ def set_aside(run) -> list[dict]:
 
 
 def test_queries_are_kept_where_they_find_their_chunk_again(config, run, fake_llm):
-    write_queries(config(), run)
+    call_stage("queries", config(), run)
     chunks = {chunk.id: chunk for chunk in read_rows(run.path(CHUNKS), Chunk)}
     found = kept(run)
     assert {query.style for query in found} >= {"keywords", "question"}
@@ -67,25 +68,25 @@ def test_a_query_that_does_not_lead_back_is_set_aside(config, run, fake_llm):
         return FakeLLM.reply(json.dumps(queries))
 
     fake_llm.answer = lambda body: lead_astray(body) if len(fake_llm.requests) % 2 else answer(body)
-    write_queries(config(), run)
+    call_stage("queries", config(), run)
     reasons = Counter(row["reason"] for row in set_aside(run))
     assert reasons["its chunk is not among the first 10"] >= 6
 
 
 def test_a_second_run_asks_nothing_and_gives_the_same(config, run, fake_llm):
-    write_queries(config(), run)
+    call_stage("queries", config(), run)
     outputs, asked = run.record("queries")["outputs"], len(fake_llm.requests)
-    write_queries(config(), run)
+    call_stage("queries", config(), run)
     run.path(QUERIES).unlink()
-    write_queries(config(), run)
+    call_stage("queries", config(), run)
     assert len(fake_llm.requests) == asked
     assert run.record("queries")["outputs"] == outputs
 
 
 @pytest.mark.slow
 def test_more_chunks_ask_only_for_the_new_ones(config, run, fake_llm):
-    write_queries(config(), run)
-    write_queries(config(chunks=32), run)
+    call_stage("queries", config(), run)
+    call_stage("queries", config(chunks=32), run)
     asked = [asked_for(body) for body in fake_llm.requests]
     assert len(asked) == len(set(asked)) == 32
 
@@ -93,13 +94,13 @@ def test_more_chunks_ask_only_for_the_new_ones(config, run, fake_llm):
 def test_nothing_of_use_is_told_and_what_was_said_is_kept(config, run, fake_llm):
     fake_llm.answer = lambda body: FakeLLM.reply("I cannot do that.")
     with pytest.raises(InputError, match="some to train and some to test"):
-        write_queries(config(), run)
+        call_stage("queries", config(), run)
     assert len(set_aside(run)) == 24
 
 
 def test_asked_chunks_are_of_both_sides_from_the_beginning(config, run):
     chunks = read_rows(run.path(CHUNKS), Chunk)
-    asked = choose_asked(chunks, config(chunks=40), False)
+    asked = choose_asked(chunks, 40, 0.2)
     assert len(asked) == 40 == len({chunk.id for chunk in asked})
     assert Counter(chunk.side for chunk in asked)["test"] == 8
     assert {chunk.side for chunk in asked[:6]} == {"train", "test"}
@@ -110,9 +111,10 @@ def test_own_queries_that_test_leave_the_llm_to_train(config, run, tmp_path):
     path = next(chunk.path for chunk in chunks if chunk.side == "test")
     (tmp_path / "own.jsonl").write_text(json.dumps({"query": "my own", "path": path}) + "\n")
     own = config(queries=str(tmp_path / "own.jsonl"))
-    assert own_queries_test(chunks, own)
-    asked = choose_asked(chunks, own, own_queries_test(chunks, own))
-    assert {chunk.side for chunk in asked} == {"train"}
+    assert own_queries_test(read_own_queries(own.source), chunks, own.source.test_share, own.seed)
+    call_stage("queries", own, run)
+    asked = {row.chunk for row in read_rows(run.path(QUERIES), WrittenQuery)}
+    assert {chunk.side for chunk in chunks if chunk.id in asked} == {"train"}
 
 
 @pytest.mark.parametrize(

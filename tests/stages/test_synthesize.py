@@ -16,8 +16,7 @@ from finegrade.config import Config, SynthesisConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import Sample, Seed
-from finegrade.stages.pipeline import call_stage
-from finegrade.stages.synthesize import synthesize
+from finegrade.stages.pipeline import call_stage, synthesize
 from finegrade.storage.run_folder import SAMPLES, SET_ASIDE, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows, write_rows
 from finegrade.text import content_hash
@@ -289,7 +288,7 @@ def test_continues_after_kill_9(config, new_run, fake_llm, whole, tmp_path):
     code = (
         "from pathlib import Path\nfrom finegrade.config import Config\n"
         "from finegrade.storage.run_folder import RunFolder\n"
-        "from finegrade.stages.synthesize import synthesize\n"
+        "from finegrade.stages.pipeline import synthesize\n"
         f"config = Config.model_validate_json(Path({str(tmp_path / 'config.json')!r}).read_text())\n"
         f"synthesize(config, RunFolder(Path({str(run.root)!r})))"
     )

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.records import KINDS, Task
-from finegrade.stages.tasks import brainstorm, quotas_of, task_refusal, with_sides, write_tasks
+from finegrade.stages.pipeline import call_stage
+from finegrade.stages.tasks import brainstorm, quotas_of, task_refusal, with_sides
 from finegrade.storage.run_folder import TASKS, TASKS_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows
 from finegrade.synthesis.prompts.task import GENRES, MAX_DESCRIPTION, MAX_INSTRUCTION, WHAT
@@ -79,7 +80,7 @@ def turn(body) -> str:
 
 
 def test_tasks_of_all_kinds_are_written_in_equal_number(config, run, fake_llm, capsys):
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     made = tasks(run)
     assert Counter(task.kind for task in made) == dict.fromkeys(KINDS, 6)
     assert len({task.id for task in made}) == 30
@@ -94,7 +95,7 @@ def test_tasks_of_all_kinds_are_written_in_equal_number(config, run, fake_llm, c
 
 
 def test_weights_decide_how_many_of_each_kind(config, run):
-    write_tasks(config(number=20, kinds={"sts": 3, "long-long": 1, "short-long": 0}), run)
+    call_stage("tasks", config(number=20, kinds={"sts": 3, "long-long": 1, "short-long": 0}), run)
     assert Counter(task.kind for task in tasks(run)) == {"sts": 15, "long-long": 5}
 
 
@@ -121,14 +122,14 @@ def test_what_repeats_is_set_aside_and_made_up_for(config, run, fake_llm):
         return FakeLLM.reply(json.dumps(told))
 
     fake_llm.answer = one_new
-    write_tasks(config(number=60), run)
+    call_stage("tasks", config(number=60), run)
     assert Counter(task.kind for task in tasks(run)) == dict.fromkeys(KINDS, 12)
     assert len(fake_llm.requests) > 10
     assert Counter(row["reason"] for row in set_aside(run))["same as another task"] > 5 * 9
 
 
 def test_no_two_tasks_of_a_kind_are_nearly_the_same(config, run, fake_llm):
-    write_tasks(config(number=50), run)
+    call_stage("tasks", config(number=50), run)
     for kind in KINDS:
         own = [content_words(task.description) for task in tasks(run) if task.kind == kind]
         assert all(jaccard(one, other) < 0.6 for i, one in enumerate(own) for other in own[:i])
@@ -164,7 +165,7 @@ def test_why_a_task_is_set_aside(description, instruction, told):
 
 def test_the_same_words_may_be_a_task_of_another_kind(config, run, fake_llm):
     fake_llm.answer = lambda body: FakeLLM.reply(json.dumps(some_tasks("same", 6)))
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     assert len({task.id for task in tasks(run)}) == len({task.description for task in tasks(run)}) * 5 == 30
 
 
@@ -176,7 +177,7 @@ def test_copies_of_the_prompt_s_example_are_set_aside(config, run, fake_llm):
         return FakeLLM.reply(json.dumps(told))
 
     fake_llm.answer = copying
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     assert Counter(row["reason"] for row in set_aside(run))["copies the prompt's example"] == 5
     assert not {task.description for task in tasks(run)} & {sort.task for sort in WHAT.values()}
 
@@ -188,7 +189,7 @@ def test_copies_of_the_prompt_s_example_are_set_aside(config, run, fake_llm):
 def test_no_more_requests_than_max_requests(config, run, fake_llm, number, most):
     fake_llm.answer = lambda body: FakeLLM.reply(json.dumps(some_tasks("same", 1)))
     with suppress(InputError):  # one task is not enough
-        write_tasks(config(number=number, max_requests=most, concurrency=4), run)
+        call_stage("tasks", config(number=number, max_requests=most, concurrency=4), run)
     assert len(fake_llm.requests) == most
 
 
@@ -198,7 +199,7 @@ def test_the_cap_holds_over_all_kinds_whatever_the_weights(given_weights, number
     settings = parse_config({"source": {"kind": "tasks"}, "tasks": tasks_settings, "llm": LLM}, "test")
     llm = ScriptedLLM(lambda request: some_tasks("same", 1))
     for kind, wanted in quotas_of(given_weights, number).items():
-        asyncio.run(brainstorm(llm.complete, kind, wanted, settings))
+        asyncio.run(brainstorm(llm.complete, kind, wanted, settings.tasks, settings.llm, 0))
     assert len(llm.requests) <= most
 
 
@@ -206,7 +207,7 @@ LLM = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
 
 
 def test_every_request_spreads_over_other_subjects(config, run, fake_llm):
-    write_tasks(config(number=200), run)
+    call_stage("tasks", config(number=200), run)
     spreads = [turn(body).rpartition("Subjects: ")[2].partition(".\n")[0].split("; ") for body in fake_llm.requests]
     assert all(set(spread) <= set(topics()) for spread in spreads)
     assert len({tuple(spread) for spread in spreads}) == len(spreads) == 20
@@ -214,7 +215,7 @@ def test_every_request_spreads_over_other_subjects(config, run, fake_llm):
 
 
 def test_a_domain_is_in_every_request_with_kinds_of_text_in_place_of_subjects(config, run, fake_llm):
-    write_tasks(config(domain='Care of "old" ships\n and boats.'), run)
+    call_stage("tasks", config(domain='Care of "old" ships\n and boats.'), run)
     for body in fake_llm.requests:
         assert "Domain of all of them: Care of" in turn(body)
         assert "Subjects: " not in turn(body)
@@ -223,7 +224,7 @@ def test_a_domain_is_in_every_request_with_kinds_of_text_in_place_of_subjects(co
 
 def test_unreadable_replies_are_asked_for_once_more_and_then_set_aside_raw(config, run, fake_llm):
     fake_llm.answer = lambda body: FakeLLM.reply("Sure!") if "mean the same" in str(body["messages"]) else good(body)
-    write_tasks(config(max_requests=10), run)
+    call_stage("tasks", config(max_requests=10), run)
     assert {task.kind for task in tasks(run)} == set(KINDS) - {"sts"}
     rows = [row for row in set_aside(run) if row["kind"] == "sts"]
     assert [(row["reason"], row["text"]) for row in rows] == [("not the JSON that was asked for", "Sure!")] * 2
@@ -238,7 +239,7 @@ def test_control_signs_and_line_ends_in_tasks_are_folded_away(config, run, fake_
         return FakeLLM.reply(json.dumps(told))
 
     fake_llm.answer = odd
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     assert len(tasks(run)) == 30
     assert all(task.description.isprintable() and task.description.startswith("[31mGiven") for task in tasks(run))
 
@@ -247,7 +248,7 @@ def test_control_signs_and_line_ends_in_tasks_are_folded_away(config, run, fake_
 
 
 def test_a_share_of_the_tasks_is_held_out(config, run):
-    write_tasks(config(source={"test_share": 0.3}), run)
+    call_stage("tasks", config(source={"test_share": 0.3}), run)
     assert Counter(task.side for task in tasks(run)) == {"train": 21, "test": 9}
 
 
@@ -268,7 +269,7 @@ def test_there_is_one_task_on_each_side_at_least(number, share, seed):
 def test_fewer_than_two_tasks_are_told_and_what_was_said_is_kept(config, run, fake_llm, said):
     fake_llm.answer = lambda body: FakeLLM.reply(said)
     with pytest.raises(InputError, match=r"got [01] of use; wanted one to train on.* Raise tasks\.number"):
-        write_tasks(config(number=5, kinds={"sts": 1}, max_requests=3), run)
+        call_stage("tasks", config(number=5, kinds={"sts": 1}, max_requests=3), run)
     assert set_aside(run)
     assert not run.path(TASKS).exists()
 
@@ -276,52 +277,52 @@ def test_fewer_than_two_tasks_are_told_and_what_was_said_is_kept(config, run, fa
 def test_languages_that_the_models_do_not_speak_stop_before_anything_is_asked(config, run, fake_llm):
     german = {"languages": {"en": 1, "de": 3, "fr": 0}}
     with pytest.raises(InputError, match=r"de in 75%.*training\.backbone.*--force") as error:
-        write_tasks(config(draws=german), run)
+        call_stage("tasks", config(draws=german), run)
     assert "fr" not in str(error.value).partition(";")[0]
     assert fake_llm.requests == []
-    write_tasks(config(draws=german, source={"language": "any"}), run)
+    call_stage("tasks", config(draws=german, source={"language": "any"}), run)
     assert len(tasks(run)) == 30
 
 
 @pytest.mark.slow
 def test_a_second_run_asks_nothing_and_gives_the_same(config, run, fake_llm, capsys):
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     outputs, number = run.record("tasks")["outputs"], len(fake_llm.requests)
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     assert "tasks: kept from" in capsys.readouterr().err
     run.path(TASKS).unlink()
-    write_tasks(config(concurrency=8), run)
+    call_stage("tasks", config(concurrency=8), run)
     assert len(fake_llm.requests) == number
     assert run.record("tasks")["outputs"] == outputs
 
 
 @pytest.mark.slow
 def test_it_goes_on_after_a_breakdown_without_asking_again(config, run, fake_llm, tmp_path):
-    write_tasks(config(number=80), RunFolder(tmp_path / "whole"))
+    call_stage("tasks", config(number=80), RunFolder(tmp_path / "whole"))
     whole = [turn(body) for body in fake_llm.requests]
     fake_llm.requests.clear()
     fake_llm.answer = lambda body: good(body) if len(fake_llm.requests) <= 3 else (401, {})
     with pytest.raises(InputError, match="refusal of the key"):
-        write_tasks(config(number=80), run)
+        call_stage("tasks", config(number=80), run)
     fake_llm.requests[3:] = []
     fake_llm.answer = good
-    write_tasks(config(number=80), run)
+    call_stage("tasks", config(number=80), run)
     assert sorted(turn(body) for body in fake_llm.requests) == sorted(whole)
     assert run.record("tasks")["outputs"] == RunFolder(tmp_path / "whole").record("tasks")["outputs"]
 
 
 def test_another_seed_asks_for_others(config, run, fake_llm, tmp_path):
-    write_tasks(config(), run)
+    call_stage("tasks", config(), run)
     first = {json.dumps(body) for body in fake_llm.requests}
     fake_llm.requests.clear()
-    write_tasks(config(seed=7), RunFolder(tmp_path / "other"))
+    call_stage("tasks", config(seed=7), RunFolder(tmp_path / "other"))
     assert not first & {json.dumps(body) for body in fake_llm.requests}
 
 
 def test_what_is_asked_names_the_kind_and_the_number():
     settings = parse_config({"source": {"kind": "tasks"}, "tasks": {"per_request": 4}, "llm": LLM}, "test")
     llm = ScriptedLLM(lambda request: some_tasks(str(request.seed), 4))
-    found = asyncio.run(brainstorm(llm.complete, "long-short", 9, settings))
+    found = asyncio.run(brainstorm(llm.complete, "long-short", 9, settings.tasks, settings.llm, 0))
     assert len(found.tasks) == 9
     assert len(llm.requests) == 3
     for request in llm.requests:

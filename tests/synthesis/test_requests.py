@@ -21,15 +21,18 @@ TASKS = [
 def config(kind="tasks", seed=0, **synthesis):
     source = {"kind": kind} if kind == "tasks" else {"kind": kind, "path": "x"}
     data = {"seed": seed, "source": source, "llm": {"base_url": "http://127.0.0.1:1/v1", "model": "m"}}
-    return parse_config(data | {"synthesis": synthesis}, "test")
+    return parse_config(data | {"synthesis": synthesis}, "test").resolved
 
 
 def for_tasks(**settings):
-    return list(orders_for_tasks(TASKS, config(**settings)))
+    made = config(**settings)
+    return list(orders_for_tasks(TASKS, made.synthesis, made.draws, made.seed))
 
 
 def for_seeds(seeds=None, **settings):
-    return orders_for_seeds(made_seeds() if seeds is None else seeds, config("pairs", **settings))
+    made = config("pairs", **settings)
+    seeds = made_seeds() if seeds is None else seeds
+    return orders_for_seeds(seeds, made.synthesis, made.draws, made.seed)
 
 
 MANY = pytest.mark.parametrize("orders", [for_tasks, for_seeds], ids=["tasks", "seeds"])
@@ -91,22 +94,24 @@ def test_each_mode_orders_the_levels_that_the_llm_writes_in_it(mode):
 def test_sources_are_mixed_by_weight_and_a_sample_s_own_whatever_else_is_ordered():
     mixed = config(levels=3, sources={"3": {"llm": 3, "mined": 1}, "1": {"random": 1}})
     number = 2_000
-    drawn = {str(i): sources_of(str(i), mixed) for i in range(number)}
+    drawn = {str(i): sources_of(str(i), mixed.synthesis, 0) for i in range(number)}
     counts = {level: Counter(sources[level] for sources in drawn.values()) for level in (1, 2, 3)}
     assert counts[1] == {"random": number}
     assert counts[2] == {"llm": number}  # what is not said
     assert set(counts[3]) == {"llm", "mined"}
     assert counts[3]["llm"] / number == pytest.approx(0.75, abs=0.04)
-    assert sources_of("17", mixed) == drawn["17"]
+    assert sources_of("17", mixed.synthesis, 0) == drawn["17"]
 
 
 def test_a_level_whose_sources_change_leaves_the_others_as_they_are():
     half = {"llm": 1, "mined": 1}
     before, after = config(sources={"3": half, "1": half}), config(sources={"3": half, "1": {"random": 1}, "2": half})
     ids = [content_hash(str(i)) for i in range(60)]
-    assert [sources_of(one, before)[3] for one in ids] == [sources_of(one, after)[3] for one in ids]
+    assert [sources_of(one, before.synthesis, 0)[3] for one in ids] == [
+        sources_of(one, after.synthesis, 0)[3] for one in ids
+    ]
     assert (
-        len({(sources_of(one, before)[3], sources_of(one, before)[1]) for one in ids}) == 4
+        len({(sources_of(one, before.synthesis, 0)[3], sources_of(one, before.synthesis, 0)[1]) for one in ids}) == 4
     )  # each is a draw of its own
 
 

@@ -61,7 +61,7 @@ def of_seed(seed, levels=LEVELS):
 def config(kind="tasks", **synthesis):
     source = {"kind": kind} if kind == "tasks" else {"kind": kind, "path": "x"}
     llm = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
-    return parse_config({"source": source, "llm": llm, "synthesis": synthesis}, "test")
+    return parse_config({"source": source, "llm": llm, "synthesis": synthesis}, "test").resolved
 
 
 # what repeats
@@ -191,7 +191,7 @@ def test_each_query_is_left_once_and_nothing_is_lost_without_a_word(tmp_path_fac
 def test_negatives_from_the_corpus_are_of_the_sample_s_language():
     drafts = [draft(i, levels=(), language=("en", "de")[i % 2]) for i in range(40)]
     settings = config("tasks", sources={str(level): {"mined": 1, "random": 1} for level in range(1, 5)})
-    made = list(samples_of_tasks(drafts, settings, Counter()))
+    made = list(samples_of_tasks(drafts, settings.synthesis, 0, Counter()))
     language = {one.positive: one.language for one in drafts}
     assert len(made) == 40
     assert sum(len(sample.negatives) for sample in made) > 80
@@ -207,7 +207,7 @@ def levels_of(sample):
 
 def of_seeds(drafts, seeds, **synthesis):
     passed_over = Counter()
-    return list(samples_of_seeds(drafts, seeds, config("pairs", **synthesis), passed_over)), passed_over
+    return list(samples_of_seeds(drafts, seeds, config("pairs", **synthesis).synthesis, 0, passed_over)), passed_over
 
 
 def test_samples_that_the_llm_wrote_for_come_first_then_all_others():
@@ -234,13 +234,15 @@ def test_the_hardest_that_the_corpus_gave_is_kept_beside_the_llm_s():
     seeds = made_seeds(300)
     displaced = []
     drafts = [of_seed(seeds[0]), of_seed(seeds[1], levels=(3,))]
-    samples = list(samples_of_seeds(drafts, seeds, config("pairs"), Counter(), displaced=displaced.append))
+    samples = list(samples_of_seeds(drafts, seeds, config("pairs").synthesis, 0, Counter(), displaced=displaced.append))
     corpus = {text for seed in seeds for text in seed.positives}
     (row,) = displaced  # the second sample has its own, as have those without an LLM's text
     assert row.sample == samples[0].id
     assert row.text in corpus - {seeds[0].positives[0]} - {one.text for one in samples[0].negatives}
     assert all(hardest_mined(sample) == sample.negatives[-1].text for sample in samples[1:])
-    alone = samples_of_seeds([of_seed(seeds[0])], seeds[:1], config("pairs"), Counter(), displaced=displaced.append)
+    alone = samples_of_seeds(
+        [of_seed(seeds[0])], seeds[:1], config("pairs").synthesis, 0, Counter(), displaced=displaced.append
+    )
     assert len(list(alone)) == len(displaced) == 1
 
 
@@ -293,13 +295,13 @@ def test_texts_that_were_no_negatives_are_counted():
 
 def of_tasks(drafts, **synthesis):
     passed_over = Counter()
-    return list(samples_of_tasks(drafts, config(**synthesis), passed_over))
+    return list(samples_of_tasks(drafts, config(**synthesis).synthesis, 0, passed_over))
 
 
 def test_samples_of_tasks_keep_kind_and_instruction_and_what_was_refused_stays_empty():
     drafts = [draft(i, levels=(4, 2)) for i in range(30)]
     displaced = []
-    samples = list(samples_of_tasks(drafts, config(), Counter(), displaced=displaced.append))
+    samples = list(samples_of_tasks(drafts, config().synthesis, 0, Counter(), displaced=displaced.append))
     assert [(s.kind, s.instruction, s.group) for s in samples] == [(d.kind, "Find it", d.group) for d in drafts]
     assert [s.id for s in samples] == [content_hash(d.query, d.positive) for d in drafts]
     assert {tuple(levels_of(sample).items()) for sample in samples} == {((2, "llm"), (4, "llm"))}
@@ -328,7 +330,7 @@ def test_a_text_of_the_corpus_that_the_llm_wrote_too_is_not_taken_twice():
 def test_mixed_sources_take_what_was_drawn_for_each_sample():
     settings_ = {"sources": {"1": {"llm": 1, "random": 1}}}
     ids = [content_hash(str(i)) for i in range(40)]
-    drawn = [sources_of(one, config(**settings_))[1] for one in ids]
+    drawn = [sources_of(one, config(**settings_).synthesis, 0)[1] for one in ids]
     drafts = [draft(i, levels=LEVELS if drawn[i] == "llm" else LEVELS[:3]) for i in range(40)]
     assert [levels_of(sample)[1] for sample in of_tasks(drafts, **settings_)] == drawn
     assert set(drawn) == {"llm", "random"}

@@ -12,9 +12,7 @@ from finegrade.errors import InputError
 from finegrade.llm.session import AHEAD
 from finegrade.records import KINDS, Sample, Seed, Task
 from finegrade.stages import synthesize as synthesis
-from finegrade.stages.pipeline import call_stage
-from finegrade.stages.synthesize import synthesize
-from finegrade.stages.tasks import write_tasks
+from finegrade.stages.pipeline import call_stage, synthesize
 from finegrade.storage.run_folder import (
     DRAFTS,
     SAMPLES,
@@ -117,7 +115,7 @@ def samples(run, name=SAMPLES):
 @pytest.mark.slow
 def test_tasks_samples_and_seeds_follow_each_other(config, fake_llm, tmp_path):
     run, settings = RunFolder(tmp_path / "run"), config()
-    write_tasks(settings, run)
+    call_stage("tasks", settings, run)
     synthesize(settings, run)
     call_stage("seeds", settings, run)
     made = read_rows(run.path(TASKS), Task)
@@ -379,5 +377,6 @@ def test_no_samples_wanted_are_no_seeds(config, new_run, fake_llm):
 
 
 def test_orders_that_are_one_more_than_the_tasks_are_still_dealt_out(config):
-    orders = list(orders_for_tasks(MADE, config(llm_samples=len(MADE) + 1)))
+    made = config(llm_samples=len(MADE) + 1).resolved
+    orders = list(orders_for_tasks(MADE, made.synthesis, made.draws, made.seed))
     assert Counter(Counter(order.task.id for order in orders).values()) == {1: len(MADE) - 1, 2: 1}

@@ -38,19 +38,29 @@ def negatives(levels=(4, 3, 2, 1), **instead):
 def config(source="tasks", llm="m", **synthesis):
     sources = {"kind": source} if source == "tasks" else {"kind": source, "path": "x"}
     data = {"source": sources, "llm": {"base_url": "http://127.0.0.1:1/v1", "model": llm}, "synthesis": synthesis}
-    return parse_config(data, "test")
+    return parse_config(data, "test").resolved
 
 
 def order(of, settings, sibling="", turn=0):
     task, seed = (of, None) if isinstance(of, Task) else (None, of)
-    return Order("id", draw(settings.draws, 0, "x"), sources_of("id", settings), task, seed, sibling, turn)
+    return Order(
+        "id",
+        draw(settings.draws, 0, "x"),
+        sources_of("id", settings.synthesis, settings.seed),
+        task,
+        seed,
+        sibling,
+        turn,
+    )
 
 
 def write(of, answer, sibling="", turn=0, **synthesis):
     """What comes of one sample, and the LLM that was asked."""
     settings = config("tasks" if isinstance(of, Task) else "pairs", **synthesis)
     llm = ScriptedLLM(answer if callable(answer) else lambda request: answer)
-    written = asyncio.run(Writer(settings).write(llm.complete, order(of, settings, sibling, turn)))
+    written = asyncio.run(
+        Writer(settings.synthesis, settings.llm, settings.seed).write(llm.complete, order(of, settings, sibling, turn))
+    )
     return written, llm
 
 

@@ -191,7 +191,8 @@ class _LLMLevels:
 
 def _llm_levels(config: Config) -> _LLMLevels:
     trained = _trained_share(config)
-    drawn = [list(sources_of(str(i), config).values()).count("llm") for i in range(_DRAWN)]
+    synthesis = config.resolved.synthesis
+    drawn = [list(sources_of(str(i), synthesis, config.seed).values()).count("llm") for i in range(_DRAWN)]
     never = sum(not weights.get("llm") for weights in config.synthesis.sources.values())
     most = 1 if config.writing_mode == "sibling" else config.synthesis.levels - never
     return _LLMLevels(trained * sum(drawn) / _DRAWN, trained * sum(map(bool, drawn)) / _DRAWN, most)

@@ -7,14 +7,16 @@ from itertools import islice
 
 from finegrade.config import Config
 from finegrade.console import say
+from finegrade.data.user_queries import read_own_queries
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import ask_each
 from finegrade.records import Chunk, Seed, Task
 from finegrade.retrieval.mining import Miner
 from finegrade.stages.pipeline import fetch_models, run_stage, stage_order
-from finegrade.stages.queries import ask_for_queries, choose_asked, own_queries_test
+from finegrade.stages.queries import choose_asked, own_queries_test
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, TASKS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
+from finegrade.synthesis.queries import ask_for_queries
 from finegrade.synthesis.requests import Order, orders_for_seeds, orders_for_tasks
 from finegrade.synthesis.writer import Writer, Written
 
@@ -28,7 +30,8 @@ def show_preview(config: Config, run: RunFolder, number: int) -> None:
         number: How many chunks or samples to ask about.
     """
     fetch_models(config)
-    config = config.model_copy(update={"llm": config.llm.model_copy(update={"batch": False})})  # nobody waits a day
+    llm = config.llm.model_copy(update={"batch": False})  # nobody waits a day
+    config = config.resolved.model_copy(update={"llm": llm})
     documents = config.source.has_documents
     run_stage(stage_order(config)[0], config, run)
     with run.locked(), Ledger(run.path(LEDGER), "queries" if documents else "synthesize") as ledger:
@@ -38,8 +41,11 @@ def show_preview(config: Config, run: RunFolder, number: int) -> None:
 
 def _show_queries(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
     there = read_rows(run.path(CHUNKS), Chunk)
-    asked = choose_asked(there, config, own_queries_test(there, config))[:number]
-    written, set_aside = asyncio.run(ask_for_queries(asked, config, run, ledger))
+    share, seed = config.source.test_share, config.seed
+    tested_by_own = own_queries_test(read_own_queries(config.source), there, share, seed)
+    asked = choose_asked(there, config.queries.chunks, 0.0 if tested_by_own else share)[:number]
+    asking = ask_for_queries(asked, config.queries, config.llm, seed, ledger, run.path(LLM_LOG))
+    written, set_aside = asyncio.run(asking)
     miner = Miner([_seed("", chunk) for chunk in there if chunk.side == "train"], config.seed, config.synthesis.levels)
     for chunk in asked:
         say(f"\n{chunk.path}, from character {chunk.offset:,}:\n  {chunk.text}")
@@ -68,12 +74,13 @@ def _show_mined(what: str, miner: Miner, seed: Seed) -> None:
 def _show_samples(config: Config, run: RunFolder, number: int, ledger: Ledger) -> None:
     """The first samples as the LLM writes them, each with what the corpus gives beside it."""
     if config.source.is_tasks:
-        seeds, miner = [], None
-        orders = list(islice(orders_for_tasks(read_rows(run.path(TASKS), Task), config), number))
+        miner, tasks = None, read_rows(run.path(TASKS), Task)
+        orders = list(islice(orders_for_tasks(tasks, config.synthesis, config.draws, config.seed), number))
     else:
         seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
         miner = Miner(seeds, config.seed, config.synthesis.levels)
-        orders = orders_for_seeds(seeds, config)[:number]
+        within_groups = not config.source.has_documents
+        orders = orders_for_seeds(seeds, config.synthesis, config.draws, config.seed, within_groups)[:number]
     for order, written in asyncio.run(_written(orders, config, run, ledger)):
         if order.task:
             say(f"\ntask ({order.task.kind}, to {order.task.side}): {order.task.description}")
@@ -93,6 +100,6 @@ def _show_samples(config: Config, run: RunFolder, number: int, ledger: Ledger) -
 async def _written(
     orders: Sequence[Order], config: Config, run: RunFolder, ledger: Ledger
 ) -> list[tuple[Order, Written]]:
-    writer = Writer(config)
+    writer = Writer(config.synthesis, config.llm, config.seed)
     async with aclosing(ask_each(orders, writer.write, config.llm, ledger, run.path(LLM_LOG))) as results:
         return [result async for result in results]

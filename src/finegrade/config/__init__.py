@@ -8,10 +8,11 @@ from finegrade.config.schema import (
     EvaluationConfig,
     LLMConfig,
     PoolingName,
+    QueriesConfig,
     SourceConfig,
     TrainingConfig,
 )
-from finegrade.config.synthesis import MAX_LEVELS, MAX_TEXT_WORDS, MIN_LEVELS, DrawsConfig, SynthesisConfig
+from finegrade.config.synthesis import MAX_LEVELS, MAX_TEXT_WORDS, MIN_LEVELS, DrawsConfig, SynthesisConfig, TasksConfig
 from finegrade.config.verification import JUDGED, LEXICAL, LLM_JUDGE, VerificationConfig
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "EvaluationConfig",
     "LLMConfig",
     "PoolingName",
+    "QueriesConfig",
     "SourceConfig",
     "SynthesisConfig",
+    "TasksConfig",
     "TrainingConfig",
     "VerificationConfig",
     "user_path",

@@ -322,3 +322,9 @@ class Config(Section):
         if self.llm.base_url and not self.llm.is_small:
             return "one-call"
         return "stepwise" if self.source.is_tasks else "sibling"
+
+    @property
+    def resolved(self) -> "Config":
+        """The same, with the mode that synthesis.mode "auto" stands for."""
+        synthesis = self.synthesis.model_copy(update={"mode": self.writing_mode})
+        return self.model_copy(update={"synthesis": synthesis})

@@ -90,11 +90,8 @@ def call_stage(name: str, config: Config, run: RunFolder) -> None:
     """Calls the function of one stage with the settings that it takes; it finds its result done, or makes it."""
     declaration = STAGES[name]
     stage = getattr(import_module(f"finegrade.stages.{name}"), declaration.function)
-    if declaration.takes is None:
-        stage(config, run)
-    else:
-        values = {path: config if path == "config" else attrgetter(path)(config) for path in declaration.takes}
-        stage(run, **{path.rpartition(".")[2]: value for path, value in values.items()})
+    values = {path: config if path == "config" else attrgetter(path)(config) for path in declaration.takes}
+    stage(run, **{path.rpartition(".")[2]: value for path, value in values.items()})
 
 
 def synthesize(config: Config, run: RunFolder) -> None:

@@ -3,101 +3,103 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import aclosing
 
-from pydantic import BaseModel
-
-from finegrade.config import Config
-from finegrade.console import progress, say
+from finegrade.config import LLMConfig, QueriesConfig, SourceConfig, TrainingConfig
+from finegrade.console import say
 from finegrade.data.splitting import labelled_pairs
-from finegrade.data.user_queries import labels_identity, read_own_queries
+from finegrade.data.user_queries import OwnQuery, labels_identity, read_own_queries
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
-from finegrade.llm.session import Ask, ask_each, reply_settings, request_settings
-from finegrade.llm.structured import Answer, ask_for
+from finegrade.llm.session import reply_settings
 from finegrade.models.resolve import model_identity
-from finegrade.records import Chunk, Record, WrittenQuery
+from finegrade.records import Chunk, WrittenQuery
 from finegrade.retrieval.bm25 import BM25
 from finegrade.storage.run_folder import CHUNKS, LEDGER, LLM_LOG, QUERIES, QUERIES_SET_ASIDE, RunFolder
 from finegrade.storage.tables import read_rows, write_lines, write_rows
-from finegrade.synthesis.filters import query_refusal
-from finegrade.synthesis.prompts.query import SYSTEM, queries_form, query_request
-from finegrade.text import normalised
+from finegrade.synthesis.prompts.query import SYSTEM
+from finegrade.synthesis.queries import ask_for_queries, query_set_aside
 
 FOUND_WITHIN = 10
 """A query is kept if its chunk is among so many first results of BM25 or of the base model."""
 
 
-def find_again(queries: Sequence[tuple[str, str]], chunks: Sequence[Chunk], config: Config) -> list[bool]:
+def find_again(
+    queries: Sequence[tuple[str, str]], chunks: Sequence[Chunk], training: TrainingConfig, batch_size: int
+) -> list[bool]:
     """For each (query, chunk id), whether BM25 or, failing that, the base model ranks the chunk among the first ten.
 
     Args:
         queries: What was written, and for which chunk.
         chunks: All that is searched.
-        config: Names the base model, how much it reads, and how many texts it reads at once.
+        training: Names the base model, and how much it reads.
+        batch_size: How many texts it reads at once.
     """
-    number = {chunk.id: place for place, chunk in enumerate(chunks)}
+    number = {chunk.id: index for index, chunk in enumerate(chunks)}
     texts = [chunk.text for chunk in chunks]
     rankings = BM25(texts).rank([query for query, _ in queries], FOUND_WITHIN) if queries else []
     found = [number[chunk] in ranking for (_, chunk), ranking in zip(queries, rankings, strict=True)]
-    missed = [place for place, is_found in enumerate(found) if not is_found]
+    missed = [index for index, is_found in enumerate(found) if not is_found]
     if missed:
-        for place, ranking in zip(missed, _by_base_model([queries[i][0] for i in missed], texts, config), strict=True):
-            found[place] = number[queries[place][1]] in ranking
+        from finegrade.models import encoder  # torch, which the rest of the data half does without
+
+        model = encoder.load_backbone(training.backbone, training.max_length)
+        asked = [queries[index][0] for index in missed]
+        rankings = encoder.rank_with_model(model, asked, texts, batch_size, "the base model searches", FOUND_WITHIN)
+        for index, ranking in zip(missed, rankings, strict=True):
+            found[index] = number[queries[index][1]] in ranking
     return found
 
 
-def _by_base_model(queries: Sequence[str], texts: Sequence[str], config: Config) -> list[list[int]]:
-    from finegrade.models.encoder import (
-        load_backbone,  # torch, which the rest of the data half does without
-        rank_with_model,
-    )
-
-    model = load_backbone(config.training.backbone, config.training.max_length)
-    return rank_with_model(model, queries, texts, config.evaluation.batch_size, "the base model searches", FOUND_WITHIN)
-
-
-class QuerySetAside(Record):
-    """A query, or a whole reply, that is not used, and why."""
-
-    chunk: str
-    path: str
-    style: str
-    reason: str
-    text: str
-
-
-def write_queries(config: Config, run: RunFolder) -> None:
+def write_queries(
+    run: RunFolder,
+    *,
+    source: SourceConfig,
+    queries: QueriesConfig,
+    llm: LLMConfig,
+    training: TrainingConfig,
+    batch_size: int,
+    seed: int,
+) -> None:
     """Writes ``queries.parquet``: for some chunks of either side, what people might type to find them.
 
     Where the user's own queries test, the LLM writes none for the test side.
 
+    Args:
+        run: The run folder.
+        source: Names the user's own queries, and the share of chunks to test with.
+        queries: How many are written, of which styles.
+        llm: Writes them.
+        training: Names the base model that must find the chunk again where BM25 does not.
+        batch_size: How many texts it reads at once.
+        seed: Of the draws, and of the LLM's sampling.
+
     Raises:
         InputError: The documents stage has not run, the LLM cannot be had, or nothing that it wrote is of use.
     """
+    user_queries = read_own_queries(source)
     settings = {
-        "own": labels_identity(read_own_queries(config.source)),
-        "llm": reply_settings(config.llm),
-        "queries": config.queries.model_dump(mode="json"),
-        "test_share": config.source.test_share,
-        "base": [model_identity(config.training.backbone), config.training.max_length],
-        "seed": config.seed,
+        "own": labels_identity(user_queries),
+        "llm": reply_settings(llm),
+        "queries": queries.model_dump(mode="json"),
+        "test_share": source.test_share,
+        "base": [model_identity(training.backbone), training.max_length],
+        "seed": seed,
     }
     with run.stage("queries", settings, after=["documents"]) as stage:
         if stage.done:
             return
         chunks = read_rows(run.path(CHUNKS), Chunk)
-        tested_by_own = own_queries_test(chunks, config)
-        asked = choose_asked(chunks, config, tested_by_own)
+        tested_by_own = own_queries_test(user_queries, chunks, source.test_share, seed)
+        asked = choose_asked(chunks, queries.chunks, 0.0 if tested_by_own else source.test_share)
         with Ledger(run.path(LEDGER), stage.name) as ledger:
-            written, set_aside = asyncio.run(ask_for_queries(asked, config, run, ledger))
+            written, set_aside = asyncio.run(ask_for_queries(asked, queries, llm, seed, ledger, run.path(LLM_LOG)))
             usage = ledger.totals()
-        found = find_again([(query.query, query.chunk) for query in written], chunks, config)
+        found = find_again([(query.query, query.chunk) for query in written], chunks, training, batch_size)
         paths = {chunk.id: chunk.path for chunk in chunks}
         for query, is_found in zip(written, found, strict=True):
             if not is_found:
                 reason = f"its chunk is not among the first {FOUND_WITHIN}"
-                set_aside.append(_aside(query.chunk, paths[query.chunk], query.style, reason, query.query))
+                set_aside.append(query_set_aside(query.chunk, paths[query.chunk], query.style, reason, query.query))
         kept = [query for query, is_found in zip(written, found, strict=True) if is_found]
         sides = {chunk.id: chunk.side for chunk in chunks}
         counts = Counter(sides[query.chunk] for query in kept)
@@ -122,14 +124,17 @@ def write_queries(config: Config, run: RunFolder) -> None:
         )
 
 
-def choose_asked(chunks: Sequence[Chunk], config: Config, tested_by_own: bool) -> list[Chunk]:
-    """The chunks to write queries for: ``test_share`` of them on the test side, none there where own queries test.
+def choose_asked(chunks: Sequence[Chunk], number: int, test_share: float) -> list[Chunk]:
+    """The chunks to write queries for.
 
     Chunks stand in the file in the order in which they were drawn, so the first ones are a random sample.
+
+    Args:
+        chunks: All of them.
+        number: How many are wanted.
+        test_share: Of these, on the test side; 0 where the user's own queries test.
     """
-    share = 0.0 if tested_by_own else config.source.test_share
-    number = config.queries.chunks
-    test = [chunk for chunk in chunks if chunk.side == "test"][: round(number * share)]
+    test = [chunk for chunk in chunks if chunk.side == "test"][: round(number * test_share)]
     train = [chunk for chunk in chunks if chunk.side == "train"][: number - len(test)]
     return _spread(train, test)
 
@@ -137,49 +142,12 @@ def choose_asked(chunks: Sequence[Chunk], config: Config, tested_by_own: bool) -
 def _spread(many: Sequence[Chunk], few: Sequence[Chunk]) -> list[Chunk]:
     """Both in order, the few evenly among the many: the first ones asked are of both sides."""
     step = (len(many) + len(few)) / len(few) if few else 0.0
-    places = {int(i * step): chunk for i, chunk in enumerate(few)}
+    at = {int(i * step): chunk for i, chunk in enumerate(few)}
     rest = iter(many)
-    return [places.get(i) or next(rest) for i in range(len(many) + len(few))]
+    return [at.get(i) or next(rest) for i in range(len(many) + len(few))]
 
 
-def own_queries_test(chunks: Sequence[Chunk], config: Config) -> bool:
+def own_queries_test(user_queries: Sequence[OwnQuery], chunks: Sequence[Chunk], test_share: float, seed: int) -> bool:
     """Whether the user's labelled queries are what is tested with."""
-    own = read_own_queries(config.source)
-    pairs, _ = labelled_pairs(own, chunks, config.source.test_share, config.seed)
+    pairs, _ = labelled_pairs(user_queries, chunks, test_share, seed)
     return any(side == "test" for side, _ in pairs)
-
-
-async def ask_for_queries(
-    asked: Sequence[Chunk], config: Config, run: RunFolder, ledger: Ledger
-) -> tuple[list[WrittenQuery], list[QuerySetAside]]:
-    """Asks for the queries of each chunk, in order. Returns those that pass the gates, and what was set aside."""
-    written: list[WrittenQuery] = []
-    set_aside: list[QuerySetAside] = []
-    seen: set[str] = set()
-    styles = config.queries.styles
-    form = queries_form(styles)
-    settings = request_settings(config.llm, config.queries.temperature, config.seed)
-
-    async def talk(ask: Ask, chunk: Chunk) -> Answer[BaseModel]:
-        return await ask_for(ask, query_request(chunk.text, styles, settings), form, again=0, take_cut=False)
-
-    asking = ask_each(asked, talk, config.llm, ledger, run.path(LLM_LOG))
-    with progress("the LLM writes queries", len(asked)) as meter:
-        async with aclosing(asking) as replies:
-            async for chunk, answer in replies:
-                if answer.value is None:
-                    set_aside.append(_aside(chunk.id, chunk.path, "", answer.reason, answer.reply.text))
-                for style, query in answer.value.model_dump().items() if answer.value else ():
-                    reason = query_refusal(query, style, chunk.text, seen)
-                    if reason:
-                        set_aside.append(_aside(chunk.id, chunk.path, style, reason, query))
-                    else:
-                        seen.add(normalised(query))
-                        written.append(WrittenQuery(query=query, style=style, chunk=chunk.id))
-                meter.advance()
-                meter.note(f"{len(written)} queries, {len(set_aside)} set aside")
-    return written, set_aside
-
-
-def _aside(chunk: str, path: str, style: str, reason: str, text: str) -> QuerySetAside:
-    return QuerySetAside(chunk=chunk, path=path, style=style, reason=reason, text=text)

@@ -8,18 +8,20 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
-from finegrade.config import Config
+from finegrade.config import DrawsConfig, LLMConfig, SourceConfig, SynthesisConfig
 from finegrade.console import Meter, progress, say
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
 from finegrade.records import Displaced, Sample, Seed, SetAside, Task
-from finegrade.retrieval.mining import index_identity, index_of
+from finegrade.retrieval.mining import Index, index_identity, index_of
 from finegrade.storage.run_folder import (
     DISPLACED,
     DRAFTS,
     LEDGER,
+    LLM_LOG,
     SAMPLES,
     SET_ASIDE,
     TASKS,
@@ -35,46 +37,67 @@ from finegrade.synthesis.filters import GATES
 from finegrade.synthesis.requests import Order, orders_for_seeds, orders_for_tasks
 from finegrade.synthesis.samples import Counts, Repeats, samples_of_seeds, samples_of_tasks
 from finegrade.synthesis.style_probe import probe
-from finegrade.synthesis.writer import prompts_used
+from finegrade.synthesis.writer import Writer, prompts_used
 
 _LATE, _DISPLACED = "repeats.jsonl", "displaced.jsonl"
 
 
-def synthesize(config: Config, run: RunFolder) -> None:
+def synthesize(
+    run: RunFolder, *, source: SourceConfig, synthesis: SynthesisConfig, draws: DrawsConfig, llm: LLMConfig, seed: int
+) -> None:
     """Writes ``samples/``: queries with positives, and negatives at graded levels; of tasks also ``test_samples/``.
 
     Every request and raw reply is in ``ledger.sqlite`` before it is used; a second run repeats none of them.
-    What fails a gate goes to ``set_aside.jsonl`` with the reason.
+    What fails a check goes to ``set_aside.jsonl`` with the reason.
+
+    Args:
+        run: The run folder.
+        source: Whether there are seeds, and of what, or tasks.
+        synthesis: What is written and mined; its mode is not auto.
+        draws: What samples are like.
+        llm: Is asked.
+        seed: Of the draws, and of the LLM's sampling.
 
     Raises:
         InputError: The stage before it has not run, the LLM cannot be had, or nothing that it wrote is of use.
     """
     settings = {
-        "llm": reply_settings(config.llm),
-        "synthesis": config.synthesis.model_dump(mode="json", exclude={"engine"}) | {"mode": config.writing_mode},
-        "draws": config.draws.model_dump(mode="json"),
-        "seed": config.seed,
+        "llm": reply_settings(llm),
+        "synthesis": synthesis.model_dump(mode="json", exclude={"engine"}),
+        "draws": draws.model_dump(mode="json"),
+        "seed": seed,
         "gates": GATES,
-        "miner": index_identity(config.synthesis.miner, config.synthesis.miner_model),
+        "miner": index_identity(synthesis.miner, synthesis.miner_model),
     }
-    after = "tasks" if config.source.is_tasks else "seeds"
-    with run.stage("synthesize", settings, after=[after]) as stage:
+    with run.stage("synthesize", settings, after=["tasks" if source.is_tasks else "seeds"]) as stage:
         if not stage.done:
-            _write_and_assemble(config, run, stage)
+            if source.is_tasks:
+                seeds: list[Seed] = []
+                number = synthesis.llm_samples
+                orders: Iterable[Order] = orders_for_tasks(read_rows(run.path(TASKS), Task), synthesis, draws, seed)
+            else:
+                seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
+                orders = of_seeds = orders_for_seeds(seeds, synthesis, draws, seed, not source.has_documents)
+                number = len(of_seeds)
+                _report_too_few(number, synthesis)
+            drafts = Drafts(run, stage.fingerprint, synthesis.shard_rows, number)
+            # before the LLM works: a wrong model of the miner shows here
+            index = index_of(synthesis.miner, synthesis.miner_model, run.path(VECTORS))
+            usage = _draft(orders, drafts, synthesis, llm, seed, run)
+            _assemble(drafts, seeds, index, synthesis, seed, stage, {"model": llm.model, "usage": usage})
         shutil.rmtree(run.path(DRAFTS), ignore_errors=True)
 
 
-def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
-    seeds = [] if config.source.is_tasks else read_rows(run.path(TRAIN_SEEDS), Seed)
-    orders, number = _orders(seeds, config, run)
-    rows = config.synthesis.shard_rows
-    drafts = Drafts(run, stage.fingerprint, rows, number)
-    index = index_of(config.synthesis.miner, config.synthesis.miner_model, run.path(VECTORS))
-    usage = _draft(orders, drafts, config, run)  # after the miner's model: a wrong one shows before the LLM works
+def _assemble(
+    drafts: Drafts, seeds: Sequence[Seed], index: Index, synthesis: SynthesisConfig, seed: int, stage: Stage,
+    about_llm: dict[str, Any],
+) -> None:  # fmt: skip
+    """Drafts become samples; those of tasks where there are no seeds."""
+    run, rows, number = stage.run, synthesis.shard_rows, drafts.number
     passed_over: Counter[str] = Counter()
     repeats = Repeats(drafts.read, run.path(DRAFTS))
-    outputs, counts = [], Counts(config.synthesis.levels)
-    total = max(number, sum(len(seed.positives) for seed in seeds if seed.query))
+    outputs, counts = [], Counts(synthesis.levels)
+    total = max(number, sum(len(one.positives) for one in seeds if one.query))
     with (
         run.path(DRAFTS, _LATE).open("w", encoding="utf-8") as late,
         run.path(DRAFTS, _DISPLACED).open("w", encoding="utf-8") as gone,
@@ -87,12 +110,14 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
         def displaced(row: Displaced) -> None:
             print(row.model_dump_json(), file=gone)
 
-        if config.source.is_tasks:
-            tested = samples_of_tasks(repeats.without("test", aside), config, passed_over, index)
+        if not seeds:
+            tested = samples_of_tasks(repeats.without("test", aside), synthesis, seed, passed_over, index)
             outputs += write_parts(run.path(TEST_SAMPLES), _advancing(tested, meter), Sample, rows)
-            samples = samples_of_tasks(repeats.without("train", aside), config, passed_over, index, displaced)
+            train = repeats.without("train", aside)
+            samples = samples_of_tasks(train, synthesis, seed, passed_over, index, displaced)
         else:
-            samples = samples_of_seeds(repeats.without("train", aside), seeds, config, passed_over, index, displaced)
+            train = repeats.without("train", aside)
+            samples = samples_of_seeds(train, seeds, synthesis, seed, passed_over, index, displaced)
         outputs += write_parts(run.path(SAMPLES), counts.passing(_advancing(samples, meter)), Sample, rows)
     rows_displaced = iterate_lines(run.path(DRAFTS, _DISPLACED), Displaced)
     outputs += write_parts(run.path(DISPLACED), rows_displaced, Displaced, rows)
@@ -102,18 +127,18 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
     if number and not counts.samples:
         raise _no_samples(reasons, run)
     details = {
-        "model": config.llm.model,
-        "mode": config.writing_mode,
-        "levels": config.synthesis.levels,
-        "prompts": prompts_used(config) if number else {},
+        "model": about_llm["model"],
+        "mode": synthesis.mode,
+        "levels": synthesis.levels,
+        "prompts": prompts_used(synthesis, of_tasks=not seeds) if number else {},
         "orders": number,
         "samples": counts.samples,
         "kinds": dict(counts.kinds),
         "negatives": dict(sorted(counts.negatives.items())),
         "empty_levels": {str(level): number for level, number in counts.empty_levels.items() if number},
         "set_aside": dict(reasons.most_common()),
-        "usage": usage,
-        "probe": probe(iterate_rows(run.path(SAMPLES), Sample), config.seed),
+        "usage": about_llm["usage"],
+        "probe": probe(iterate_rows(run.path(SAMPLES), Sample), seed),
     }
     stage.finish([*outputs, run.path(SET_ASIDE)], details)
     say(
@@ -121,8 +146,8 @@ def _write_and_assemble(config: Config, run: RunFolder, stage: Stage) -> None:
         f"({number:,} asked for, {counts.reasons.total():,} texts set aside)"
     )
     if any(counts.empty_levels.values()):
-        told = ", ".join(f"level {level} in {n:,}" for level, n in counts.empty_levels.items() if n)
-        say(f"synthesize: levels without a negative, which neither the LLM nor the corpus gave: {told}")
+        listed = ", ".join(f"level {level} in {n:,}" for level, n in counts.empty_levels.items() if n)
+        say(f"synthesize: levels without a negative, which neither the LLM nor the corpus gave: {listed}")
 
 
 def _advancing(samples: Iterable[Sample], meter: Meter) -> Iterator[Sample]:
@@ -138,32 +163,29 @@ def _no_samples(reasons: Counter[str], run: RunFolder) -> InputError:
     return InputError("synthesize", got=got, wanted="a sample to train on", remedy=remedy)
 
 
-def _orders(seeds: Sequence[Seed], config: Config, run: RunFolder) -> tuple[Iterable[Order], int]:
-    """What the LLM is to write, and how many samples that are."""
-    wanted = config.synthesis.llm_samples
-    if config.source.is_tasks:
-        return orders_for_tasks(read_rows(run.path(TASKS), Task), config), wanted
-    orders = orders_for_seeds(seeds, config)
-    if len(orders) < wanted:
+def _report_too_few(number: int, synthesis: SynthesisConfig) -> None:
+    if number < synthesis.llm_samples:
         why = "there are no more queries"
-        if config.writing_mode == "sibling":
+        if synthesis.mode == "sibling":
             why = (
                 "the others have no near sibling query, a text that is longer than synthesis.max_passage_chars, or "
                 "nothing in it to change"
             )
-        say(f"synthesize: the LLM writes for {len(orders)} samples in place of {wanted}: {why}")
-    return orders, len(orders)
+        say(f"synthesize: the LLM writes for {number} samples in place of {synthesis.llm_samples}: {why}")
 
 
-def _draft(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder) -> dict[str, float]:
+def _draft(
+    orders: Iterable[Order], drafts: Drafts, synthesis: SynthesisConfig, llm: LLMConfig, seed: int, run: RunFolder
+) -> dict[str, float]:
     """Has the LLM write; returns what that took."""
     if not drafts.number:
         return {}
+    writer = Writer(synthesis, llm, seed)
     with Ledger(run.path(LEDGER), "synthesize") as ledger:
-        if config.synthesis.engine == "ray":
+        if synthesis.engine == "ray":
             from finegrade.synthesis import ray_engine
 
-            ray_engine.write_drafts(orders, drafts, config, run, ledger)
+            ray_engine.write_drafts(orders, drafts, writer, llm, ledger)
         else:
-            write_drafts(orders, drafts, config, run, ledger)
+            write_drafts(orders, drafts, writer, llm, ledger, run.path(LLM_LOG))
         return ledger.totals()

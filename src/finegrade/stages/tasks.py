@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from math import ceil
 
-from finegrade.config import Config
+from finegrade.config import DrawsConfig, LLMConfig, SourceConfig, TasksConfig
 from finegrade.console import progress, say
 from finegrade.data.languages import check_language
 from finegrade.errors import InputError
@@ -47,45 +47,63 @@ class TaskSetAside(Record):
 
 
 @dataclass
-class Found:
+class Brainstormed:
     """What came of asking for one kind."""
 
     tasks: list[Task] = field(default_factory=list)
     set_aside: list[TaskSetAside] = field(default_factory=list)
 
 
-def write_tasks(config: Config, run: RunFolder) -> None:
+def write_tasks(
+    run: RunFolder,
+    *,
+    source: SourceConfig,
+    tasks: TasksConfig,
+    draws: DrawsConfig,
+    llm: LLMConfig,
+    models: Sequence[tuple[str, str]],
+    seed: int,
+) -> None:
     """Writes ``tasks.parquet``.
+
+    Args:
+        run: The run folder.
+        source: How many tasks are held out.
+        tasks: How many of which kind.
+        draws: The languages of their texts.
+        llm: Thinks them up.
+        models: Setting and name of each model; they must speak these languages.
+        seed: Of the draws, and of the LLM's sampling.
 
     Raises:
         InputError: The models do not speak the languages that are drawn; the LLM cannot be had; fewer than two tasks
             that it wrote are of use.
     """
     settings = {
-        "llm": reply_settings(config.llm),
-        "tasks": config.tasks.model_dump(mode="json"),
-        "test_share": config.source.test_share,
-        "seed": config.seed,
+        "llm": reply_settings(llm),
+        "tasks": tasks.model_dump(mode="json"),
+        "test_share": source.test_share,
+        "seed": seed,
     }
     with run.stage("tasks", settings) as stage:
         if stage.done:
             return
-        weights = config.draws.languages
+        weights = draws.languages
         languages = {name: weight / sum(weights.values()) for name, weight in weights.items() if weight}
-        check_language(languages, config.models, config.source.language)
+        check_language(languages, models, source.language)
         with Ledger(run.path(LEDGER), stage.name) as ledger:
-            found = asyncio.run(_brainstorm(config, run, ledger))
+            found = asyncio.run(_brainstorm(tasks, llm, seed, run, ledger))
             usage = ledger.totals()
-        tasks = with_sides([task for one in found for task in one.tasks], config.source.test_share, config.seed)
+        written = with_sides([task for one in found for task in one.tasks], source.test_share, seed)
         set_aside = [row for one in found for row in one.set_aside]
         write_lines(run.path(TASKS_SET_ASIDE), set_aside)
-        if len(tasks) < _FEWEST_TASKS:
+        if len(written) < _FEWEST_TASKS:
             remedy = f"Raise tasks.number, name another LLM, or see {TASKS_SET_ASIDE}."
             wanted = "one to train on and one to test with, at least"
-            raise InputError("tasks", got=f"{len(tasks)} of use", wanted=wanted, remedy=remedy)
-        write_rows(run.path(TASKS), tasks, Task)
+            raise InputError("tasks", got=f"{len(written)} of use", wanted=wanted, remedy=remedy)
+        write_rows(run.path(TASKS), written, Task)
         reasons = Counter(row.reason for row in set_aside)
-        kinds = Counter(task.kind for task in tasks)
+        kinds = Counter(task.kind for task in written)
         details = {
             "kinds": dict(kinds),
             "set_aside": dict(reasons.most_common()),
@@ -94,38 +112,42 @@ def write_tasks(config: Config, run: RunFolder) -> None:
         }
         stage.finish([run.path(TASKS), run.path(TASKS_SET_ASIDE)], details)
         listed = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-        say(f"tasks: {len(tasks):,} of {config.tasks.number:,} wanted ({listed}), {len(set_aside):,} set aside")
+        say(f"tasks: {len(written):,} of {tasks.number:,} wanted ({listed}), {len(set_aside):,} set aside")
 
 
-async def _brainstorm(config: Config, run: RunFolder, ledger: Ledger) -> list[Found]:
-    quotas = quotas_of(config.tasks.kinds, config.tasks.number)
+async def _brainstorm(
+    tasks: TasksConfig, llm: LLMConfig, seed: int, run: RunFolder, ledger: Ledger
+) -> list[Brainstormed]:
+    quotas = quotas_of(tasks.kinds, tasks.number)
 
-    async def talk(ask: Ask, kind: Kind) -> Found:
-        return await brainstorm(ask, kind, quotas[kind], config)
+    async def talk(ask: Ask, kind: Kind) -> Brainstormed:
+        return await brainstorm(ask, kind, quotas[kind], tasks, llm, seed)
 
     results = []
-    with progress("the LLM thinks up tasks", config.tasks.number) as meter:
-        async with aclosing(ask_each(list(quotas), talk, config.llm, ledger, run.path(LLM_LOG))) as found:
+    with progress("the LLM thinks up tasks", tasks.number) as meter:
+        async with aclosing(ask_each(list(quotas), talk, llm, ledger, run.path(LLM_LOG))) as found:
             async for _, one in found:
                 meter.advance(len(one.tasks))
                 results.append(one)
     return results
 
 
-async def brainstorm(ask: Ask, kind: Kind, wanted: int, config: Config) -> Found:
+async def brainstorm(ask: Ask, kind: Kind, wanted: int, tasks: TasksConfig, llm: LLMConfig, seed: int) -> Brainstormed:
     """Asks for tasks of one kind until there are enough that differ, or the kind's share of the requests is spent.
 
     Args:
         ask: Gives the reply to a request.
         kind: Of all of them.
         wanted: How many.
-        config: Says how they are asked for.
+        tasks: Says how they are asked for.
+        llm: Is asked.
+        seed: Of the draws, and of the LLM's sampling.
     """
-    settings, found, asked = config.tasks, Found(), 0
-    most = quotas_of(settings.kinds, settings.max_requests).get(kind, 0)
+    found, asked = Brainstormed(), 0
+    most = quotas_of(tasks.kinds, tasks.max_requests).get(kind, 0)
     while len(found.tasks) < wanted and asked < most:
-        number = min(ceil((wanted - len(found.tasks)) / settings.per_request), most - asked)
-        requests = [_request(kind, asked + i, config) for i in range(number)]
+        number = min(ceil((wanted - len(found.tasks)) / tasks.per_request), most - asked)
+        requests = [_request(kind, asked + i, tasks, llm, seed) for i in range(number)]
         for answer in await asyncio.gather(*(ask_for(ask, request, WrittenTasks) for request in requests)):
             if answer.value is None:
                 found.set_aside.append(TaskSetAside(kind=kind, reason=answer.reason, text=answer.reply.text))
@@ -135,15 +157,14 @@ async def brainstorm(ask: Ask, kind: Kind, wanted: int, config: Config) -> Found
     return found
 
 
-def _request(kind: Kind, number: int, config: Config) -> ChatRequest:
-    settings = config.tasks
-    dice = random.Random(f"{config.seed}/tasks/{kind}/{number}")
-    spread = dice.sample(GENRES if settings.domain else topics(), _SPREAD)
-    asked_with = request_settings(config.llm, settings.temperature, config.seed + number)
-    return tasks_request(kind, settings.per_request, settings.domain, spread, asked_with)
+def _request(kind: Kind, number: int, tasks: TasksConfig, llm: LLMConfig, seed: int) -> ChatRequest:
+    dice = random.Random(f"{seed}/tasks/{kind}/{number}")
+    spread = dice.sample(GENRES if tasks.domain else topics(), _SPREAD)
+    asked_with = request_settings(llm, tasks.temperature, seed + number)
+    return tasks_request(kind, tasks.per_request, tasks.domain, spread, asked_with)
 
 
-def _sort_in(written: WrittenTask, kind: Kind, wanted: int, found: Found) -> None:
+def _sort_in(written: WrittenTask, kind: Kind, wanted: int, found: Brainstormed) -> None:
     description, instruction = written.description, written.instruction
     reason = task_refusal(kind, description, instruction, found.tasks)
     if reason is None and len(found.tasks) == wanted:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-from finegrade.config import Config
+from finegrade.config import LLMConfig
 from finegrade.console import progress
 from finegrade.errors import InputError
 from finegrade.llm.completion import FAILED, REFUSED
@@ -14,7 +14,7 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import Ask, ask_each
 from finegrade.llm.structured import UNFINISHED
 from finegrade.records import SetAside
-from finegrade.storage.run_folder import DRAFTS, LLM_LOG, RunFolder
+from finegrade.storage.run_folder import DRAFTS, RunFolder
 from finegrade.storage.tables import Row, about, iterate_rows, part_path, write_rows
 from finegrade.synthesis.requests import Order
 from finegrade.synthesis.writer import Draft, Writer, Written
@@ -93,24 +93,28 @@ def _of_no_use(reasons: Counter[str]) -> InputError:
     return InputError("the LLM's samples", got=got, wanted="texts that pass the gates", remedy=remedy)
 
 
-def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger) -> None:
+def write_drafts(
+    orders: Iterable[Order], drafts: Drafts, writer: Writer, llm: LLMConfig, ledger: Ledger, log: Path
+) -> None:
     """Writes the parts that are not there yet.
 
     Args:
         orders: What to write, in order.
         drafts: Where the parts go.
-        config: Names the LLM, and how it is asked.
-        run: Where the embedded server's log goes.
+        writer: Writes them.
+        llm: Is asked.
         ledger: Where requests and replies are kept.
+        log: Where the embedded server's log goes.
     """
     if missing := drafts.missing():
-        asyncio.run(_write(orders, frozenset(missing), drafts, config, run, ledger))
+        asyncio.run(_write(orders, frozenset(missing), drafts, writer, llm, ledger, log))
 
 
 async def _write(
-    orders: Iterable[Order], missing: frozenset[int], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger
-) -> None:
-    writer, rows = Writer(config), drafts.rows_a_part
+    orders: Iterable[Order], missing: frozenset[int], drafts: Drafts, writer: Writer, llm: LLMConfig, ledger: Ledger,
+    log: Path,
+) -> None:  # fmt: skip
+    rows = drafts.rows_a_part
     todo = ((place, order) for place, order in enumerate(orders) if place // rows in missing)
     done = drafts.number - sum(map(drafts.size, missing))
 
@@ -121,7 +125,7 @@ async def _write(
     reasons: Counter[str] = Counter()
     looked_at = useless = 0
     with progress("the LLM writes samples", drafts.number, done) as meter:
-        async with aclosing(ask_each(todo, talk, config.llm, ledger, run.path(LLM_LOG))) as results:
+        async with aclosing(ask_each(todo, talk, llm, ledger, log)) as results:
             async for (place, _), written in results:
                 part.append(written)
                 reasons.update(row.reason for row in written.set_aside)

@@ -16,14 +16,13 @@ from importlib.util import find_spec
 from itertools import groupby
 from typing import Any
 
-from finegrade.config import Config
+from finegrade.config import LLMConfig
 from finegrade.console import progress
 from finegrade.errors import InputError
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
-from finegrade.llm.session import AHEAD, Ask, in_order, server_client, take_up
+from finegrade.llm.session import Ask, ahead_of, in_order, server_client, take_up
 from finegrade.machine import VERSION
-from finegrade.storage.run_folder import RunFolder
 from finegrade.synthesis.drafts import Drafts
 from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts, as_if_here
 from finegrade.synthesis.requests import Order
@@ -44,14 +43,14 @@ def need_ray() -> None:
         raise InputError("--engine ray", got="no ray", wanted="ray to be installed", remedy=remedy)
 
 
-def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: RunFolder, ledger: Ledger) -> None:
-    """Writes the parts that are not there yet; as `drafting.write_drafts`, on the cluster.
+def write_drafts(orders: Iterable[Order], drafts: Drafts, writer: Writer, llm: LLMConfig, ledger: Ledger) -> None:
+    """Writes the parts that are not there yet; as `drafts.write_drafts`, on the cluster.
 
     Args:
         orders: What to write, in order.
         drafts: Where the parts go.
-        config: Names the LLM, and how it is asked.
-        run: Unused: no embedded server is started that would log.
+        writer: Writes them.
+        llm: The server that is asked.
         ledger: What earlier sessions asked; its file is the keeper's until this returns.
 
     Raises:
@@ -61,15 +60,15 @@ def write_drafts(orders: Iterable[Order], drafts: Drafts, config: Config, run: R
     if not missing:
         return
     need_ray()
-    take_up(config.llm, ledger)
+    take_up(llm, ledger)
     done, refused = drafts.number - sum(map(drafts.size, missing)), 0
     parts = _dealt_out(orders, missing, drafts.rows_a_part)
     with (
         _cluster(),
-        _keeper(config, ledger) as keeper,
+        _keeper(llm, ledger) as keeper,
         progress("the LLM writes samples", drafts.number, done) as meter,
     ):
-        for part, written in _written(parts, config, keeper):
+        for part, written in _written(parts, writer, llm, keeper):
             drafts.write(part, written)
             refused += sum(len(one.set_aside) for one in written)
             meter.note(f"{refused:,} set aside")
@@ -116,15 +115,15 @@ def _need_somebody_at(address: str) -> None:
 
 
 @contextmanager
-def _keeper(config: Config, ledger: Ledger) -> Iterator[Any]:
+def _keeper(llm: LLMConfig, ledger: Ledger) -> Iterator[Any]:
     """The keeper's actor: on this machine, where the ledger is."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    at_once = _CALLS_AT_ONCE + 2 * config.llm.concurrency
+    at_once = _CALLS_AT_ONCE + 2 * llm.concurrency
     actor = ray.remote(num_cpus=0, max_concurrency=at_once, scheduling_strategy=here)(Keeper)
-    keeper = actor.remote(ledger.path.absolute(), ledger.purpose, config.llm)
+    keeper = actor.remote(ledger.path.absolute(), ledger.purpose, llm)
     try:
         with as_if_here():
             ray.get(keeper.open.remote())
@@ -135,14 +134,15 @@ def _keeper(config: Config, ledger: Ledger) -> Iterator[Any]:
         ray.kill(keeper)
 
 
-def _written(parts: list[dict[str, Any]], config: Config, keeper: Any) -> Iterator[tuple[int, list[Written]]]:
+def _written(
+    parts: list[dict[str, Any]], writer: Writer, llm: LLMConfig, keeper: Any
+) -> Iterator[tuple[int, list[Written]]]:
     """Parts with what was written of them, as they are done."""
     import ray
 
     places = int(ray.cluster_resources().get("CPU", 0))
-    workers = max(1, min(places, len(parts), config.llm.concurrency))
-    llm = config.llm.model_copy(update={"concurrency": config.llm.concurrency // workers})
-    given = (config.model_copy(update={"llm": llm}), keeper, VERSION)
+    workers = max(1, min(places, len(parts), llm.concurrency))
+    given = (writer, llm.model_copy(update={"concurrency": llm.concurrency // workers}), keeper, VERSION)
     ray.data.DataContext.get_current().enable_progress_bars = False  # this process has its own
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pool = ray.data.ActorPoolStrategy(size=workers)
@@ -163,13 +163,14 @@ class PartWriter:
     The server's key is read here, from the environment of this process: it travels through no task and no store.
 
     Args:
-        config: With the worker's share of ``llm.concurrency``.
+        writer: Writes samples.
+        llm: The server, with the worker's share of ``concurrency``.
         keeper: The handle of the keeper's actor.
         version: Of finegrade, where the run folder is.
     """
 
-    def __init__(self, config: Config, keeper: Any, version: str) -> None:
-        self._config, self._version = config, version
+    def __init__(self, writer: Writer, llm: LLMConfig, keeper: Any, version: str) -> None:
+        self._writer, self._llm, self._version = writer, llm, version
         self._accounts, self._runner = KeptAccounts(keeper), asyncio.Runner()
         self._client: LLMClient | None = None
 
@@ -186,12 +187,11 @@ class PartWriter:
         if self._version != VERSION:
             remedy = "Install the same finegrade on every machine of the cluster."
             raise InputError("a Ray worker", got=f"finegrade {VERSION}", wanted=self._version, remedy=remedy)
-        client = self._client = self._client or server_client(self._config.llm, self._accounts)
-        writer, most = Writer(self._config), AHEAD * self._config.llm.concurrency
+        client = self._client = self._client or server_client(self._llm, self._accounts)
 
         async def talk(ask: Ask, order: Order) -> Written:
-            return await writer.write(ask, order)
+            return await self._writer.write(ask, order)
 
         await self._accounts.take_up(part)
-        async with aclosing(in_order(orders, talk, client, most)) as results:
+        async with aclosing(in_order(orders, talk, client, ahead_of(self._llm))) as results:
             return [written async for _, written in results]

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import TypeVar
 
-from finegrade.config import Config, DrawsConfig
+from finegrade.config import DrawsConfig, SynthesisConfig
 from finegrade.records import Record, Seed, Source, Task
 from finegrade.synthesis.siblings import find_siblings
 from finegrade.text import content_hash
@@ -100,44 +100,54 @@ class Order:
         return tuple(sorted((level for level, source in self.sources.items() if source == "llm"), reverse=True))
 
 
-def orders_for_tasks(tasks: Sequence[Task], config: Config) -> Iterator[Order]:
+def orders_for_tasks(
+    tasks: Sequence[Task], synthesis: SynthesisConfig, draws: DrawsConfig, seed: int
+) -> Iterator[Order]:
     """``llm_samples`` orders, dealt out evenly over the tasks."""
-    shuffled = random.Random(config.seed).sample(list(tasks), len(tasks))
-    for number in range(config.synthesis.llm_samples):
+    shuffled = random.Random(seed).sample(list(tasks), len(tasks))
+    for number in range(synthesis.llm_samples):
         turn, place = divmod(number, len(shuffled))
         task = shuffled[place]
         order_id = content_hash(task.id, str(turn))
-        drawn = draw(config.draws, config.seed, task.id, turn)
-        yield Order(order_id, drawn, sources_of(order_id, config), task=task, turn=turn)
+        drawn = draw(draws, seed, task.id, turn)
+        yield Order(order_id, drawn, sources_of(order_id, synthesis, seed), task=task, turn=turn)
 
 
-def orders_for_seeds(seeds: Sequence[Seed], config: Config) -> list[Order]:
-    """Orders for ``llm_samples`` seeds with a query: drawn ones, or in mode sibling those with most to change."""
-    number = config.synthesis.llm_samples
+def orders_for_seeds(
+    seeds: Sequence[Seed], synthesis: SynthesisConfig, draws: DrawsConfig, seed: int, within_groups: bool = True
+) -> list[Order]:
+    """Orders for ``llm_samples`` seeds with a query: drawn ones, or in mode sibling those with most to change.
+
+    Args:
+        seeds: All of them.
+        synthesis: With a mode other than auto.
+        draws: What samples are like.
+        seed: Of the draws.
+        within_groups: Whether a sibling query must be of the same group: a document is too small for that.
+    """
     asked: list[tuple[Seed, str]]
-    if config.writing_mode == "sibling":
-        within_groups = not config.source.has_documents  # a document is too small to find siblings in
-        asked = find_siblings(seeds, config.synthesis.max_passage_chars, config.seed, within_groups)
+    if synthesis.mode == "sibling":
+        asked = find_siblings(seeds, synthesis.max_passage_chars, seed, within_groups)
     else:
-        with_query = [seed for seed in seeds if seed.query]
-        asked = [(seed, "") for seed in random.Random(config.seed).sample(with_query, len(with_query))]
+        with_query = [one for one in seeds if one.query]
+        asked = [(one, "") for one in random.Random(seed).sample(with_query, len(with_query))]
     orders = []
-    for seed, sibling in asked[:number]:
-        order_id = content_hash(seed.query, seed.positives[0])
-        drawn = draw(config.draws, config.seed, seed.id)
-        orders.append(Order(order_id, drawn, sources_of(order_id, config), seed=seed, sibling=sibling))
+    for one, sibling in asked[: synthesis.llm_samples]:
+        order_id = content_hash(one.query, one.positives[0])
+        drawn = draw(draws, seed, one.id)
+        orders.append(Order(order_id, drawn, sources_of(order_id, synthesis, seed), seed=one, sibling=sibling))
     return orders
 
 
-def sources_of(order_id: str, config: Config) -> dict[int, Source]:
+def sources_of(order_id: str, synthesis: SynthesisConfig, seed: int) -> dict[int, Source]:
     """Level -> where its negative comes from, drawn by the configured weights."""
-    return {level: _chosen(level, order_id, config) for level in range(1, config.synthesis.levels + 1)}
+    return {level: _source(level, order_id, synthesis, seed) for level in range(1, synthesis.levels + 1)}
 
 
-def _chosen(level: int, order_id: str, config: Config) -> Source:
-    weights: Mapping[Source, float] = config.synthesis.sources.get(str(level), {})
+def _source(level: int, order_id: str, synthesis: SynthesisConfig, seed: int) -> Source:
+    weights: Mapping[Source, float] = synthesis.sources.get(str(level), {})
     if weights:  # dice of its own: a level whose weights change leaves the others as they are
-        return chosen(weights, random.Random(f"{config.seed}/sources/{order_id}/{level}"))
-    if config.writing_mode != "sibling" or level == config.synthesis.levels:
+        return chosen(weights, random.Random(f"{seed}/sources/{order_id}/{level}"))
+    if synthesis.mode != "sibling" or level == synthesis.levels:
         return "llm"
     return "random" if level == 1 else "mined"

@@ -6,7 +6,7 @@ from itertools import groupby, islice, tee
 from pathlib import Path
 from typing import NamedTuple
 
-from finegrade.config import Config
+from finegrade.config import SynthesisConfig
 from finegrade.records import Displaced, Negative, Sample, Seed, SetAside, Side, Source
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.minhash import NearDuplicates
@@ -30,22 +30,23 @@ class _Planned(NamedTuple):
 
 
 def samples_of_seeds(
-    drafts: Iterable[Draft], seeds: Sequence[Seed], config: Config, passed_over: Counter[str], index: Index = BM25,
-    displaced: Callable[[Displaced], None] = lambda row: None,
+    drafts: Iterable[Draft], seeds: Sequence[Seed], synthesis: SynthesisConfig, seed: int, passed_over: Counter[str],
+    index: Index = BM25, displaced: Callable[[Displaced], None] = lambda row: None,
 ) -> Iterator[Sample]:  # fmt: skip
     """Samples of pairs and documents: those that the LLM wrote for, then all others.
 
     Args:
         drafts: What the LLM wrote for some of the seeds.
         seeds: The train seeds.
-        config: Says where negatives come from.
+        synthesis: Says where negatives come from.
+        seed: Of the draws.
         passed_over: Is told which texts of the corpus were no negatives, counted by reason.
         index: What the corpus is searched with.
         displaced: Gets the corpus' hardest negative of each sample where the LLM's text took its place.
     """
-    miner = Miner(seeds, config.seed, config.synthesis.levels, index)
+    miner = Miner(seeds, seed, synthesis.levels, index)
     planned, asked = tee(_planned(drafts, seeds))
-    wanted = (Wanted(one.seed, _from_corpus(sources_of(one.id, config)), one.place) for one in asked)
+    wanted = (Wanted(one.seed, _from_corpus(sources_of(one.id, synthesis, seed)), one.place) for one in asked)
     for one, mined in zip(planned, miner.negatives_of(wanted), strict=True):
         yield _sample(one.draft, mined, mined, displaced) if one.draft else _mined_sample(one, mined)
     passed_over.update(miner.set_aside)
@@ -70,8 +71,8 @@ def _without_llm(seed: Seed, places: Iterable[int]) -> Iterator[_Planned]:
 
 
 def samples_of_tasks(
-    drafts: Iterable[Draft], config: Config, passed_over: Counter[str], index: Index = BM25,
-    displaced: Callable[[Displaced], None] = lambda row: None,
+    drafts: Iterable[Draft], synthesis: SynthesisConfig, seed: int, passed_over: Counter[str],
+    index: Index = BM25, displaced: Callable[[Displaced], None] = lambda row: None,
 ) -> Iterator[Sample]:  # fmt: skip
     """Samples of tasks: their corpus is what the LLM wrote for the samples beside them.
 
@@ -79,7 +80,8 @@ def samples_of_tasks(
 
     Args:
         drafts: What the LLM wrote.
-        config: Says where negatives come from.
+        synthesis: Says where negatives come from.
+        seed: Of the draws.
         passed_over: Is told which texts of the corpus were no negatives, counted by reason.
         index: What each corpus is searched with.
         displaced: See `samples_of_seeds`.
@@ -88,17 +90,17 @@ def samples_of_tasks(
     while some := list(islice(left, MINED_TOGETHER)):
         by_language = sorted(some, key=lambda draft: draft.language)  # a negative in another language is told by that
         for _, alike in groupby(by_language, key=lambda draft: draft.language):
-            yield from _samples_of_each_other(list(alike), config, passed_over, index, displaced)
+            yield from _samples_of_each_other(list(alike), synthesis, seed, passed_over, index, displaced)
 
 
 def _samples_of_each_other(
-    drafts: Sequence[Draft], config: Config, passed_over: Counter[str], index: Index,
+    drafts: Sequence[Draft], synthesis: SynthesisConfig, seed: int, passed_over: Counter[str], index: Index,
     displaced: Callable[[Displaced], None],
 ) -> Iterator[Sample]:  # fmt: skip
     seeds = [Seed(id=d.id, query=d.query, positives=(d.positive,), group=d.group) for d in drafts]
-    miner = Miner(seeds, config.seed, config.synthesis.levels, index)
-    sources = [sources_of(draft.id, config) for draft in drafts]
-    wanted = (Wanted(seed, _from_corpus(own)) for seed, own in zip(seeds, sources, strict=True))
+    miner = Miner(seeds, seed, synthesis.levels, index)
+    sources = [sources_of(draft.id, synthesis, seed) for draft in drafts]
+    wanted = (Wanted(one, _from_corpus(own)) for one, own in zip(seeds, sources, strict=True))
     for draft, own, mined in zip(drafts, sources, miner.negatives_of(wanted), strict=True):
         yield _sample(draft, [one for one in mined if own[one.rank] != "llm"], mined, displaced)
     passed_over.update(miner.set_aside)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from finegrade.config import Config
+from finegrade.config import LLMConfig, SynthesisConfig
 from finegrade.llm.request import RequestSettings
 from finegrade.llm.session import Ask, request_settings
 from finegrade.llm.structured import Answer, ask_for
@@ -85,15 +85,17 @@ class Writer:
     """Writes samples.
 
     Args:
-        config: Says in which mode, and what passes.
+        synthesis: Says in which mode (not auto), and what passes.
+        llm: Is asked.
+        seed: Of its sampling.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._synthesis, self._mode = config.synthesis, config.writing_mode
+    def __init__(self, synthesis: SynthesisConfig, llm: LLMConfig, seed: int) -> None:
+        self._synthesis, self._mode = synthesis, synthesis.mode
         default = _REWRITING if self._mode == "sibling" else _INVENTING
-        temperature = default if config.synthesis.temperature is None else config.synthesis.temperature
-        self._asked_with = request_settings(config.llm, temperature, config.seed)
-        self._flaws = flaws(config.synthesis.levels)
+        temperature = default if synthesis.temperature is None else synthesis.temperature
+        self._asked_with = request_settings(llm, temperature, seed)
+        self._flaws = flaws(synthesis.levels)
 
     async def write(self, ask: Ask, order: Order) -> Written:
         """Asks for all that an order wants of the LLM, and checks it.
@@ -213,19 +215,19 @@ class Writer:
         return NegativeGates(page.query, list(positives), self._synthesis.min_changed, language, about)
 
 
-def prompts_used(config: Config) -> dict[str, str]:
+def prompts_used(synthesis: SynthesisConfig, of_tasks: bool) -> dict[str, str]:
     """What the requests of a configuration begin with, and their examples: for the data card."""
     names: list[str] = []
     found: dict[str, str] = {}
-    if config.writing_mode == "sibling":
+    if synthesis.mode == "sibling":
         examples = ("\n".join(example) for example in SIBLING_EXAMPLES)
         found = {"sibling": SIBLING_SYSTEM} | {f"sibling, example {i}": text for i, text in enumerate(examples, 1)}
-    elif config.source.is_tasks:  # of what tests only the pair is asked for
-        names = ["pair", "sample" if config.writing_mode == "one-call" else "negatives"]
+    elif of_tasks:  # of what tests only the pair is asked for
+        names = ["pair", "sample" if synthesis.mode == "one-call" else "negatives"]
     else:
         names = ["negatives"]
-    names += ["style guard"] if config.synthesis.style_guard else []
-    levels = {} if found else flaws(config.synthesis.levels)
+    names += ["style guard"] if synthesis.style_guard else []
+    levels = {} if found else flaws(synthesis.levels)
     found |= {name: PROMPTS[name] for name in names}
     return found | {f"level {level}": flaw.told for level, flaw in levels.items()}
 
