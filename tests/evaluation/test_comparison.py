@@ -2,9 +2,7 @@
 
 import asyncio
 
-import pandas
 import pytest
-from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 import finegrade
@@ -49,17 +47,13 @@ def test_a_folder_is_a_model_and_a_notebook_is_no_obstacle(tiny_encoder, model):
     assert result.scores["model 2"] == result.scores[str(tiny_encoder)]
 
 
-@pytest.mark.parametrize("form", ["mappings", "grades", "rows"])
-def test_queries_corpus_and_judgements_come_in_the_usual_forms(form):
+@pytest.mark.parametrize("form", ["ids", "grades"])
+def test_queries_corpus_and_judgements_are_joined_by_their_ids(form):
     pairs = {"q1": ["d1"], "q2": ["d2", "gone"], "q3": []}
-    queries, corpus, qrels = QUERIES, CORPUS, pairs
+    qrels = pairs
     if form == "grades":
         qrels = {query: {**dict.fromkeys(found, 1), "d3": 0} for query, found in pairs.items()}
-    if form == "rows":
-        queries = Dataset.from_list([{"_id": name, "text": text} for name, text in QUERIES.items()])
-        corpus = pandas.DataFrame([{"_id": name, "title": "", "text": text} for name, text in CORPUS.items()])
-        qrels = [{"query-id": q, "corpus-id": d, "score": 1} for q, found in pairs.items() for d in found]
-    result = evaluate("bm25", queries=queries, corpus=corpus, qrels=qrels, resamples=100)
+    result = evaluate("bm25", queries=QUERIES, corpus=CORPUS, qrels=qrels, resamples=100)
     assert result.scores["bm25"]["MRR"].value == 1
     assert set(result.test.documents) == set(CORPUS.values())
     assert [(row.query, row.reason) for row in result.left_out] == [("nobody knows", "no judgement")]
@@ -79,6 +73,7 @@ def test_more_texts_make_the_search_harder():
         ((3, ROWS), "models: got int; wanted names"),
         (([], ROWS), "models: got none"),
         (("bm25",), "evaluate: got no queries; wanted"),
+        (("bm25", None, ["q"]), "evaluate: got list for queries; wanted"),
         (("bm25", [{"query": "q"}]), r"rows\[0\]: got"),
         (("bm25", []), "evaluate: got none; wanted a query"),
     ],
@@ -86,7 +81,8 @@ def test_more_texts_make_the_search_harder():
 def test_what_is_missing_is_named(arguments, message):
     models = arguments[0]
     with pytest.raises(InputError, match=message):
-        evaluate([models] if isinstance(models, int) else models, *arguments[1:])
+        queries = dict(zip(["queries"], arguments[2:], strict=False))
+        evaluate([models] if isinstance(models, int) else models, *arguments[1:2], **queries)
 
 
 def test_a_wrong_value_is_named():

@@ -26,7 +26,7 @@ from finegrade.stages.train import mined_texts
 from finegrade.storage.run_folder import DISPLACED, SAMPLES, RunFolder
 from finegrade.storage.tables import write_parts
 from finegrade.training.curriculum import Plan, PlanRow, compile_plan
-from finegrade.training.fit import mined_columns
+from finegrade.training.fit import training_columns
 from finegrade.training.variants import FINEGRADE, TRAINED_ROWS
 from helpers.runs import make_run, make_samples
 
@@ -332,8 +332,12 @@ def test_batches_that_cannot_be_filled_give_an_error_and_leave_no_model(tiny_enc
 def test_the_mined_control_keeps_its_text_where_an_llm_wrote_the_hardest_level() -> None:
     written = Negative(text="written", level=4, source="llm", sibling="another query")
     sample = Sample(id="1", query="q", positive="p", negatives=(written,), group="g")
-    assert mined_columns(PlanRow(sample, written, "mined")) == {"anchor": "q", "positive": "p", "negative": "mined"}
-    assert mined_columns(PlanRow(sample, written))["negative"] == "written"
+    assert training_columns(PlanRow(sample, written, "mined"), "mined") == {
+        "anchor": "q",
+        "positive": "p",
+        "negative": "mined",
+    }
+    assert training_columns(PlanRow(sample, written), "mined")["negative"] == "written"
 
 
 def test_the_control_s_texts_are_those_of_the_unverified_samples(tmp_path: Path) -> None:

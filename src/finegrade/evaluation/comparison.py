@@ -14,7 +14,7 @@ from finegrade.evaluation.metrics import DEPTH, Bootstrap, Interval, Scores, mea
 from finegrade.models.encoder import load_backbone, rank_with_model
 from finegrade.records import LeftOut, Seed
 from finegrade.retrieval.bm25 import BM25
-from finegrade.rows import Rows, as_dicts, as_samples
+from finegrade.rows import Rows, as_samples
 
 BM25_MODEL = "bm25"
 Model: TypeAlias = str | SentenceTransformer
@@ -49,15 +49,7 @@ class TestSet:
 
 
 def rank(model: Model, queries: Sequence[str], documents: Sequence[str], batch_size: int, what: str) -> list[list[int]]:
-    """For each query the indices of at most 100 documents, best first.
-
-    Args:
-        model: "bm25", or a loaded model.
-        queries: Texts.
-        documents: Texts.
-        batch_size: Texts that the model embeds at once.
-        what: What the progress bar says.
-    """
+    """For each query the indices of at most 100 documents, best first; ``model`` is "bm25" or loaded already."""
     if isinstance(model, str):
         return BM25(documents).rank(queries, DEPTH, matching=False)
     return rank_with_model(model, queries, documents, batch_size, what, DEPTH)
@@ -70,15 +62,12 @@ ModelScores = dict[str, dict[str, Interval]]
 def compare(
     per_query: Mapping[str, Mapping[str, Scores]], reference: str, bootstrap: Bootstrap
 ) -> tuple[ModelScores, ModelScores]:
-    """The mean of every metric, and the reference's paired difference to every other model.
+    """The mean of every metric, and the reference's paired difference (reference minus model) to every other model.
 
     Args:
         per_query: Model -> metric -> [queries].
         reference: One of the models.
         bootstrap: How the intervals are drawn.
-
-    Returns:
-        Scores, and differences (reference minus model).
     """
     ours = per_query[reference]
     scores = {
@@ -129,9 +118,9 @@ def evaluate(
     models: Model | Sequence[Model] | Mapping[str, Model],
     rows: Rows | None = None,
     *,
-    queries: Mapping[str, str] | Rows | None = None,
-    corpus: Mapping[str, str] | Rows | None = None,
-    qrels: Mapping[str, Any] | Rows | None = None,
+    queries: Mapping[str, str] | None = None,
+    corpus: Mapping[str, str] | Iterable[str] | None = None,
+    qrels: Mapping[str, Iterable[str] | Mapping[str, float]] | None = None,
     max_length: int = 512,
     batch_size: int = 32,
     resamples: int = 1_000,
@@ -147,11 +136,9 @@ def evaluate(
             id, "bm25", or a SentenceTransformer. The first one is compared with the others.
         rows: Queries with a text that answers each ("query" and "positive"; a query may have several rows). All these
             texts are searched. See ``finegrade.rows.as_samples``.
-        queries: Id -> text; or rows with "_id" and "text".
-        corpus: Id -> text; or rows with "_id" and "text" and perhaps "title". With ``rows``: texts that are searched,
-            too.
-        qrels: Query id -> ids of the texts that answer it, or -> {text id: grade}; or rows with "query-id",
-            "corpus-id" and "score". A grade above 0 counts.
+        queries: Id -> text.
+        corpus: Id -> text. With ``rows``: more texts that are searched, with or without ids.
+        qrels: Query id -> ids of the texts that answer it, or -> {text id: grade}. A grade above 0 counts.
         max_length: Tokens of a text that a model reads, if it reads as many; a SentenceTransformer keeps its own.
         batch_size: Texts that are embedded at once.
         resamples: Bootstrap resamples of the queries.
@@ -177,7 +164,7 @@ def evaluate(
     checked = {"batch_size": batch_size, "resamples": resamples, "confidence": confidence}
     parse_section(EvaluationConfig, checked, "evaluate")
     named = _named(models)
-    test, left_out = _test_set_of_rows(rows, corpus) if rows is not None else _test_set(queries, corpus, qrels)
+    test, left_out = _test_set(queries, corpus, qrels) if rows is None else (_test_set_of_rows(rows, corpus), [])
     if not test.queries:
         remedy = "Give rows with query and positive, or queries, corpus and qrels whose ids agree."
         raise InputError("evaluate", got="none", wanted="a query with a text that answers it", remedy=remedy)
@@ -204,65 +191,28 @@ def _named(models: Model | Sequence[Model] | Mapping[str, Model]) -> dict[str, M
     return named
 
 
-def _test_set_of_rows(rows: Rows, corpus: Mapping[str, str] | Rows | None) -> tuple[TestSet, list[LeftOut]]:
+def _test_set_of_rows(rows: Rows, corpus: Mapping[str, str] | Iterable[str] | None) -> TestSet:
     answers: dict[str, list[str]] = {}
     for sample in as_samples(rows):
         answers.setdefault(sample.query, []).append(sample.positive)
     seeds = [Seed(id=query, query=query, positives=tuple(texts), group="") for query, texts in answers.items()]
-    return TestSet.of_seeds(seeds, _texts(corpus).values() if corpus is not None else ()), []
+    return TestSet.of_seeds(seeds, corpus.values() if isinstance(corpus, Mapping) else corpus or ())
 
 
 def _test_set(queries: Any, corpus: Any, qrels: Any) -> tuple[TestSet, list[LeftOut]]:
     for name, value in (("queries", queries), ("corpus", corpus), ("qrels", qrels)):
-        if value is None:
-            remedy = "Give rows, or queries, corpus and qrels."
-            raise InputError("evaluate", got=f"no {name}", wanted="them", remedy=remedy)
-    texts, judged = _texts(corpus), _judgements(qrels)
+        if not isinstance(value, Mapping):
+            got = f"no {name}" if value is None else f"{type(value).__name__} for {name}"
+            remedy = "Give rows, or queries, corpus and qrels by id."
+            raise InputError("evaluate", got=got, wanted="id -> text, or id -> ids", remedy=remedy)
     seeds, left_out = [], []
-    for name, query in _texts(queries).items():
-        found = tuple(texts[document] for document in judged.get(name, ()) if document in texts)
+    for name, query in queries.items():
+        answers = qrels.get(name, ())
+        judged = [one for one in answers if not isinstance(answers, Mapping) or answers[one] > 0]
+        found = tuple(corpus[document] for document in judged if document in corpus)
         if found:
             seeds.append(Seed(id=name, query=query, positives=found, group=""))
         else:
-            reason = "its texts are not in the corpus" if judged.get(name) else "no judgement"
-            evidence = ", ".join(judged.get(name, ())[:3])
+            reason, evidence = "its texts are not in the corpus" if judged else "no judgement", ", ".join(judged[:3])
             left_out.append(LeftOut(sample=name, query=query, positive="", reason=reason, evidence=evidence))
-    return TestSet.of_seeds(seeds, texts.values()), left_out
-
-
-def _texts(rows: Mapping[str, str] | Rows) -> dict[str, str]:
-    """Id -> text."""
-    if isinstance(rows, Mapping):
-        return {str(name): text for name, text in rows.items()}
-    found = {}
-    for index, row in enumerate([{"text": row} if isinstance(row, str) else row for row in _listed(rows)]):
-        if not isinstance(row.get("text"), str):
-            got = f"columns: {', '.join(row)}"
-            raise InputError(f"rows[{index}]", got=got, wanted='"_id" and "text"', remedy="Rename the columns.")
-        name = row.get("_id", row.get("id", index))
-        found[str(name)] = " ".join(filter(None, (row.get("title"), row["text"])))
-    return found
-
-
-def _listed(rows: Rows) -> list[Any]:
-    """Texts as they are, everything else as dicts."""
-    if isinstance(rows, list | tuple) and all(isinstance(row, str) for row in rows):
-        return list(rows)
-    return as_dicts(rows)
-
-
-def _judgements(qrels: Mapping[str, Any] | Rows) -> dict[str, list[str]]:
-    """Query id -> ids of the texts that answer it."""
-    if isinstance(qrels, Mapping):
-        return {
-            str(query): [str(one) for one in found if not isinstance(found, Mapping) or found[one] > 0]
-            for query, found in qrels.items()
-        }
-    judged: dict[str, list[str]] = {}
-    for index, row in enumerate(as_dicts(qrels)):
-        if not row.keys() >= {"query-id", "corpus-id"}:
-            got, wanted = f"columns: {', '.join(row)}", '"query-id", "corpus-id" and "score"'
-            raise InputError(f"qrels[{index}]", got=got, wanted=wanted, remedy="Rename the columns.")
-        if float(row.get("score", 1)) > 0:
-            judged.setdefault(str(row["query-id"]), []).append(str(row["corpus-id"]))
-    return judged
+    return TestSet.of_seeds(seeds, corpus.values()), left_out

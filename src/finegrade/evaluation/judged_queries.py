@@ -28,17 +28,7 @@ def pool(rankings: Rankings, queries: int) -> list[list[int]]:
 def judge_pool(
     pooled: Sequence[Sequence[int]], queries: Sequence[str], texts: Sequence[str], judge: Scorer
 ) -> list[dict[int, float]]:
-    """The relevance of the pooled texts.
-
-    Args:
-        pooled: For each query the indices of texts.
-        queries: The queries.
-        texts: The texts.
-        judge: A cross-encoder that gives logits.
-
-    Returns:
-        For each query: index of a text -> relevance, 0 to 1.
-    """
+    """For each query: index of a pooled text -> its relevance, 0 to 1, by a cross-encoder that gives logits."""
     pairs = [(query, texts[text]) for query, found in zip(queries, pooled, strict=True) for text in found]
     with progress("judging your own queries", len(pairs)) as meter:
         logits = []
@@ -55,15 +45,7 @@ def relevance(logit: float) -> float:
 
 
 def judged_ndcg(rankings: Rankings, judged: Sequence[Mapping[int, float]]) -> dict[str, Scores]:
-    """nDCG@10 with the judge's relevance as gain; the ideal is the best order of the pool.
-
-    Args:
-        rankings: Of every row.
-        judged: For each query: index of a text -> relevance.
-
-    Returns:
-        Row -> [answered queries].
-    """
+    """Row -> nDCG@10 of each answered query, the judge's relevance as gain; ideal is the best order of the pool."""
     answered = [query for query, gains in enumerate(judged) if max(gains.values(), default=0.0) >= ANSWERED]
     result = {}
     for name, ranked in rankings.items():

@@ -59,13 +59,9 @@ class Bootstrap(NamedTuple):
 
 
 def bootstrap_interval(statistic: Callable[[NDArray[np.int64]], float], size: int, bootstrap: Bootstrap) -> Interval:
-    """Percentile bootstrap interval of a statistic over resampled items.
+    """Percentile bootstrap interval of a statistic over ``size`` resampled items.
 
-    Args:
-        statistic: Takes the indices of the drawn items, [size], and gives the value on them. For a paired difference
-            it reads both sides at the same indices.
-        size: Number of items.
-        bootstrap: How often, how sure, and the seed.
+    The statistic takes the indices of the drawn items, [size]. For a paired difference it reads both sides there.
     """
     generator = np.random.default_rng(bootstrap.seed)
     drawn = [statistic(generator.integers(0, size, size)) for _ in range(bootstrap.resamples)]

@@ -17,15 +17,12 @@ STS = "STS-B"
 
 
 def load_stsb(name: str, split: str = "test") -> tuple[list[str], list[str], NDArray[np.float64]]:
-    """Sentence pairs of STS-B and their similarity scores, 0 to 5.
+    """Left sentences, right sentences and similarities of STS-B, 0 to 5 [pairs].
 
     Args:
         name: Catalogue name, local folder with sts-test.csv (and so on), or Hugging Face id of a data set with that
             split and columns sentence1, sentence2, score.
         split: "test", "dev" or "train".
-
-    Returns:
-        Left sentences, right sentences, scores [pairs].
 
     Raises:
         InputError: There is no such data, or it has another form.
@@ -58,14 +55,7 @@ def _no_stsb(what: str, got: object) -> InputError:
 
 
 def sts_similarities(model: SentenceTransformer, name: str, batch_size: int, what: str) -> NDArray[np.float64]:
-    """The model's cosine similarity of each pair of STS-B test, [pairs].
-
-    Args:
-        model: Gives vectors of length 1.
-        name: See ``load_stsb``.
-        batch_size: Sentences that are embedded at once.
-        what: What the progress bar says.
-    """
+    """The cosine similarity of each pair of STS-B test, [pairs], for a model with vectors of length 1."""
     left, right, _ = load_stsb(name)
     vectors = embed(model, [*left, *right], batch_size, what)
     return np.asarray((vectors[: len(left)] * vectors[len(left) :]).sum(1), dtype=np.float64)

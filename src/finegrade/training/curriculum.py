@@ -49,7 +49,7 @@ def compile_plan(
         samples: Verified samples; those without negatives are passed over.
         schedule: "coarse-to-fine" trains level 1, then 2, ... (Pan et al., ACL 2025, figure 1); "reverse" the other way
             round; "fixed:K" level K only; "shuffled" draws from coarse-to-fine's rows in random order.
-        steps: Optimizer steps, dealt out equally over the levels.
+        steps: Optimizer steps, spread evenly over the levels.
         batch_size: Rows a step.
         seed: Of the draws.
         mined: For each sample the hardest mined text, which the control row is trained with; empty: it has none.
@@ -64,27 +64,23 @@ def compile_plan(
         wanted, remedy = f"samples with negatives for {schedule}", "Lower verification.margin, or give more pairs."
         raise InputError("training", got="none", wanted=wanted, remedy=remedy)
     check_steps(steps, len(levels))
-    share = [steps * (i + 1) // len(levels) - steps * i // len(levels) for i in range(len(levels))]
+    number = len(levels)
+    steps_of = {level: steps * (i + 1) // number - steps * i // number for i, level in enumerate(levels)}
     answers = _answers(samples)
     beside = list(zip(samples, mined or [""] * len(samples), strict=True))
-    rows_by_level = _deal(beside, answers, dict(zip(levels, share, strict=True)), batch_size, seed)
+    rows_of = _deal(beside, answers, steps_of, batch_size, seed)
     if schedule == "shuffled":
-        return _shuffled(rows_by_level, answers, steps, batch_size, seed)
+        generator = random.Random(seed)
+        rows = [row for level in levels for row in rows_of[level]]
+        mixed = _fill(generator.sample(rows, len(rows)), answers, steps, batch_size, 0, generator)
+        return Plan(tuple(mixed), (0,) * steps, batch_size)
     order = list(reversed(levels)) if schedule == "reverse" else levels
-    steps_of = dict(zip(levels, share, strict=True))
-    return Plan(
-        rows=tuple(row for level in order for row in rows_by_level[level]),
-        levels=tuple(level for level in order for _ in range(steps_of[level])),
-        batch_size=batch_size,
-    )
+    step_levels = tuple(level for level in order for _ in range(steps_of[level]))
+    return Plan(tuple(row for level in order for row in rows_of[level]), step_levels, batch_size)
 
 
 def check_steps(steps: int, levels: int) -> None:
-    """Each level needs a step.
-
-    Raises:
-        InputError: There are fewer steps than levels.
-    """
+    """Each level needs a step."""
     if steps < levels:
         wanted = f"at least one step for each of {levels} levels"
         raise InputError("training.steps", got=steps, wanted=wanted, remedy="Raise it, or lower synthesis.levels.")
@@ -110,19 +106,18 @@ def _deal(
     """
     generator = random.Random(seed)
     used: dict[str, int] = {}
-    offers = {level: _offers(samples, level, generator) for level in steps}
+    offers: dict[int, list[PlanRow]] = {}
+    for level in steps:
+        offers[level] = [
+            PlanRow(sample, n, text) for sample, text in samples for n in sample.negatives if n.rank == level
+        ]
+        generator.shuffle(offers[level])
     rows: dict[int, list[PlanRow]] = {}
     for level in sorted(steps, key=lambda level: (len(offers[level]), level)):
         ranked = sorted(offers[level], key=lambda row: (used.get(row.sample.id, 0), row.negative.source != "llm"))
         rows[level] = _fill(ranked, answers, steps[level], batch_size, level, generator)
         for row in rows[level]:
             used[row.sample.id] = used.get(row.sample.id, 0) + 1
-    return rows
-
-
-def _offers(samples: Sequence[tuple[Sample, str]], level: int, generator: random.Random) -> list[PlanRow]:
-    rows = [PlanRow(sample, n, mined) for sample, mined in samples for n in sample.negatives if n.rank == level]
-    generator.shuffle(rows)
     return rows
 
 
@@ -190,12 +185,3 @@ class _Batch:
         if sibling:
             self._siblings.add(sibling)
         return True
-
-
-def _shuffled(
-    rows_by_level: dict[int, list[PlanRow]], answers: Answers, steps: int, batch_size: int, seed: int
-) -> Plan:
-    rows = [row for level in sorted(rows_by_level) for row in rows_by_level[level]]
-    generator = random.Random(seed)
-    mixed: list[PlanRow] = _fill(generator.sample(rows, len(rows)), answers, steps, batch_size, 0, generator)
-    return Plan(rows=tuple(mixed), levels=(0,) * steps, batch_size=batch_size)

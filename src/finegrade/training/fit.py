@@ -5,6 +5,7 @@ sentence-transformers' Trainer does the work; the plan reaches it as its batch s
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -147,19 +148,15 @@ def train(
     prepare_training()
     samples = as_samples(rows)
     plan = compile_plan(samples, schedule, steps, batch_size, seed, mined)
-    columns = {"graded": graded_columns, "mined": mined_columns, "none": pair_columns}[negatives]
-    dataset = Dataset.from_list([columns(row) for row in plan.rows])
+    dataset = Dataset.from_list([training_columns(row, negatives) for row in plan.rows])
     torch.manual_seed(seed)  # for weights that no backbone brings: adapters, latents
     model = (
         build_encoder(backbone, pooling=pooling, attention=attention, lora=lora, max_length=max_length)
         if isinstance(backbone, str)
         else backbone
     )
-    if checkpoints is None:
-        with TemporaryDirectory() as work:
-            log = fit(model, dataset, plan, settings, Path(work), seed, title, keep_checkpoints=False)
-    else:
-        log = fit(model, dataset, plan, settings, Path(checkpoints), seed, title)
+    with nullcontext(checkpoints) if checkpoints else TemporaryDirectory() as work:
+        log = fit(model, dataset, plan, settings, Path(work), seed, title, keep_checkpoints=bool(checkpoints))
     if output is not None:
         save_encoder(model, Path(output))
     used = {row.sample.id for row in plan.rows}
@@ -177,70 +174,40 @@ def _left_out(sample: Sample, plan: Plan) -> LeftOut:
     return LeftOut(sample=sample.id, query=sample.query, positive=sample.positive, reason=reason, evidence=evidence)
 
 
-def graded_columns(row: PlanRow) -> dict[str, str]:
-    """The plan's own negative: verified, at the level of its step."""
-    return {"anchor": row.sample.query, "positive": row.sample.positive, "negative": row.negative.text}
-
-
-def pair_columns(row: PlanRow) -> dict[str, str]:
-    """No negative but those that the batch gives."""
-    return {"anchor": row.sample.query, "positive": row.sample.positive}
-
-
-def mined_columns(row: PlanRow) -> dict[str, str]:
-    """The hardest mined negative, unverified: what is usually done. The plan's own where the corpus has none."""
-    return {**pair_columns(row), "negative": row.mined or row.negative.text}
+def training_columns(row: PlanRow, negatives: Negatives) -> dict[str, str]:
+    """What the loss reads of a row. The corpus' hardest negative ("mined") is the plan's own where there is none."""
+    pair = {"anchor": row.sample.query, "positive": row.sample.positive}
+    if negatives == "none":
+        return pair
+    return {**pair, "negative": (row.mined if negatives == "mined" else "") or row.negative.text}
 
 
 def fit(
     model: SentenceTransformer, dataset: Dataset, plan: Plan, settings: TrainingConfig, work: Path, seed: int,
     title: str, *, keep_checkpoints: bool = True,
 ) -> list[StepLog]:  # fmt: skip
-    """Trains a model on the rows of a plan, in the plan's order; continues from the last checkpoint in ``work``.
-
-    Args:
-        model: Trained in place.
-        dataset: One row for each row of the plan.
-        plan: The order, and the level of each step.
-        settings: Learning rate and so on.
-        work: Folder for checkpoints.
-        seed: Of dropout.
-        title: What the progress bar names.
-        keep_checkpoints: Whether any are written.
-
-    Returns:
-        One entry for each step.
-    """
+    """Trains a model in place on one data set row for each plan row; continues from the last checkpoint in ``work``."""
     checkpointing = {"save_steps": settings.checkpoint_every, "save_total_limit": 1}
     arguments = trainer_arguments(
-        work,
-        steps=settings.steps,
-        batch_size=plan.batch_size,
-        learning_rate=settings.learning_rate,
-        warmup_share=settings.warmup_share,
-        bf16=settings.bf16,
-        seed=seed,
-        batch_sampler=PlanBatchSampler,
+        work, steps=settings.steps, batch_size=plan.batch_size, learning_rate=settings.learning_rate,
+        warmup_share=settings.warmup_share, bf16=settings.bf16, seed=seed, batch_sampler=PlanBatchSampler,
         **(checkpointing if keep_checkpoints else {"save_strategy": "no"}),
-    )
+    )  # fmt: skip
     checkpoint, done = last_checkpoint(work)
     if done:
         say(f"{title}: continues after step {done} of {settings.steps}")
     loss = MultipleNegativesRankingLoss(model, scale=settings.scale)
+
+    def words_of_step(step: int, loss: float) -> str:
+        return f"level {plan.levels[step - 1] or 'mixed'}, loss {loss:.3f}"
+
     with progress(f"training {title}", settings.steps, done) as meter:
-        trainer = QuietTrainer(
-            meter,
-            lambda step, loss: f"level {plan.levels[step - 1] or 'mixed'}, loss {loss:.3f}",
-            model=model,
-            args=arguments,
-            train_dataset=dataset,
-            loss=loss,
-        )
+        trainer = QuietTrainer(meter, words_of_step, model=model, args=arguments, train_dataset=dataset, loss=loss)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [
         StepLog(int(e["step"]), plan.levels[int(e["step"]) - 1], float(e["loss"]), float(e["learning_rate"]))
-        for e in entries
+        for e in trainer.state.log_history
+        if "loss" in e
     ]
 
 

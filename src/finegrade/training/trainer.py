@@ -29,20 +29,9 @@ def trainer_arguments(
     work: Path, *, steps: int, batch_size: int, learning_rate: float, warmup_share: float, bf16: bool | None, seed: int,
     **more: Any,
 ) -> SentenceTransformerTrainingArguments:  # fmt: skip
-    """The Trainer's arguments, for this machine.
+    """The Trainer's arguments, for this machine and one GPU at most.
 
-    Args:
-        work: Folder for checkpoints.
-        steps: Optimizer steps.
-        batch_size: Rows in a step.
-        learning_rate: Its maximum; it falls linearly to 0.
-        warmup_share: Share of the steps in which it rises.
-        bf16: bfloat16 autocast. None: where the processor computes in it.
-        seed: Of dropout, and of the order where a sampler draws it.
-        more: Further arguments.
-
-    Raises:
-        InputError: There is more than one GPU.
+    The learning rate falls linearly to 0. bf16 None: autocast where the processor computes in it.
     """
     accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
     arguments = SentenceTransformerTrainingArguments(
@@ -76,13 +65,7 @@ def computes_in_bf16() -> bool:
 
 
 class QuietTrainer(SentenceTransformerTrainer):
-    """Moves a meter with each step, prints nothing and writes no card.
-
-    Args:
-        meter: Counts steps.
-        note: Words behind the numbers.
-        options: The Trainer's own.
-    """
+    """Moves a meter with each step, prints nothing and writes no card; ``note`` gives the words behind the numbers."""
 
     def __init__(self, meter: Meter, note: Note, **options: Any) -> None:
         super().__init__(callbacks=[Steps(meter, note)], **options)

@@ -18,15 +18,7 @@ def hardest_mined(sample: Sample) -> str:
 
 @dataclass(frozen=True)
 class TrainedRow:
-    """A model that the train stage makes.
-
-    Attributes:
-        name: In file names.
-        title: In tables.
-        negatives: What it is trained with.
-        pooling: None: as the configuration says.
-        is_control: Whether it is there for comparison only.
-    """
+    """A model that the train stage makes: ``name`` in file names, ``title`` in tables. Pooling None: as configured."""
 
     name: str
     title: str
@@ -35,7 +27,7 @@ class TrainedRow:
     is_control: bool = True
 
     def titled(self, configured: str) -> str:
-        """The title, with the pooling of the row; it is the configured one where the row sets none."""
+        """The title, with the pooling of the row."""
         return self.title.format(pooling=self.pooling or configured)
 
     @property
