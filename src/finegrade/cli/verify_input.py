@@ -27,9 +27,7 @@ from finegrade.text import content_hash, encodable, normalised
 from finegrade.verification.benchmarks import check_benchmarks
 
 RESULTS = "results.json"
-
-_LONGEST_NAME = 240
-"""Bytes: file systems take 255, and a file that is being written has a longer name."""
+_LONGEST_NAME = 240  # bytes: file systems take 255, and a file that is being written has a longer name
 
 
 def default_output(data: Format[Any]) -> Path:
@@ -55,12 +53,11 @@ def verify_external(
     """Verifies the negatives of training data.
 
     Args:
-        path: The data; see `finegrade.data.formats.open_external`.
+        path, depth: See `finegrade.data.formats.open_external`.
         output: What the result is to be called; None: see `default_output`.
         config: How to verify; of the rest only the LLM, the levels and the seed count.
         root: Where verdicts and scores are kept, so that the work can be interrupted; None: see `default_run`.
         agree: Called with what the LLM will be asked; raises where it may not be.
-        depth: Of a run in a BEIR folder, how many documents of a query are its negatives; None: 30.
 
     Raises:
         InputError: The data or the output is none, the folder is another run's, or a scorer cannot be had.
@@ -191,36 +188,25 @@ def _samples(row: ExternalRow) -> list[Sample]:
 
 
 def _verified_rows(data: Format[Any], run: RunFolder) -> Iterator[VerifiedRow]:
-    """What was decided on each row: verdicts are in the order of the samples, and these in that of the rows.
-
-    Raises:
-        InputError: They are verdicts on other rows.
-    """
+    """What was decided on each row: verdicts are in the order of the samples, and these in that of the rows."""
     left_out = {row.sample for row in iterate_rows(run.path(LEFT_OUT), LeftOut)}
     verdicts = iterate_rows(run.path(VERDICTS), Verdict)
+    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
+    other_rows = InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
     for row in data.rows():
         kept_positives: list[int] = []
         on_negatives: list[list[Verdict]] = [[] for _ in row.negatives]
         for index, sample in enumerate(_samples(row)):
             if sample.id not in left_out:
                 kept_positives.append(index)
-                for found, verdict in zip(on_negatives, _verdicts_on(sample, verdicts, data), strict=True):
+                own = list(islice(verdicts, len(sample.negatives)))
+                if [(one.sample, one.text) for one in own] != [(sample.id, one.text) for one in sample.negatives]:
+                    raise other_rows
+                for found, verdict in zip(on_negatives, own, strict=True):
                     found.append(verdict)
         yield _verified(row, on_negatives if kept_positives else [], tuple(kept_positives))
     if next(verdicts, None):
-        raise _other_rows(data)
-
-
-def _verdicts_on(sample: Sample, verdicts: Iterable[Verdict], data: Format[Any]) -> list[Verdict]:
-    own = list(islice(verdicts, len(sample.negatives)))
-    if [(one.sample, one.text) for one in own] != [(sample.id, negative.text) for negative in sample.negatives]:
-        raise _other_rows(data)
-    return own
-
-
-def _other_rows(data: Format[Any]) -> InputError:
-    got, wanted = "other rows than were verified", "data that stays as it is while it is verified"
-    return InputError(str(data.path), got=got, wanted=wanted, remedy="Verify it with another --run.")
+        raise other_rows
 
 
 def _verified(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finegrade.config import LLM_JUDGE, LLMConfig, VerificationConfig, user_path
-from finegrade.console import Meter, progress, say
+from finegrade.console import progress, say
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import reply_settings
 from finegrade.models.resolve import model_identity
@@ -49,8 +49,6 @@ SAMPLES_TOGETHER = 100
 
 Found = Mapping[str, Mapping[str, Any]]
 """Kind ("scorers", "benchmarks") -> name -> what was found out; JSON."""
-_Begin = Callable[[], tuple[Verifier, Callable[[], Found]]]
-"""Gives the verifier, and what was found out by the time of the call."""
 
 
 def verify_samples(
@@ -66,9 +64,8 @@ def verify_samples(
 
     Args:
         run: Holds the samples.
-        verification: Names scorers and margins.
+        verification, levels: The rules.
         llm: Is asked where the scorers are in doubt, if at all.
-        levels: How many there are.
         seed: Of calibration.
         after: The stage that made the samples.
 
@@ -80,7 +77,9 @@ def verify_samples(
         "rules": [RULES, SCORING],
         "scorers": [model_identity(name) for name in verification.models],
         "judge": reply_settings(llm) | {"prompt": prompt_version()} if verification.asks_llm else {},
-        "benchmarks": [_benchmark_identity(name) for name in verification.benchmarks],
+        "benchmarks": [
+            path_identity(path) if (path := user_path(name)).exists() else name for name in verification.benchmarks
+        ],
         "levels": levels,
         "seed": seed,
     }
@@ -109,25 +108,21 @@ def verify_samples(
         _finish(stage, parts, number)
 
 
-def _benchmark_identity(name: str) -> str:
-    path = user_path(name)
-    return path_identity(path) if path.exists() else name
+def _write_parts(
+    run: RunFolder, parts: "VerifiedParts", begin: Callable[[], tuple[Verifier, Callable[[], Found]]]
+) -> int:
+    """Makes the parts that are missing, and returns how many there are.
 
-
-def _write_parts(run: RunFolder, parts: "VerifiedParts", begin: _Begin) -> int:
-    """Makes the parts that are missing. Returns how many there are."""
+    ``begin`` gives the verifier, and what was found out by the time of a call.
+    """
     with progress("verifying samples", count_rows(run.path(SAMPLES))) as meter:
         for number, some in enumerate(in_parts(iterate_rows(run.path(SAMPLES), Sample))):
             if parts.has(number):
                 meter.advance(len(some))
                 continue
             verifier, found = begin()
-            parts.write(number, verifier.verify(some, _advance(meter, len(some))), found())
+            parts.write(number, verifier.verify(some, meter.advance), found())
     return number + 1
-
-
-def _advance(meter: Meter, samples: int) -> Callable[[float], None]:
-    return lambda share: meter.advance(share * samples)
 
 
 def in_parts(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -148,17 +143,12 @@ def in_parts(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
 class VerifiedParts:
     """The three folders of a run: verified samples, verdicts, and samples that were left out.
 
-    Args:
-        run: The run folder.
-        made_for: Fingerprint of all that they depend on; parts that were made for another are made again.
+    ``made_for`` is the fingerprint of all that they depend on; parts that were made for another are made again.
     """
 
     def __init__(self, run: RunFolder, made_for: str) -> None:
-        self._folders = self._verified, self._left_out, self._verdicts = (
-            run.path(VERIFIED),
-            run.path(LEFT_OUT),
-            run.path(VERDICTS),
-        )
+        self._folders = [run.path(name) for name in (VERIFIED, LEFT_OUT, VERDICTS)]
+        self._verified, self._left_out, self._verdicts = self._folders
         self._made_for = f"{made_for} {SAMPLES_A_PART} {NEGATIVES_A_PART} {SAMPLES_TOGETHER}"
 
     def has(self, number: int) -> bool:
@@ -170,13 +160,7 @@ class VerifiedParts:
             return False
 
     def write(self, number: int, verified: Verified, found: Found) -> None:
-        """Finishes a part.
-
-        Args:
-            number: Which.
-            verified: What was decided on its samples.
-            found: What was found out by now.
-        """
+        """Finishes a part: what was decided on its samples, and what was found out by now."""
         write_rows(part_path(self._verified, number), verified.kept, Sample)
         write_rows(part_path(self._left_out, number), verified.left_out, LeftOut)
         write_rows(part_path(self._verdicts, number), verified.verdicts, Verdict)

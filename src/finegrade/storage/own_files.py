@@ -13,7 +13,7 @@ def foreign_file(paths: Iterable[Path], own: Mapping[str, str | None]) -> Path |
 
     Args:
         paths: What would be replaced.
-        own: Path -> sha256 of what was written there. None: any content, as an interrupted session may have left it.
+        own: Path -> sha256 of what was written there; None: any content, as an interrupted session may have left it.
     """
     return next((path for path in paths if (path.exists() or path.is_symlink()) and not _is_own(path, own)), None)
 
@@ -26,9 +26,7 @@ def _is_own(path: Path, own: Mapping[str, str | None]) -> bool:
 class OwnFiles:
     """The files of one result, as earlier sessions left them.
 
-    Args:
-        record: Where they are kept in mind: for each result its files, and the hash of each when it was finished.
-        result: What the result is called.
+    The record is a file: for each result its files, and the hash of each when it was finished.
     """
 
     def __init__(self, record: Path, result: Path) -> None:
@@ -43,11 +41,8 @@ class OwnFiles:
         own = {name: found for files_of in self._known().values() for name, found in files_of.items()}
         if path := foreign_file(files, own):
             got = f"a file that is there{' and was changed' if str(path) in own else ''}"
-            wanted, remedy = (
-                "a free name, or a result of the same run folder",
-                "Name another --output, or move it away.",
-            )
-            raise InputError(str(path), got=got, wanted=wanted, remedy=remedy)
+            wanted = "a free name, or a result of the same run folder"
+            raise InputError(str(path), got=got, wanted=wanted, remedy="Name another --output, or move it away.")
 
     def begin(self, files: Iterable[Path]) -> None:
         """Records that whatever lies at these paths from now on was written here."""

@@ -29,8 +29,7 @@ class Calibration:
     """One scorer's scale.
 
     Attributes:
-        zero: The median score of random texts; of a judge, what it gives a text that has nothing to do with the query.
-        one: The median score of positives; of a judge, what it gives a text that answers.
+        zero, one: The scores that are 0 and 1 on the common scale.
         told_apart: Share of (positive, random text) pairs of one query that the scorer has in the right order.
         tried: How many pairs these are.
     """
@@ -48,12 +47,6 @@ class Calibration:
 def calibrate(scorer: Scorer, drawn: Sequence[Sample], seed: int, name: str = "scorer") -> Calibration:
     """Scores positives and random texts of samples.
 
-    Args:
-        scorer: To be calibrated.
-        drawn: Samples of the run.
-        seed: Of the draw of random texts.
-        name: The scorer's, for the error.
-
     Raises:
         InputError: There are too few samples, or the scorer does not tell positives from random texts.
     """
@@ -64,13 +57,7 @@ def calibrate(scorer: Scorer, drawn: Sequence[Sample], seed: int, name: str = "s
 
 
 def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[Sample]:
-    """Some of many samples, each with the same chance, in one pass.
-
-    Args:
-        samples: They are read once, and only the drawn ones are held.
-        seed: Of the draw.
-        number: How many, at most.
-    """
+    """Some of many samples, each with the same chance, in one pass; only the drawn ones are held."""
     drawn = Drawn[Sample](number, f"{seed}/calibration samples")
     for sample in samples:
         drawn.add(sample)
@@ -80,11 +67,7 @@ def draw(samples: Iterable[Sample], seed: int, number: int = LOOKED_AT) -> list[
 def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Calibration:
     """Has a judge grade random texts, and positives repeated twice: those that it knows, it does not look at.
 
-    Args:
-        judge: To be tried.
-        drawn: Of some of them, one a query, the shortest are taken: long texts take an LLM minutes.
-        seed: Of the draws.
-        name: The judge's, for the error.
+    Of some samples, one a query, the shortest are taken: long texts take an LLM minutes.
 
     Raises:
         InputError: There are too few samples, the judge does not tell them apart, or most replies cannot be read.
@@ -97,7 +80,7 @@ def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Ca
     mixed = random.Random(f"{seed}/judge").sample(drawn, len(drawn))
     one_a_query = list({sample.query: sample for sample in mixed}.values())[: 8 * JUDGED]
     some = sorted(one_a_query, key=lambda sample: len(sample.positive))[:JUDGED]
-    others = _others(some, some, seed)
+    _, others = calibration_pairs(some, seed)
     pairs = [(sample.query, f"{sample.positive} {sample.positive}") for sample in some]
     scores = list(judge.scores([*pairs, *others]))
     numbers = _numbers(scores[: len(pairs)], scores[len(pairs) :])
@@ -115,12 +98,9 @@ def _need_enough(drawn: Sequence[Sample], name: str) -> None:
 
 def calibration_pairs(drawn: Sequence[Sample], seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(query, positive), and for each (query, positive of a sample of another group, where there is one)."""
-    return [(sample.query, sample.positive) for sample in drawn], _others(drawn, drawn, seed)
-
-
-def _others(some: Sequence[Sample], drawn: Sequence[Sample], seed: int) -> list[tuple[str, str]]:
     dice = random.Random(f"{seed}/calibration")
-    return [(sample.query, _another(sample, drawn, dice).positive) for sample in some]
+    others = [(sample.query, _another(sample, drawn, dice).positive) for sample in drawn]
+    return [(sample.query, sample.positive) for sample in drawn], others
 
 
 def _another(sample: Sample, samples: Sequence[Sample], dice: random.Random, tries: int = 20) -> Sample:
@@ -131,12 +111,7 @@ def _another(sample: Sample, samples: Sequence[Sample], dice: random.Random, tri
 
 
 def fit(positives: Sequence[float], randoms: Sequence[float], name: str = "scorer") -> Calibration:
-    """The scale of a scorer that gave these scores.
-
-    Args:
-        positives: Of each query's own positive.
-        randoms: Of a random text for the same query, in the same order.
-        name: The scorer's, for the error.
+    """The scale of a scorer that gave these scores to each query's own positive and to a random text.
 
     Raises:
         InputError: There are too few numbers, or the scorer does not tell one from the other.

@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from finegrade.config import LEXICAL, VerificationConfig
 from finegrade.console import say
@@ -18,8 +18,7 @@ from finegrade.verification.score_cache import CachedScorer, ScoreCache
 Pair = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class CalibratedScorer:
+class CalibratedScorer(NamedTuple):
     """A scorer with its name and its scale."""
 
     name: str
@@ -28,11 +27,7 @@ class CalibratedScorer:
 
 
 class Ensemble:
-    """Scorers that are asked together.
-
-    Args:
-        scorers: At least one.
-    """
+    """One or more scorers that are asked together."""
 
     def __init__(self, scorers: Sequence[CalibratedScorer]) -> None:
         self._scorers = tuple(scorers)
@@ -73,12 +68,7 @@ class Ensemble:
 
 
 class PairScores:
-    """The score of each pair of texts by each scorer of an ensemble.
-
-    Args:
-        scorers: Of the ensemble.
-        raw: Of each scorer, the scores before calibration.
-    """
+    """The score of each pair of texts by each scorer of an ensemble; ``raw``: before calibration."""
 
     def __init__(self, scorers: Sequence[CalibratedScorer], raw: Sequence[Mapping[Pair, float]]) -> None:
         self._found = list(zip(scorers, raw, strict=True))
@@ -90,20 +80,20 @@ class PairScores:
 
     def results(self, sample: Sample, negative: Negative) -> tuple[ScorerResult, ...]:
         """Of each scorer, for a negative."""
-        return tuple(_result(one, raw, sample, negative) for one, raw in self._found)
-
-
-def _result(one: CalibratedScorer, raw: Mapping[Pair, float], sample: Sample, negative: Negative) -> ScorerResult:
-    pair, of = (sample.query, negative.text), one.scale.of
-    sibling = None if negative.sibling is None else raw.get((negative.sibling, negative.text))
-    return ScorerResult(
-        scorer=one.name,
-        positive=of(raw[sample.query, sample.positive]),
-        score=of(raw[pair]),
-        sibling=None if sibling is None else of(sibling),
-        raw=raw[pair],
-        reason=one.scorer.reason(pair) if isinstance(one.scorer, Judge) else "",
-    )
+        results = []
+        for (name, scorer, scale), raw in self._found:
+            pair = sample.query, negative.text
+            sibling = None if negative.sibling is None else raw.get((negative.sibling, negative.text))
+            result = ScorerResult(
+                scorer=name,
+                positive=scale.of(raw[sample.query, sample.positive]),
+                score=scale.of(raw[pair]),
+                sibling=None if sibling is None else scale.of(sibling),
+                raw=raw[pair],
+                reason=scorer.reason(pair) if isinstance(scorer, Judge) else "",
+            )
+            results.append(result)
+        return tuple(results)
 
 
 class Ensembles:
@@ -111,8 +101,7 @@ class Ensembles:
 
     Args:
         config: Names the scorers.
-        drawn: Samples that they are calibrated on.
-        seed: Of calibration.
+        drawn, seed: Samples that they are calibrated on, and the seed of what is drawn of them.
         own: Name -> a scorer that needs no loading, such as the LLM.
         cache: Where the scores of the others are kept. None: nowhere.
 
@@ -136,11 +125,7 @@ class Ensembles:
         self.first = self._ensemble(config.scorers)
 
     def second(self, written: bool) -> Ensemble | None:
-        """Is asked where the first is in doubt. None where no scorer is named.
-
-        Args:
-            written: About LLM-written texts, or about others.
-        """
+        """Is asked where the first is in doubt about LLM-written texts, or others. None where no scorer is named."""
         names = self._config.second_opinion_written if written else self._config.second_opinion
         return self._ensemble(names) if names else None
 
@@ -150,17 +135,13 @@ class Ensembles:
         return {name: asdict(one.scale) for name, one in self._scorers.items()}
 
     def _ensemble(self, names: Sequence[str]) -> Ensemble:
-        for name in names:
-            if name not in self._scorers:
-                self._scorers[name] = self._calibrated(name)
+        for name in (name for name in names if name not in self._scorers):
+            scorer = self._scorer(name)
+            of = self._drawn, self._seed, name
+            scale = try_judge(scorer, *of) if isinstance(scorer, Judge) else calibrate(scorer, *of)
+            say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {scale.tried} queries")
+            self._scorers[name] = CalibratedScorer(name, scorer, scale)
         return Ensemble([self._scorers[name] for name in names])
-
-    def _calibrated(self, name: str) -> CalibratedScorer:
-        scorer = self._scorer(name)
-        samples = self._drawn, self._seed, name
-        scale = try_judge(scorer, *samples) if isinstance(scorer, Judge) else calibrate(scorer, *samples)
-        say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {scale.tried} queries")
-        return CalibratedScorer(name, scorer, scale)
 
     def _scorer(self, name: str) -> Scorer:
         if name in self._own:

@@ -71,8 +71,6 @@ class FalseNegatives(NamedTuple):
 
 
 class _Distances(dict[int, Drawn[float]]):
-    """Level -> how far its negatives score above their positives."""
-
     def __missing__(self, level: int) -> Drawn[float]:
         self[level] = Drawn[float](DRAWN, level)
         return self[level]
@@ -101,12 +99,7 @@ class Findings:
 
 
 def find(verdicts: Iterable[Verdict], seed: int = 0) -> Findings:
-    """Reads the verdicts once.
-
-    Args:
-        verdicts: In their order: those of a sample beside each other.
-        seed: Of the draw of samples to read.
-    """
+    """Reads the verdicts once; those of a sample are beside each other. The seed draws the samples to read."""
     found, dice = Findings(), random.Random(seed)
     reasons: Counter[tuple[str, int | None, str]] = Counter()
     for _, of_sample in groupby(verdicts, key=attrgetter("sample")):
@@ -114,7 +107,9 @@ def find(verdicts: Iterable[Verdict], seed: int = 0) -> Findings:
         _add_orders(rows, found.orders)
         found.to_read.offer((any(row.source == "llm" for row in rows), dice.random()), rows)
         for row in rows:
-            reasons[row.source, row.level_before, row.reason] += 1
+            # a near copy of an answer answers too, and so does a text that only a benchmark keeps from being promoted
+            answers = row.reason == NEARLY_ANSWERS or row.reason.startswith(IN_BENCHMARK)
+            reasons[row.source, row.level_before, ANSWERS if answers else row.reason] += 1
             _add_distance(row, found)
     found.false = _false_negatives(reasons)
     return found
@@ -150,20 +145,13 @@ def _add_distance(row: Verdict, found: Findings) -> None:
 def _false_negatives(reasons: Counter[tuple[str, int | None, str]]) -> list[FalseNegatives]:
     """By source, the hardest level first."""
     negatives: Counter[tuple[str, int | None]] = Counter()
-    false: Counter[tuple[str, int | None, str]] = Counter()
-    for (source, level, reason), number in reasons.items():
+    for (source, level, _), number in reasons.items():
         negatives[source, level] += number
-        false[source, level, _how_false(reason)] += number
     hardest_first = sorted(negatives, key=lambda key: (key[0], -(key[1] or 0)))
     return [
-        FalseNegatives(*key, negatives[key], *(false[*key, how] for how in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)))
+        FalseNegatives(*key, negatives[key], *(reasons[*key, how] for how in (THE_POSITIVE, FALSE_NEGATIVE, ANSWERS)))
         for key in hardest_first
     ]
-
-
-def _how_false(reason: str) -> str:
-    """A near copy of an answer answers too, and so does a text that is dropped only because a benchmark holds it."""
-    return ANSWERS if reason == NEARLY_ANSWERS or reason.startswith(IN_BENCHMARK) else reason
 
 
 def dispute(verdict: Verdict) -> float:

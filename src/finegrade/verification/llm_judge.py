@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel
@@ -24,9 +23,7 @@ from finegrade.text import content_hash, folded
 GRADES = {"unrelated": 0, "different": 1, "same": 3}
 """The LLM's words as graded relevance: it weighs words better than numbers. There is no grade 2, "a part of the
 answer", where a small model puts near misses (docs/lab/verification.md)."""
-
 HIGHEST = GRADES["same"]
-
 MAX_REASON, MAX_CHARS = 120, 4_000
 """Characters of a reason, and of a text that is judged; the rest is cut off."""
 
@@ -79,15 +76,9 @@ _SCHEMA: dict[str, Any] = {
 
 
 def grade_request(query: str, answer: str, text: str, settings: RequestSettings) -> ChatRequest:
-    """Asks how well a text answers a query.
+    """Asks how well a text answers a query, beside a known answer.
 
     The fixed part comes first, so that a server's prompt cache takes it.
-
-    Args:
-        query: The query.
-        answer: A text that is known to answer it.
-        text: What is graded.
-        settings: Of all requests.
     """
     messages = [Message(role="system", content=SYSTEM)]
     for example_query, known, judged, grade, reason in EXAMPLES:
@@ -132,9 +123,7 @@ def _turn(query: str, answer: str, text: str) -> str:
 
 
 Pair = tuple[str, str]
-
-NO_GRADE = "no grade: "
-"""What the reason begins with where a reply could not be read."""
+NO_GRADE = "no grade: "  # begins the reason where a reply could not be read
 
 
 class LlmJudge:
@@ -145,12 +134,8 @@ class LlmJudge:
 
     Args:
         config: Names the LLM.
-        ledger: The file of requests and replies.
-        log: Where the embedded server's own log goes.
+        ledger, log: Files of requests and replies, and of the embedded server's own log.
         seed: Of the server's sampling.
-
-    Attributes:
-        best: See `Judge`.
     """
 
     best: float = HIGHEST
@@ -164,10 +149,8 @@ class LlmJudge:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._session.__exit__(*error)
 
     def know(self, answers: Mapping[str, Sequence[str]]) -> None:
         """Sets the known answers, query -> texts, in place of earlier ones."""

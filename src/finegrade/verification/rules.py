@@ -79,13 +79,7 @@ def _allowed(one: ScorerResult, config: VerificationConfig) -> float:
 
 
 def why_false(sample: Sample, scores: Sequence[Scores], config: VerificationConfig) -> list[str]:
-    """Why each negative of a sample is none, or not known to be one; empty where it may be one.
-
-    Args:
-        sample: With its negatives.
-        scores: One for each negative.
-        config: Margins.
-    """
+    """Why each negative of a sample is none, or not known to be one; empty where it may be one."""
     return [_why_false(sample, negative, one, config) for negative, one in zip(sample.negatives, scores, strict=True)]
 
 
@@ -96,7 +90,9 @@ def _why_false(sample: Sample, negative: Negative, scores: Scores, config: Verif
         return NO_SCORE
     if excess(scores, config) <= 0:
         return ""
-    return ANSWERS if config.promote and _answers(negative, scores) else FALSE_NEGATIVE
+    # similarity cannot tell an LLM-written text that is wrong from one that is right
+    may_answer = config.promote and negative.source != "llm"
+    return ANSWERS if may_answer and all(map(_finds_that_it_answers, scores.results)) else FALSE_NEGATIVE
 
 
 def why_no_scorer(sample: Sample, negative: Negative) -> str:
@@ -107,29 +103,21 @@ def why_no_scorer(sample: Sample, negative: Negative) -> str:
     return THE_QUERY if text == normalised(sample.query) else ""
 
 
-def _answers(negative: Negative, scores: Scores) -> bool:
-    """Whether all scorers agree; similarity cannot tell an LLM-written text that is wrong from one that is right."""
-    return negative.source != "llm" and all(map(_finds_that_it_answers, scores.results))
-
-
 def _finds_that_it_answers(one: ScorerResult) -> bool:
     wanted = _CALLED_THE_SAME if one.scorer == LLM_JUDGE else max(one.positive, TYPICAL_POSITIVE)
     return one.score >= wanted
 
 
 def agree(samples: Sequence[Sample], reasons: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Makes samples of one query, which are judged one at a time, agree on what is false.
+    """Makes samples of one query, which are judged one at a time and may lie apart, agree on what is false.
 
     What is false beside one positive is false beside all. A text is promoted once, the first time, and so is one of
     several that are nearly the same. What is nearly a promoted text is no negative either, unless it is LLM-written:
     there one word turns what is right into what is wrong.
 
     Args:
-        samples: Those of one query may lie apart.
-        reasons: Of each sample why each negative is none; empty where it may be one.
-
-    Returns:
-        The same, with the reasons that hold.
+        samples: With their negatives.
+        reasons: Of each sample why each negative is none; empty where it may be one. Those that hold are returned.
     """
     of_query: defaultdict[str, list[tuple[Sample, Sequence[str]]]] = defaultdict(list)
     for sample, own in zip(samples, reasons, strict=True):
@@ -160,25 +148,18 @@ class _Query:
 
     def reason(self, negative: Negative, own: str) -> str:
         """The reason that holds where its sample has the reason ``own``; called once a negative, in their order."""
-        if own == ANSWERS:
-            return self._why_not_promoted(negative.text) or own
-        return own or self._why_false(negative)
-
-    def _why_not_promoted(self, text: str) -> str:
-        if normalised(text) in self._positives:
-            return THE_POSITIVE
-        if self._promoted.contains(text):
-            return NEARLY_ANSWERS
-        self._promoted.add(text)
-        return ""
-
-    def _why_false(self, negative: Negative) -> str:
         text = normalised(negative.text)
-        if text in self._positives:
+        if own in ("", ANSWERS) and text in self._positives:
             return THE_POSITIVE
-        if text in self._false:
+        if own == ANSWERS:
+            if self._promoted.contains(negative.text):
+                return NEARLY_ANSWERS
+            self._promoted.add(negative.text)
+        elif not own and text in self._false:
             return self._false[text]
-        return NEARLY_ANSWERS if negative.source != "llm" and self._answers.contains(negative.text) else ""
+        elif not own and negative.source != "llm" and self._answers.contains(negative.text):
+            return NEARLY_ANSWERS
+        return own
 
 
 # Rules 4 to 8
@@ -198,7 +179,7 @@ class _Decisions:
 def judge_sample(
     sample: Sample, scores: Sequence[Scores], false: Sequence[str], config: VerificationConfig, levels: int
 ) -> list[Verdict]:
-    """Decides on each negative of a sample.
+    """Decides on each negative of a sample, in their order.
 
     Args:
         sample: With its negatives.
@@ -206,9 +187,6 @@ def judge_sample(
         false: Why each is none, as ``why_false`` and ``agree`` say; empty where it may be one.
         config: The gap.
         levels: How many there are, for texts without one.
-
-    Returns:
-        One verdict for each negative, in their order.
     """
     similar = similarities(scores)
     decisions = _Decisions({i: reason for i, reason in enumerate(false) if reason})
@@ -218,20 +196,16 @@ def judge_sample(
         gain = scores[i].gain
         if gain is not None and not gain > 0:
             decisions.reasons[i] = NOT_FOR_SIBLING
-    _drop_repeats(sample, hardest_first, decisions)
-    _drop_contradictions(sample, similar, decisions)
-    _widen_gaps(similar, hardest_first, config.min_gap, decisions)
-    _assign_levels(sample, similar, levels, decisions)
-    return [_verdict(sample, i, own, similar[i], decisions) for i, own in enumerate(scores)]
-
-
-def _drop_repeats(sample: Sample, hardest_first: Sequence[int], decisions: _Decisions) -> None:
     harder = ShingleIndex(rule=SAME_NEGATIVE)
     for i in decisions.staying(hardest_first):
         if harder.contains(sample.negatives[i].text):
             decisions.reasons[i] = REPEATS
         else:
             harder.add(sample.negatives[i].text)
+    _drop_contradictions(sample, similar, decisions)
+    _widen_gaps(similar, hardest_first, config.min_gap, decisions)
+    _assign_levels(sample, similar, levels, decisions)
+    return [_verdict(sample, i, own, similar[i], decisions) for i, own in enumerate(scores)]
 
 
 def _drop_contradictions(sample: Sample, similar: Sequence[Similarity], decisions: _Decisions) -> None:
@@ -267,12 +241,7 @@ def _assign_levels(sample: Sample, similar: Sequence[Similarity], levels: int, d
 
 
 def level_of(score: float, levels: int) -> int:
-    """The level of a score: each has an equal share of the way from a random text (0) to a positive (1).
-
-    Args:
-        score: On the common scale.
-        levels: How many there are.
-    """
+    """The level of a score: each has an equal share of the way from a random text (0) to a positive (1)."""
     return 1 + min(levels - 1, int(levels * max(0.0, score)))
 
 
@@ -297,15 +266,11 @@ def _verdict(sample: Sample, index: int, scores: Scores, similar: Similarity, de
 
 
 def apply_verdicts(sample: Sample, verdicts: Sequence[Verdict]) -> list[Sample]:
-    """What becomes of a sample.
+    """The sample with the negatives that stay, at their levels; then one for each negative that is a positive now.
 
     Args:
         sample: As it was.
         verdicts: One for each negative, in their order.
-
-    Returns:
-        The sample with the negatives that stay, at their levels, perhaps none; then one for each negative that is a
-        positive now, with the same negatives.
     """
     pairs = list(zip(sample.negatives, verdicts, strict=True))
     left = [n.model_copy(update={"level": v.level_after}) for n, v in pairs if v.level_after is not None]

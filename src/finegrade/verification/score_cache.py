@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from finegrade.errors import InputError, is_disk_full, no_space
@@ -18,13 +17,10 @@ make resumed runs identical."""
 
 
 class ScoreCache:
-    """Scores of all scorers, on the disk. A context manager.
-
-    Args:
-        path: Of the SQLite file.
+    """Scores of all scorers, in an SQLite file. A context manager.
 
     Raises:
-        InputError: It is damaged, or the disk is full; so do the methods.
+        InputError: The file is damaged, or the disk is full; so do the methods.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,9 +34,7 @@ class ScoreCache:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._rows.close()
 
     def __len__(self) -> int:
@@ -75,13 +69,7 @@ class ScoreCache:
 
 
 class CachedScorer:
-    """A scorer that is asked only for what a cache does not hold.
-
-    Args:
-        scorer: Gives the scores.
-        identity: Of the scorer and its settings; scores of another one are not taken for its own.
-        cache: Keeps them.
-    """
+    """A scorer that is asked only for what a cache does not hold under its identity (model and settings)."""
 
     def __init__(self, scorer: Scorer, identity: str, cache: ScoreCache) -> None:
         self._scorer, self._identity, self._cache = scorer, f"{SCORING} {identity}", cache

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean
+from typing import NamedTuple
 
 from finegrade.config import LLM_JUDGE
 from finegrade.records import ScorerResult
@@ -11,12 +12,7 @@ from finegrade.records import ScorerResult
 
 @dataclass(frozen=True)
 class Scores:
-    """The scorer results of one negative.
-
-    Args:
-        deciding: They say whether it is false.
-        earlier: Of scorers that were asked before and were in doubt, and those whose score is no number.
-    """
+    """The scorer results of one negative: those that say whether it is false, and those asked before or no number."""
 
     deciding: tuple[ScorerResult, ...]
     earlier: tuple[ScorerResult, ...] = ()
@@ -51,14 +47,8 @@ class Scores:
         return Scores(numbers, (*self.results, *(one for one in results if one not in numbers)))
 
 
-@dataclass(frozen=True)
-class Similarity:
-    """Where a negative lies on the common scale, as the negatives of its sample are compared.
-
-    Args:
-        positive: Score of (query, positive).
-        score: Score of (query, negative).
-    """
+class Similarity(NamedTuple):
+    """Scores of (query, positive) and (query, negative) on the common scale, by which negatives are compared."""
 
     positive: float
     score: float
@@ -73,16 +63,14 @@ def similarities(scores: Sequence[Scores]) -> list[Similarity]:
     """The similarity of each of a sample's negatives, by the same scorers for all of them.
 
     These are the last that were asked about all. An LLM says whether a text answers, not how similar it is: its grades
-    count only where it alone was asked.
-
-    Args:
-        scores: Of the negatives. Where the scores are not known, the similarity is no number.
+    count only where it alone was asked. Where the scores are not known, the similarity is no number.
     """
     known = [one for one in scores if one.are_known]
     deciding = _asked_of_all(_of_similarity(one.deciding) for one in known)
     asked = deciding or _asked_of_all(_of_similarity(one.results) for one in known)
     names = asked or _asked_of_all(one.results for one in known)
-    return [_mean([result for result in one.results if result.scorer in names] or one.results) for one in scores]
+    compared = [[result for result in one.results if result.scorer in names] or one.results for one in scores]
+    return [Similarity(fmean(one.positive for one in some), fmean(one.score for one in some)) for some in compared]
 
 
 def _of_similarity(results: Iterable[ScorerResult]) -> list[ScorerResult]:
@@ -92,7 +80,3 @@ def _of_similarity(results: Iterable[ScorerResult]) -> list[ScorerResult]:
 def _asked_of_all(groups: Iterable[Iterable[ScorerResult]]) -> frozenset[str]:
     named = [frozenset(one.scorer for one in group) for group in groups]
     return frozenset.intersection(*named) if named else frozenset()
-
-
-def _mean(results: Sequence[ScorerResult]) -> Similarity:
-    return Similarity(fmean(one.positive for one in results), fmean(one.score for one in results))

@@ -1,9 +1,7 @@
 """Samples become verdicts: leaks and weak positives go, the scorers are asked, the rules decide."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -16,13 +14,14 @@ from finegrade.config import LLM_JUDGE, LLMConfig, VerificationConfig
 from finegrade.config.toml import parse_section
 from finegrade.console import progress
 from finegrade.errors import InputError
+from finegrade.llm.session import beside_any_event_loop
 from finegrade.models.scorers import Judge, Scorer
 from finegrade.records import IN_BENCHMARK, LeftOut, Sample, Verdict
 from finegrade.rows import Result, Rows, as_samples
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, SCORE_BOOK
 from finegrade.verification.benchmarks import benchmark_texts
 from finegrade.verification.calibration import draw
-from finegrade.verification.decontamination import Benchmarks, Leak
+from finegrade.verification.decontamination import Benchmarks
 from finegrade.verification.ensemble import Ensemble, Ensembles, PairScores
 from finegrade.verification.llm_judge import LlmJudge
 from finegrade.verification.rules import (
@@ -171,19 +170,9 @@ def verify(
             ensembles = Ensembles(config, drawn, seed, own, cache)
             verifier = Verifier(config, levels, ensembles.first, ensembles.second, found)
             with progress("verifying samples", len(samples)) as meter:
-                return verifier.verify(samples, lambda share: meter.advance(share * len(samples)))
+                return verifier.verify(samples, meter.advance)
 
-    return _beside_any_event_loop(decide)
-
-
-def _beside_any_event_loop(decide: Callable[[], Verified]) -> Verified:
-    """In a thread where an event loop is running, as in a notebook: the LLM's session runs one of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return decide()
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(decide).result()
+    return beside_any_event_loop(decide)
 
 
 def _names(scorers: Any, own: dict[str, Scorer]) -> list[str]:
@@ -204,10 +193,7 @@ def _llm_judge(llm: str | Mapping[str, Any], folder: Path, seed: int) -> LlmJudg
 
 
 def benchmark_index(names: Sequence[str]) -> Benchmarks | None:
-    """The texts of benchmarks; None where none is named.
-
-    Args:
-        names: See `finegrade.verification.benchmarks.benchmark_texts`.
+    """The texts of benchmarks, named as `benchmark_texts` takes them; None where none is named.
 
     Raises:
         InputError: One cannot be had, or they have too many texts.
@@ -219,8 +205,7 @@ class Verifier:
     """Decides on samples, some at a time: nothing is remembered from one call to the next.
 
     Args:
-        config: Margins and gaps.
-        levels: How many there are.
+        config, levels: Margins, gaps, and how many levels there are.
         first: Is asked about all negatives.
         second: Gives the scorers that decide where the first ones are in doubt: about LLM-written texts, or others.
         benchmarks: What must not be trained on.
@@ -237,17 +222,12 @@ class Verifier:
         self._config, self._levels = config, levels
         self._first, self._second, self._benchmarks = first, second, benchmarks
 
-    def verify(self, samples: Sequence[Sample], advance: Callable[[float], None] = lambda share: None) -> Verified:
-        """Decides on samples.
-
-        Args:
-            samples: With negatives, synthesised or external.
-            advance: Called with each share of the work that is done.
-        """
+    def verify(self, samples: Sequence[Sample], advance: Callable[[float], None] = lambda number: None) -> Verified:
+        """Decides on samples; ``advance`` is called with how many samples, or parts of one, were worked through."""
         left_out: list[LeftOut] = []
         clean = self._without_leaks(samples, left_out)
         pairs = [(sample, negative) for sample in clean for negative in sample.negatives]
-        found = self._first.score(clean, pairs, advance)
+        found = self._first.score(clean, pairs, lambda share: advance(share * len(samples)))
         strong = self._without_weak(clean, found, left_out)
         scores = [[Scores(found.results(sample, one)) for one in sample.negatives] for sample in strong]
         for written in (True, False):
@@ -268,7 +248,8 @@ class Verifier:
         clean = []
         for sample, leak in zip(samples, leaks, strict=True):
             if leak:
-                left_out.append(_left_out(sample, f"{IN_BENCHMARK} {leak.benchmark}", _evidence(leak)))
+                evidence = f"its {leak.own} has {leak.how} ({leak.overlap:.2f}) with the {leak.role}: {leak.text}"
+                left_out.append(_left_out(sample, f"{IN_BENCHMARK} {leak.benchmark}", evidence))
             else:
                 clean.append(sample)
         return clean
@@ -318,10 +299,6 @@ class Verifier:
             if leak:
                 dropped = {"decision": "dropped", "reason": f"{IN_BENCHMARK} {leak.benchmark}"}
                 verdicts[index] = verdicts[index].model_copy(update=dropped)
-
-
-def _evidence(leak: Leak) -> str:
-    return f"its {leak.own} has {leak.how} ({leak.overlap:.2f}) with the {leak.role}: {leak.text}"
 
 
 def _left_out(sample: Sample, reason: str, evidence: str) -> LeftOut:
