@@ -11,8 +11,7 @@ from finegrade.errors import InputError
 from finegrade.models.encoder import REMEDY, load_trained
 from finegrade.models.portable.anchor_pooling import AnchorPooling
 
-_WHITE = "␣"
-"""Shown for a token that is nothing but white space."""
+_WHITE = "␣"  # shown for a token that is nothing but white space
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,7 @@ class TokenShare:
 
 
 def load_anchor_model(folder: Path) -> SentenceTransformer:
-    """A saved model with anchor pooling.
-
-    Raises:
-        InputError: There is none, or it pools in another way.
-    """
+    """A saved model with anchor pooling; an InputError where there is none, or it pools in another way."""
     model = load_trained(folder)
     if not isinstance(model[1], AnchorPooling):
         raise InputError(str(folder), got=type(model[1]).__name__, wanted="anchor pooling", remedy=REMEDY)
@@ -48,10 +43,6 @@ def token_shares(model: SentenceTransformer, texts: Sequence[str]) -> list[list[
     """The tokens of each text, as far as the model reads it, with their shares; those of a text add up to 1.
 
     Where the model has a default prompt it stands before each text, as it does when texts are embedded.
-
-    Args:
-        model: With anchor pooling.
-        texts: To look at.
 
     Raises:
         InputError: The model's weights are no numbers.

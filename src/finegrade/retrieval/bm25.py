@@ -11,11 +11,7 @@ from finegrade.text import words
 
 
 class BM25:
-    """An index of texts.
-
-    Args:
-        texts: What is searched.
-    """
+    """An index of texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._size = len(texts)
@@ -30,10 +26,7 @@ class BM25:
     def rank(self, queries: Sequence[str], depth: int, matching: bool = True) -> list[list[int]]:
         """Numbers of at most ``depth`` texts for each query, best first.
 
-        Args:
-            queries: What is searched for.
-            depth: Texts for each query.
-            matching: Leave out texts that share no word with the query: their order says nothing.
+        ``matching`` leaves out texts that share no word with the query: their order says nothing.
         """
         depth = min(depth, self._size)
         ranked, scores = self._index.retrieve([list(words(query)) for query in queries], k=depth, show_progress=False)
@@ -49,8 +42,7 @@ _K1, _B = 1.5, 0.75  # as bm25s has them
 class LexicalScorer:
     """BM25 (Lucene's form) of a text for a query.
 
-    Args:
-        texts: Give the frequency of words and the mean length; some hundred of the run are enough.
+    The texts give the frequency of words and the mean length; some hundred of the run are enough.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:

@@ -32,8 +32,7 @@ resumed runs identical. A kill costs one block."""
 _LENGTH_ERROR = 0.01
 _BYTES = np.dtype(np.int16).itemsize
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Texts -> their vectors of unit length: [texts, dimension]."""
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> their vectors of unit length: [texts, dimension]
 
 
 def fixed_point(vectors: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -52,15 +51,11 @@ def fixed_point(vectors: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 class VectorFile:
-    """The vectors of some texts, in order, on disk.
+    """The vectors of some texts, in order, on disk: [rows, dimension].
 
     Args:
         folder: For the file and its manifest, which lists the blocks of texts that are stored.
         made_for: Names model and settings; vectors that were made for others are made again.
-
-    Attributes:
-        rows: How many vectors there are.
-        dimension: Of each; 0 where there are none.
     """
 
     def __init__(self, folder: Path, made_for: str) -> None:
@@ -71,15 +66,10 @@ class VectorFile:
     def write(self, texts: Iterable[str], embed: Embed, total: int) -> None:
         """Makes the file hold these texts' vectors; its first blocks are kept as far as they are of the same texts.
 
-        Args:
-            texts: Read once, a block at a time.
-            embed: Called with a block at a time.
-            total: How many texts there are, for the progress.
-
-        Raises:
-            InputError: The model gives vectors that are not of unit length.
+        Texts are read once, and embedded a block at a time; ``total`` is their number, for the progress.
         """
-        left = _blocks(texts)
+        encoded = map(encodable, texts)
+        left = iter(lambda: list(islice(encoded, BLOCK)), [])
         first = self._keep(left)
         self._save()  # before anything is written over
         with self._path.open("rb+" if self._path.exists() else "wb") as file:
@@ -134,18 +124,11 @@ class VectorFile:
         return content_hash(f"{self._made_for} {SCALE}", *block)
 
 
-def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    left = map(encodable, texts)
-    while block := list(islice(left, BLOCK)):
-        yield block
-
-
 _LIMIT = 1 << 24  # dot products are whole numbers between -_LIMIT and _LIMIT
 _NUMBER_BITS = 31
 _LAST_NUMBER = (1 << _NUMBER_BITS) - 1
 
-_Keys = NDArray[np.int64]
-"""Dot product and number of a text in one: of two, the larger key is the better hit."""
+_Keys = NDArray[np.int64]  # dot product and number of a text in one: of two, the larger key is the better hit
 
 
 class DenseIndex:
@@ -206,12 +189,9 @@ class DenseIndex:
 
 
 def _merged(held: _Keys, products: NDArray[np.float32], begin: int) -> _Keys:
-    """The best of those held so far and of a block of later texts.
+    """The best of those held so far, [queries, depth], in no order, -1 where there is none yet, and of a later block.
 
-    Args:
-        held: [queries, depth], in no order; -1 where there is none yet.
-        products: Of the queries with the block: [queries, texts].
-        begin: The number of the block's first text.
+    ``products`` are those of the queries with the block, [queries, texts]; ``begin`` is the number of its first text.
     """
     worst = _products(held.min(axis=1)).astype(np.float32)
     better = products > worst[:, None]  # an equal one comes later than what is held: no better
@@ -221,15 +201,11 @@ def _merged(held: _Keys, products: NDArray[np.float32], begin: int) -> _Keys:
     counts = np.bincount(rows, minlength=len(held))
     positions = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     fresh = np.full((len(held), counts.max()), -1, dtype=np.int64)
-    fresh[rows, positions] = _keys(products[rows, columns], begin + columns)
+    keys = (products[rows, columns].astype(np.int64) + _LIMIT) << _NUMBER_BITS
+    fresh[rows, positions] = keys | (_LAST_NUMBER - (begin + columns))
     both = np.concatenate([held, fresh], axis=1)
     first = both.shape[1] - held.shape[1]
     return np.partition(both, first, axis=1)[:, first:]
-
-
-def _keys(products: NDArray[np.float32], numbers: NDArray[np.int64]) -> _Keys:
-    keys: _Keys = (products.astype(np.int64) + _LIMIT) << _NUMBER_BITS
-    return keys | (_LAST_NUMBER - numbers)
 
 
 def _products(keys: _Keys) -> NDArray[np.int64]:

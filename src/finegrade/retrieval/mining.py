@@ -20,7 +20,6 @@ from finegrade.rows import Result, Rows, as_samples
 from finegrade.text import content_hash, normalised
 
 MinerName = Literal["bm25", "dense", "both"]
-"""Search by words, by meaning, or by both, as one ranking."""
 
 LAST_RANKS = {
     2: (5,),
@@ -36,10 +35,8 @@ left for level 1."""
 
 LOOKED_AHEAD = 2_000
 """Queries that are searched together: a bi-encoder's file is read once for all of them."""
-
 MAX_LENGTH = 192
 """Tokens of a text that the bi-encoder reads."""
-
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack et al., 2009): how little the first ranks count above those behind them."""
 
@@ -106,10 +103,7 @@ class Miner:
         """Yields for each of them one negative a level, hardest first; a level whose band has no text stays empty.
 
         Never drawn: a text of the same query, of the positive's own section of a document, or one that is nearly one of
-        the query's positives.
-
-        Args:
-            wanted: Read some thousand at a time.
+        the query's positives. ``wanted`` is read some thousand at a time.
         """
         left = iter(wanted)
         while some := list(islice(left, LOOKED_AHEAD)):
@@ -127,20 +121,16 @@ class Miner:
         negatives = []
         for level in range(self._levels, 0, -1):
             source: Source = "random" if (sources or {1: "random"}).get(level) == "random" else "mined"
-            numbers = self._elsewhere(seed.group, dice) if source == "random" else self._band(ranked, level, dice)
+            if source == "random":
+                drawn = [dice.randrange(len(self._texts)) for _ in range(50)]
+                numbers = [number for number in drawn if self._owners[number].group != seed.group] or drawn
+            else:
+                before, last = self._bands[max(level, 2)]
+                numbers = dice.sample(band := list(ranked[before:last]), len(band))
             text = self._draw(numbers, seed, own, taken)
             if text:
                 negatives.append(Negative(text=text, level=level, source=source))
         return negatives
-
-    def _band(self, ranked: Sequence[int], level: int, dice: random.Random) -> list[int]:
-        before, last = self._bands[max(level, 2)]
-        band = list(ranked[before:last])
-        return dice.sample(band, len(band))
-
-    def _elsewhere(self, group: str, dice: random.Random, tries: int = 50) -> list[int]:
-        drawn = [dice.randrange(len(self._texts)) for _ in range(tries)]
-        return [number for number in drawn if self._owners[number].group != group] or drawn
 
     def _draw(self, numbers: Sequence[int], seed: Seed, own: ShingleIndex, taken: set[str]) -> str | None:
         """The first of the texts that is no positive, no copy of one, and not taken by another level."""
@@ -175,12 +165,7 @@ class Fused:
 
 
 def fused(rankings: Iterable[Sequence[int]], depth: int) -> list[int]:
-    """The numbers with the highest sums of 1 / (60 + rank), of equal sums the lower number.
-
-    Args:
-        rankings: Of numbers, best first, each at most once.
-        depth: At most so many.
-    """
+    """The ``depth`` numbers with the highest sums of 1 / (60 + rank), of equal sums the lower number."""
     sums: defaultdict[int, float] = defaultdict(float)
     for ranking in rankings:
         for rank, number in enumerate(ranking, start=1):
@@ -198,11 +183,8 @@ def index_of(kind: MinerName, model: str, folder: Path) -> Index:
 
     Args:
         kind: How to search.
-        model: The bi-encoder's name: of the catalogue, a local folder, or a Hugging Face id.
+        model: The bi-encoder's name.
         folder: For its vectors: of the n-th corpus that is indexed in ``folder/n``, where the next run finds them.
-
-    Raises:
-        InputError: There is no such model, or it is no bi-encoder.
     """
     if kind == "bm25":
         return BM25
@@ -296,11 +278,8 @@ def mine_negatives(
 def fill_levels(own: Sequence[Negative], mined: Iterable[Negative]) -> tuple[Negative, ...]:
     """Negatives, and mined ones of the levels that they lack, as far as those are other texts; easiest first."""
     taken = {negative.level for negative in own}
-    filled = (
-        one
-        for one in mined
-        if one.level not in taken and not any(are_nearly_the_same(one.text, other.text) for other in own)
-    )
+    lacking = (one for one in mined if one.level not in taken)
+    filled = (one for one in lacking if not any(are_nearly_the_same(one.text, other.text) for other in own))
     return tuple(sorted((*filled, *own), key=lambda negative: negative.rank))
 
 
@@ -313,13 +292,12 @@ def _wanted(samples: Iterable[Sample]) -> list[Wanted]:
         alike = of_query[normalised(sample.query)]
         turns.append(len(alike))
         alike.append(sample)
-    seeds = {query: _seed(alike) for query, alike in of_query.items()}
+    seeds = {}
+    for key, alike in of_query.items():
+        query, positives = alike[0].query, tuple(one.positive for one in alike)
+        number = content_hash(query, *positives)
+        seeds[key] = Seed(id=number, query=query, positives=positives, group=alike[0].group)
     return [Wanted(seeds[normalised(one.query)], None, turn) for one, turn in zip(samples, turns, strict=True)]
-
-
-def _seed(alike: Sequence[Sample]) -> Seed:
-    query, positives = alike[0].query, tuple(one.positive for one in alike)
-    return Seed(id=content_hash(query, *positives), query=query, positives=positives, group=alike[0].group)
 
 
 def _text_seeds(corpus: Iterable[str]) -> list[Seed]:
