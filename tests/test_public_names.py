@@ -8,7 +8,8 @@ import finegrade
 
 PROMISED = {
     "AnchorPooling", "Config", "Negative", "Sample", "Task", "build_encoder", "evaluate", "load_encoder",
-    "mine_negatives", "received_attention", "synthesize", "train", "verify", "write_report",
+    "mine_negatives", "received_attention", "synthesize", "train", "verify", "write_negatives", "write_queries",
+    "write_report",
 }  # fmt: skip
 
 

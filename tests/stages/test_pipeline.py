@@ -79,5 +79,4 @@ def test_a_declaration_fits_its_function(declaration):
     module = importlib.import_module(f"finegrade.stages.{declaration.name}")
     parameters = inspect.signature(getattr(module, declaration.function)).parameters.values()
     needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-    if declaration.takes is not None:
-        assert ["run", *(path.rpartition(".")[2] for path in declaration.takes)] == needed
+    assert ["run", *(path.rpartition(".")[2] for path in declaration.takes)] == needed

@@ -1,9 +1,10 @@
-"""The LLM for a stage that asks now and then, from code that is not async: opened once, and only if it is needed."""
+"""Opens the LLM that is configured and asks it many things, in order; also from code that is not async."""
 
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from finegrade.config import LLMConfig, user_path
+from finegrade.config.toml import parse_section
 from finegrade.console import say
 from finegrade.errors import InputError
 from finegrade.llm.accounts import Accounts, Budget, OwnAccounts
@@ -43,21 +45,37 @@ _UNREACHED = "Start the server, or correct llm.base_url."
 
 
 class Client(Protocol):
-    """Who gives the replies."""
+    """An LLM of the caller's own."""
 
-    async def complete(self, request: ChatRequest) -> Reply:
-        """The reply to a request; one that the ledger holds is not asked again.
+    async def complete(self, request: ChatRequest) -> Reply | str:
+        """The reply to a request, or its text."""
 
-        Raises:
-            InputError: The LLM cannot be had, or refuses one request after the other; or the budget is spent.
-        """
 
-    def check_some_were_answered(self) -> None:
-        """For the end.
+LLM = LLMConfig | Client
 
-        Raises:
-            InputError: Every single request was refused.
-        """
+
+def llm_of(llm: str | Mapping[str, Any] | Client) -> LLM:
+    """The LLM that a caller names.
+
+    Args:
+        llm: A model that runs here; the keys of [llm] in finegrade.toml, for a server; or an object with ``complete``.
+
+    Raises:
+        InputError: The keys are wrong.
+    """
+    if hasattr(llm, "complete"):
+        return llm
+    return parse_section(LLMConfig, {"model": llm} if isinstance(llm, str) else llm, "llm")
+
+
+def beside_any_event_loop(call: Callable[[], R]) -> R:
+    """Calls a function that runs an event loop: in a thread where one is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()
 
 
 def model_name(config: LLMConfig) -> str:
@@ -72,8 +90,11 @@ def reply_settings(config: LLMConfig) -> dict[str, Any]:
     return {"model": model_name(config)} | server | {name: value for name, value in thinking.items() if value}
 
 
-def request_settings(config: LLMConfig, temperature: float, seed: int) -> RequestSettings:
+def request_settings(config: LLM, temperature: float, seed: int) -> RequestSettings:
     """What the requests of a stage have in common."""
+    if not isinstance(config, LLMConfig):
+        name = type(config).__name__
+        return RequestSettings(model=name, server=name, temperature=temperature, seed=seed)
     return RequestSettings(
         model=model_name(config),
         server=config.base_url or "",
@@ -171,7 +192,7 @@ def _need_no_batch(config: LLMConfig, ledger: Ledger) -> None:
 
 
 async def ask_each(
-    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLMConfig, ledger: Ledger, log: Path
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], config: LLM, ledger: Ledger, log: Path
 ) -> AsyncGenerator[tuple[T, R]]:
     """Talks with the LLM about one item after another, with at most ``llm.concurrency`` requests under way, or in
     batches.
@@ -182,7 +203,7 @@ async def ask_each(
     Args:
         items: What to talk about.
         talk: Asks about one of them, as often as it needs to.
-        config: Names the LLM.
+        config: Names the LLM; or the LLM itself, whose replies are not kept.
         ledger: Where requests and replies are kept; what it holds is not asked again.
         log: Where the embedded server's own log goes.
 
@@ -190,13 +211,30 @@ async def ask_each(
         InputError: The LLM cannot be had, or it refused every single request; or an earlier session's batch is still
             under way there.
     """
-    take_up(config, ledger)
-    async with (
-        open_llm(config, ledger, log) as client,
-        aclosing(in_order(items, talk, client, ahead_of(config))) as results,
-    ):
-        async for result in results:
-            yield result
+    client: LLMClient | BatchClient | None = None
+    ask: Ask
+    async with AsyncExitStack() as opened:
+        if isinstance(config, LLMConfig):
+            take_up(config, ledger)
+            client = await opened.enter_async_context(open_llm(config, ledger, log))
+            ask, most = client.complete, ahead_of(config)
+        else:
+            ask, most = _asking(config), AHEAD
+        async with aclosing(in_order(items, talk, ask, most)) as results:
+            async for result in results:
+                yield result
+        if client:
+            client.check_some_were_answered()
+
+
+def _asking(client: Client) -> Ask:
+    async def ask(request: ChatRequest) -> Reply:
+        reply = await client.complete(request)
+        if isinstance(reply, Reply):
+            return reply
+        return Reply(text=reply, finish_reason="stop", prompt_tokens=0, completion_tokens=0, seconds=0)
+
+    return ask
 
 
 def ahead_of(config: LLMConfig) -> int:
@@ -205,32 +243,31 @@ def ahead_of(config: LLMConfig) -> int:
 
 
 async def in_order(
-    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], client: Client, most: int
+    items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], ask: Ask, most: int
 ) -> AsyncGenerator[tuple[T, R]]:
     """Talks about one item after another, and yields each with what came of it in the order of the items.
 
     Args:
         items: What to talk about.
         talk: Asks about one of them, as often as it needs to.
-        client: Gives the replies.
+        ask: Gives the replies.
         most: Items at once.
 
     Raises:
-        InputError: The LLM cannot be had, or it refused every single request.
+        InputError: The LLM cannot be had.
     """
     waiting: deque[tuple[T, asyncio.Task[R]]] = deque()
     left = iter(items)
     try:
         while True:
             for item in islice(left, most - len(waiting)):
-                waiting.append((item, asyncio.ensure_future(talk(client.complete, item))))
+                waiting.append((item, asyncio.ensure_future(talk(ask, item))))
             if not waiting:
                 break
             item, task = waiting[0]
             result = await asyncio.shield(task)  # stopped with the others, so that none of them takes its place
             waiting.popleft()
             yield item, result
-        client.check_some_were_answered()
     finally:
         for _, task in waiting:
             task.cancel()
@@ -282,10 +319,11 @@ class Session:
             ledger = self._opened.enter_context(Ledger(self._path, self._purpose))
             self._client = _LedgerFirst(self._config, ledger, self._log, self._opened)
         found = []
-        async with aclosing(in_order(items, talk, self._client, ahead_of(self._config))) as results:
+        async with aclosing(in_order(items, talk, self._client.complete, ahead_of(self._config))) as results:
             async for _, result in results:
                 found.append(result)
                 done()
+        self._client.check_some_were_answered()
         return found
 
 

@@ -193,5 +193,7 @@ class PartWriter:
             return await self._writer.write(ask, order)
 
         await self._accounts.take_up(part)
-        async with aclosing(in_order(orders, talk, client, ahead_of(self._llm))) as results:
-            return [written async for _, written in results]
+        async with aclosing(in_order(orders, talk, client.complete, ahead_of(self._llm))) as results:
+            written = [one async for _, one in results]
+        client.check_some_were_answered()
+        return written
