@@ -15,7 +15,7 @@ from finegrade.data.formats.base import ExternalRow, Format, VerifiedRow
 from finegrade.data.readers.text_files import json_line
 from finegrade.errors import InputError
 from finegrade.records import LeftOut, Sample, Verdict
-from finegrade.report.cards import write_card_of_given
+from finegrade.report.cards import write_external_card
 from finegrade.rows import as_samples
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import in_parts, verify_samples
@@ -96,7 +96,7 @@ def verify_external(
         own.begin(data.outputs(output))
         written = data.write(_verified_rows(data, run), output)
         own.end(written)
-        write_card_of_given(run, f"{path}: {data.about}", written)
+        write_external_card(run, f"{path}: {data.about}", written)
         page = write_verification_report(run, config.synthesis.levels)
     _say_why(data, path, run)
     say(f"verify: what it found: {page}")

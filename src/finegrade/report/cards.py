@@ -1,8 +1,8 @@
 """The model card: what the saved model is, how it scored and on what, how to load it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,12 @@ def _card(run: RunFolder) -> str:
     snippet = load_snippet(run.path(MODEL)).replace(repr(str(run.path(MODEL))), repr("path/to/this/folder"))
     lines = ["---", "library_name: sentence-transformers", "---", "", "# A text-embedding model made by finegrade", ""]
     lines += [f"- {for_markdown(line)}" for line in findings(run)]
-    lines += [
-        "",
-        *_table(scores),
-        "",
-        for_markdown(_conditions(scores)),
-        "",
-        "```python",
-        snippet,
-        "```",
-        "",
-        RE_EMBED,
-        "",
-    ]
+    conditions = (
+        f"{scores['queries']:,} queries, {scores['documents']:,} texts, {100 * scores['confidence']:g}% bootstrap "
+        f"intervals over the queries, one training seed, {scores['steps']} steps of {scores['batch_size']}; "
+        f"corpus {scores['corpus_hash']}."
+    )
+    lines += ["", *_table(scores), "", for_markdown(conditions), "", "```python", snippet, "```", "", RE_EMBED, ""]
     return "\n".join(lines)
 
 
@@ -60,14 +53,6 @@ def _cell(found: dict[str, float] | None) -> str:
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else "–"
 
 
-def _conditions(scores: dict[str, Any]) -> str:
-    return (
-        f"{scores['queries']:,} queries, {scores['documents']:,} texts, {100 * scores['confidence']:g}% bootstrap "
-        f"intervals over the queries, one training seed, {scores['steps']} steps of {scores['batch_size']}; "
-        f"corpus {scores['corpus_hash']}."
-    )
-
-
 _LEAKS_SHOWN = 20
 _ASKING_STAGES = ("tasks", "queries", "synthesize", "verify")
 
@@ -75,59 +60,48 @@ _ASKING_STAGES = ("tasks", "queries", "synthesize", "verify")
 def write_data_card(
     run: RunFolder, folder: Path, samples: Iterable[Sample], rows: Mapping[str, int], verified: bool
 ) -> None:
-    """Writes ``README.md`` beside the data. It holds counts of the samples, and how each prompt begins.
-
-    Args:
-        run: Where they were made.
-        folder: Where they are.
-        samples: What is counted.
-        rows: File -> its rows.
-        verified: Whether the negatives were verified.
-    """
+    """Writes ``README.md`` beside the data: counts of samples and of each file's ``rows``, and how prompts begin."""
     negatives: Counter[tuple[int, str]] = Counter()
     kinds: Counter[str] = Counter()
     for sample in samples:
         negatives.update((negative.rank, negative.source) for negative in sample.negatives)
         kinds[sample.kind or "pairs of the source"] += 1
+    levels = [(f"{level} | {source}", number) for (level, source), number in sorted(negatives.items(), reverse=True)]
     made = run.record("synthesize")["details"]
     asked = {name: run.record(name)["details"] for name in _ASKING_STAGES if run.path(STAGES, f"{name}.json").is_file()}
+    llm = f"the LLM was {for_markdown(made['model'])}, mode {made['mode']}"
+    areas = [(name, value) for name, value in made["probe"].items() if value is not None]
+    probe = "can a linear model recognise LLM-written texts? (0.5: no, 1: always)"
     lines = [
         *("---", "task_categories:", "- sentence-similarity", "- feature-extraction", "configs:"),
-        *(f"- config_name: {name}\n  data_files: {file}" for name, file in _configurations(rows).items()),
+        *(f"- config_name: {Path(name).stem}\n  data_files: {name}" for name in rows),
         *("---", "", "# Graded negatives, made by finegrade", ""),
         f"finegrade {VERSION}; negatives {'verified' if verified else 'NOT verified'}; "
-        f"{_writer(made)}, {made['levels']} levels (level {made['levels']} is the hardest, N1). "
+        f"{llm if made['orders'] else 'no LLM wrote any of them'}, "
+        f"{made['levels']} levels (level {made['levels']} is the hardest, N1). "
         "What the run tests with is not in it.",
         "",
         *_counts_table("file", "rows", rows.items()),
         *_counts_table("kind", "samples", kinds.most_common()),
-        *_levels(negatives),
+        *_counts_table("level | source", "negatives", levels),
         *_costs(asked),
         *_counts_table("set aside", "texts", made["set_aside"].items()),
         *(_verification(run) if verified else ()),
-        *_probe(made["probe"]),
-        "## Prompts",
-        "",
-        "What each kind of request begins with; the task, the texts and the draws follow.",
-        "",
-        *(f"**{name}**: {for_markdown(text)}\n" for name, text in _prompts(asked)),
-        "## Licence",
-        "",
-        _licence(made),
-        "",
+        *_counts_table(probe, "area under the ROC curve", areas),
+        *("## Prompts", "", "What each kind of request begins with; the task, the texts and the draws follow.", ""),
+        *(
+            f"**{name}**: {for_markdown(text)}\n"
+            for details in asked.values()
+            for name, text in details.get("prompts", {}).items()
+        ),
+        *("## Licence", "", _licence(made), ""),
     ]
     with replacing(folder / "README.md") as path:
         path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def write_card_of_given(run: RunFolder, about: str, written: Iterable[Path]) -> None:
-    """Writes ``README.md`` into the folder of a run that verified external training data.
-
-    Args:
-        run: Its folder.
-        about: What the data is.
-        written: The files of the result.
-    """
+def write_external_card(run: RunFolder, about: str, written: Iterable[Path]) -> None:
+    """Writes ``README.md`` into the folder of a run that verified external training data; ``about`` says what it is."""
     made, decided = (run.record(stage)["details"] for stage in (EXTERNAL, "verify"))
     lines = [
         *("# Training data, verified by finegrade", "", f"finegrade {VERSION}. {for_markdown(about)}.", ""),
@@ -161,25 +135,6 @@ def _verification(run: RunFolder) -> list[str]:
     ]
 
 
-def _configurations(rows: Mapping[str, int]) -> dict[str, str]:
-    return {Path(name).stem: name for name in rows}
-
-
-def _levels(negatives: Counter[tuple[int, str]]) -> list[str]:
-    entries = [(f"{level} | {source}", number) for (level, source), number in sorted(negatives.items(), reverse=True)]
-    return _counts_table("level | source", "negatives", entries)
-
-
-def _writer(made: Mapping[str, Any]) -> str:
-    if not made["orders"]:
-        return "no LLM wrote any of them"
-    return f"the LLM was {for_markdown(made['model'])}, mode {made['mode']}"
-
-
-def _prompts(asked: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    return chain.from_iterable(details.get("prompts", {}).items() for details in asked.values())
-
-
 def _costs(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Of all requests of the run folder, also those whose replies were set aside."""
     entries = []
@@ -188,13 +143,6 @@ def _costs(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
             tokens = f"{usage['prompt_tokens']:,} | {usage['completion_tokens']:,}"
             entries.append((f"{stage} | {usage['requests']:,} | {tokens}", usage["cost"] or "no prices named"))
     return _counts_table("stage | requests | tokens in | tokens out", "cost", entries)
-
-
-def _probe(found: Mapping[str, float | None]) -> list[str]:
-    areas = [(name, value) for name, value in found.items() if value is not None]
-    return _counts_table(
-        "can a linear model recognise LLM-written texts? (0.5: no, 1: always)", "area under the ROC curve", areas
-    )
 
 
 def _counts_table(left: str, right: str, entries: Iterable[tuple[str, Any]]) -> list[str]:

@@ -34,13 +34,7 @@ def scores_chart(scores: dict[str, Any], ours: str) -> str:
 
 
 def levels_chart(before: Mapping[int, Sequence[float]], after: Mapping[int, Sequence[float]], highest: int) -> str:
-    """Relevance to the query by level, before and after verification; empty where there is no level.
-
-    Args:
-        before: Level -> finite distances.
-        after: Likewise.
-        highest: The hardest level.
-    """
+    """Relevance to the query by level, before and after verification: level -> distances. Empty without levels."""
     levels = sorted(set(before) | set(after))
     if not levels:
         return ""

@@ -13,12 +13,7 @@ _TEXT_SHOWN = 900
 
 
 def render_page(template: str, facts: dict[str, Any]) -> str:
-    """Fills a template of ``templates/``.
-
-    Args:
-        template: Its file name; it may extend and include others of the folder.
-        facts: What it shows; Markup, which is ours alone, goes in as it is.
-    """
+    """Fills a template of ``templates/``. Markup, which is ours alone, goes in as it is."""
     environment = Environment(
         loader=FunctionLoader(_read),
         autoescape=True,

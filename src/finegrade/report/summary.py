@@ -38,33 +38,20 @@ def accepted(decisions: dict[str, int]) -> int:
     return decisions.get("kept", 0) + decisions.get("regraded", 0)
 
 
-def shares(run: RunFolder) -> dict[str, Any]:
-    """The share of LLM-written negatives: among the accepted ones, and in the training rows."""
-    verdicts = run.record("verify")["details"]
-    training = run.record(FINEGRADE.stage)["details"]
-    stayed = {source: accepted(decisions) for source, decisions in verdicts["by_source"].items()}
-    llm, left = stayed.get("llm", 0), sum(stayed.values())
-    return {
-        "accepted": llm,
-        "negatives": left,
-        "share": llm / left if left else 0.0,
-        "rows_llm": training["rows_llm"],
-        "rows": training["rows"],
-    }
-
-
 def findings(run: RunFolder) -> list[str]:
     """Sentences: the share of LLM-written texts, what the run can show, and finegrade against every other row."""
-    share, scores = shares(run), read_json(run.path(SCORES))
+    scores, training = read_json(run.path(SCORES)), run.record(FINEGRADE.stage)["details"]
+    verified = {source: accepted(found) for source, found in run.record("verify")["details"]["by_source"].items()}
+    llm, all_of_them = verified.get("llm", 0), sum(verified.values())
     lines = [TEST_QUERIES[scores["test_queries"]]] if scores["test_queries"] else []
-    lines += [
-        f"An LLM wrote {share['accepted']} of the {share['negatives']:,} verified negatives ({share['share']:.1%}); "
-        f"{share['rows_llm']} of the {share['rows']:,} training rows use one. The others come from the corpus."
-    ]
-    if share["rows"] < SMALL_RUN_ROWS:
+    lines.append(
+        f"An LLM wrote {llm} of the {all_of_them:,} verified negatives ({llm / (all_of_them or 1):.1%}); "
+        f"{training['rows_llm']} of the {training['rows']:,} training rows use one. The others come from the corpus."
+    )
+    if training["rows"] < SMALL_RUN_ROWS:
         lines.append(
-            f"A run of {share['rows']:,} training rows shows that the pipeline works from end to end; it is too small "
-            "to judge the method."
+            f"A run of {training['rows']:,} training rows shows that the pipeline works from end to end; it is too "
+            "small to judge the method."
         )
     lines.append("One training seed: the intervals below cover the choice of test queries, not of the seed.")
     lines.append(f"Every model reads the first {scores['max_length']} tokens of a text, BM25 all of it.")

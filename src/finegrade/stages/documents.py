@@ -35,9 +35,6 @@ def import_documents(
         backbone: Its tokenizer counts the tokens of a chunk.
         models: Setting and name of each model; they must speak the language of the texts.
         seed: Of the draws.
-
-    Raises:
-        InputError: There is nothing to read, too little of it, or it is in a language that the models do not speak.
     """
     documents, user_queries = open_documents(source, seed), read_own_queries(source)
     held_out = {path for query in user_queries if query.side == "test" for path in query.paths}
@@ -65,22 +62,15 @@ def import_documents(
             say(f"documents: {', '.join(f'{name} {number:,}' for name, number in counts.items() if number)}")
     missing = labelled - {chunk.path for chunk in read_rows(run.path(CHUNKS), Chunk)} if labelled else ()
     if missing:
-        say(
-            f"documents: {len(missing):,} of {len(labelled):,} that queries name are not there, or hold no prose "
-            f"(first: {min(missing)})"
-        )
+        counted = f"{len(missing):,} of {len(labelled):,} that queries name"
+        say(f"documents: {counted} are not there, or hold no prose (first: {min(missing)})")
     check_language(run.record("documents")["details"]["languages"], models, source.language)
 
 
 def _cut_and_split(
-    documents: DocumentSource,
-    run: RunFolder,
-    source: SourceConfig,
-    backbone: str,
-    labelled: set[str],
-    held_out: set[str],
-    seed: int,
-) -> tuple[dict[str, int], list[Chunk]]:
+    documents: DocumentSource, run: RunFolder, source: SourceConfig, backbone: str, labelled: set[str],
+    held_out: set[str], seed: int,
+) -> tuple[dict[str, int], list[Chunk]]:  # fmt: skip
     """Counts, and the chunks with their sides; the pieces lie on the disk in between."""
     work = run.path("documents", ".work")
     shutil.rmtree(work, ignore_errors=True)  # what a kill left

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from finegrade.config import EvaluationConfig, SourceConfig, TrainingConfig, VerificationConfig
 from finegrade.console import say
 from finegrade.data.user_queries import read_own_queries
-from finegrade.evaluation.comparison import BM25_MODEL, Model, TestSet, compare, rank
+from finegrade.evaluation.comparison import BM25_MODEL, Model, ModelScores, TestSet, compare, rank
 from finegrade.evaluation.judged_queries import JUDGED_METRIC, judge_pool, judged_ndcg, pool
 from finegrade.evaluation.metrics import (
     JUDGED_DEPTH,
@@ -38,14 +38,9 @@ from finegrade.training.variants import FINEGRADE, TrainedRow, trained_rows
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A row of the score table.
+    """A row of the score table: ``name`` in file names, ``title`` in tables.
 
-    Attributes:
-        name: In file names.
-        title: In tables.
-        settings: What its scores depend on beside the stages that it reads.
-        after: These stages.
-        load: Gives the model.
+    Its scores depend on ``settings`` and on the stages in ``after``; ``load`` gives the model.
     """
 
     name: str
@@ -71,9 +66,6 @@ def evaluate_rows(
     """Writes ``scores.json``: every row's metrics, and finegrade's difference to every other row, with intervals.
 
     The corpus is every text of the held-out groups. Each row is a stage of its own, so that finished rows are kept.
-
-    Raises:
-        InputError: The train stage has not run.
     """
     for trained in trained_rows(training.controls):
         run.record(trained.stage)  # before any work: without a model there is nothing to compare
@@ -168,17 +160,10 @@ def _judge(
             judge = load_cross_encoder(verification.models, verification.max_length)
             values = judged_ndcg(rankings, judge_pool(pool(rankings, len(queries)), queries, test.documents, judge))
             bootstrap = Bootstrap(evaluation.resamples, evaluation.confidence, seed)
-            scored = [
-                {
-                    "name": row.name,
-                    "title": row.title,
-                    "scores": {JUDGED_METRIC: asdict(mean_interval(values[row.name], bootstrap))},
-                }
-                for row in rows
-                if len(values[row.name])
-            ]
             answered = len(values[FINEGRADE.name])
-            stage.finish([], {"queries": len(queries), "answered": answered, "rows": scored})
+            judged = {name: {JUDGED_METRIC: mean_interval(own, bootstrap)} for name, own in values.items() if answered}
+            details = {"queries": len(queries), "answered": answered, "rows": _table_rows(rows, judged)}
+            stage.finish([], details)
     return dict(run.record("score-own")["details"])
 
 
@@ -198,26 +183,27 @@ def _compare(
             if name in differences:
                 differences[name][STS] = spearman_interval([ours, theirs], gold, bootstrap)
 
-    def listed(found: Mapping[str, Mapping[str, Any]], prefix: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": row.name,
-                "title": f"{prefix}{row.title}",
-                "scores": {metric: asdict(interval) for metric, interval in found[row.name].items()},
-            }
-            for row in rows
-            if row.name in found
-        ]
-
     return {
         "metrics": [*METRICS, *([STS] if with_sts else [])],
         "queries": len(retrieval[FINEGRADE.name][METRICS[0]]),
         "documents": documents,
         "confidence": evaluation.confidence,
         "resamples": evaluation.resamples,
-        "rows": listed(scores, ""),
-        "differences": listed(differences, "finegrade − "),
+        "rows": _table_rows(rows, scores),
+        "differences": _table_rows(rows, differences, "finegrade − "),
     }
+
+
+def _table_rows(rows: Sequence[ScoredRow], found: ModelScores, prefix: str = "") -> list[dict[str, Any]]:
+    return [
+        {
+            "name": row.name,
+            "title": f"{prefix}{row.title}",
+            "scores": {metric: asdict(interval) for metric, interval in found[row.name].items()},
+        }
+        for row in rows
+        if row.name in found
+    ]
 
 
 def _write_columns(path: Path, columns: dict[str, NDArray[np.float64]]) -> Path:

@@ -36,60 +36,34 @@ from finegrade.training.variants import FINEGRADE, trained_rows
 from finegrade.verification.findings import DRAWN, Findings, beside_their_samples, find
 
 _VERSIONS = (
-    "finegrade",
-    "sentence-transformers",
-    "transformers",
-    "torch",
-    "datasets",
-    "bm25s",
-    "onnxruntime",
-    "xllamacpp",
-)
-
+    "finegrade", "sentence-transformers", "transformers", "torch", "datasets", "bm25s", "onnxruntime", "xllamacpp",
+)  # fmt: skip
 _SET_ASIDE_SHOWN = _LEFT_OUT_SHOWN = 12
 
 
 def make_report(run: RunFolder, config: Config) -> None:
-    """Writes ``report.html``, and ``README.md`` into the model's folder.
-
-    Args:
-        run: The run folder.
-        config: The whole configuration: the report shows it.
-
-    Raises:
-        InputError: The evaluate stage has not run.
-    """
-    names = _before_verification(config.source)
-    settings = {"config": config.model_dump(mode="json"), "told": [run.record(name)["details"] for name in names]}
+    """Writes ``report.html``, which shows the whole configuration, and ``README.md`` into the model's folder."""
+    details = [run.record(name)["details"] for name in _before_verification(config.source)]
+    settings = {"config": config.model_dump(mode="json"), "told": details}
     with run.stage("report", settings, after=["synthesize", "verify", "evaluate"]) as stage:
         if stage.done:
             return
-        _write_page(run.path(REPORT), "report.html", _facts(run, config))
+        _write_page(run.path(REPORT), _facts(run, config))
         write_card(run)
         stage.finish([run.path(REPORT), run.path(CARD)], {})
 
 
 def write_verification_report(run: RunFolder, levels: int) -> Path:
-    """Writes ``verification.html``, what verification found: the part of the report that needs no other stage.
-
-    Args:
-        run: Holds samples, verdicts, and the record of the verify stage.
-        levels: How many levels there are.
-
-    Returns:
-        The page.
-
-    Raises:
-        InputError: The verify stage has not run.
-    """
+    """Writes ``verification.html``, the part of the report that needs no stage but verify, and returns its path."""
     path = run.path(VERIFICATION_REPORT)
     found = find(iterate_rows(run.path(VERDICTS), Verdict))
-    _write_page(path, VERIFICATION_REPORT, _verification_facts(run, levels, found))
+    _write_page(path, _verification_facts(run, levels, found))
     return path
 
 
-def _write_page(path: Path, template: str, facts: dict[str, Any]) -> None:
-    html = render_page(template, facts)
+def _write_page(path: Path, facts: dict[str, Any]) -> None:
+    """Its template has the page's name."""
+    html = render_page(path.name, facts)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
@@ -124,11 +98,7 @@ def _facts(run: RunFolder, config: Config) -> dict[str, Any]:
         "set_aside": _set_aside(run),
         "snippet": load_snippet(run.path(MODEL)),
         "re_embed": RE_EMBED,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in _VERSIONS},
-            **training["versions"],
-        },
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in _VERSIONS} | training["versions"],
         "machine": f"{platform.system()} {platform.machine()}",
         "config": config.model_dump_json(indent=1, exclude={"llm": {"api_key_env"}}),
     }

@@ -15,15 +15,7 @@ from finegrade.data.user_queries import OwnQuery, labels_identity, read_own_quer
 from finegrade.errors import InputError
 from finegrade.records import Chunk, Sample, Seed, WrittenQuery
 from finegrade.storage.atomic import file_hash
-from finegrade.storage.run_folder import (
-    CHUNKS,
-    QUERIES,
-    SAMPLES,
-    TEST_SAMPLES,
-    TEST_SEEDS,
-    TRAIN_SEEDS,
-    RunFolder,
-)
+from finegrade.storage.run_folder import CHUNKS, QUERIES, SAMPLES, TEST_SAMPLES, TEST_SEEDS, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import iterate_rows, read_rows, write_rows
 from finegrade.text import content_hash
 
@@ -42,9 +34,6 @@ def make_seeds(run: RunFolder, source: SourceConfig, models: Sequence[tuple[str,
         source: What is read.
         models: Setting and name of each model; they must speak the language of pairs and Python docs.
         seed: Of the draws.
-
-    Raises:
-        InputError: The source cannot be read, or leaves nothing to train or test on.
     """
     user_queries = read_own_queries(source) if source.has_documents else []
     settings = {
@@ -82,17 +71,17 @@ def _split(run: RunFolder, source: SourceConfig, user_queries: Sequence[OwnQuery
 
 
 def _split_of_samples(run: RunFolder) -> Split:
-    train, test = ([_seed_of(s) for s in iterate_rows(run.path(name), Sample)] for name in (SAMPLES, TEST_SAMPLES))
+    def seeds(name: str) -> list[Seed]:
+        samples = iterate_rows(run.path(name), Sample)
+        return [Seed(id=s.id, query=s.query, positives=(s.positive,), group=s.group) for s in samples]
+
+    train, test = seeds(SAMPLES), seeds(TEST_SAMPLES)
     if not train or not test:
         remedy = "Raise synthesis.llm_samples or tasks.number, or see set_aside.jsonl."
         raise InputError("the samples", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
     digest = content_hash(*(s.id for s in train), "|", *(s.id for s in test))
     counts = {"train": len(train), "test": len(test)}
     return Split(train, test, counts, digest, sorted({s.group for s in test}), "tasks")
-
-
-def _seed_of(sample: Sample) -> Seed:
-    return Seed(id=sample.id, query=sample.query, positives=(sample.positive,), group=sample.group)
 
 
 def _content(source: SourceConfig, user_queries: Sequence[OwnQuery]) -> str:

@@ -20,9 +20,6 @@ def train_rows(run: RunFolder, training: TrainingConfig, seed: int) -> None:
     """Trains the finegrade model into ``model/`` and, unless ``controls`` is off, the control rows beside it.
 
     Each row is a stage of its own: a finished row is kept, and an interrupted row continues from its last checkpoint.
-
-    Raises:
-        InputError: The verify stage has not run, the backbone cannot be had, or the samples cannot fill a batch.
     """
     for row in trained_rows(training.controls):
         _train_row(row, run, training, seed)
@@ -44,15 +41,9 @@ def _train_row(row: TrainedRow, run: RunFolder, training: TrainingConfig, seed: 
         work = run.path(CHECKPOINTS, row.name, stage.fingerprint[:12])
         samples = read_rows(run.path(VERIFIED), Sample)
         result = train(
-            samples,
-            **values,
-            pooling=pooling,
-            negatives=row.negatives,
-            mined=mined_texts(run, samples),
-            seed=seed,
-            checkpoints=work,
-            title=row.titled(pooling),
-        )
+            samples, **values, pooling=pooling, negatives=row.negatives, mined=mined_texts(run, samples), seed=seed,
+            checkpoints=work, title=row.titled(pooling),
+        )  # fmt: skip
         folder = run.path(row.folder)
         save_encoder(result.model, work / "model")  # the model of an earlier run stays until this one is whole
         shutil.rmtree(folder, ignore_errors=True)

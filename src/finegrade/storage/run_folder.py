@@ -89,12 +89,7 @@ class Stage:
         return float(before + time.monotonic() - self._began)
 
     def finish(self, outputs: Sequence[Path], details: Mapping[str, Any]) -> None:
-        """Records the stage as done: the last thing it writes.
-
-        Args:
-            outputs: Files in the run folder that later stages read.
-            details: Counts and whatever else the report shows of this stage; JSON.
-        """
+        """Records the stage as done, the last thing it writes. ``details`` is JSON that the report shows."""
         seconds = self.seconds()
         record = {
             "stage": self.name,
@@ -130,11 +125,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out for the length of the block; the lock ends with its process.
-
-        Raises:
-            InputError: Another process is at work in the folder.
-        """
+        """Keeps other processes out for the length of the block; the lock ends with its process."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path(LOCK))
         try:
@@ -158,11 +149,7 @@ class RunFolder:
         return {name.removeprefix(".").partition(".")[0] for name in names}
 
     def record(self, stage: str) -> dict[str, Any]:
-        """The record of a finished stage.
-
-        Raises:
-            InputError: The stage has not finished in this folder.
-        """
+        """The record of a finished stage; an InputError says which command makes it."""
         path = self.path(STAGES, f"{stage}.json")
         record = _read_record(path)
         if record is None or "outputs" not in record:
@@ -170,11 +157,7 @@ class RunFolder:
         return record
 
     def holding(self, stage: str) -> dict[str, Any]:
-        """The record of a finished stage whose files are whole, and whose inputs are those that are there now.
-
-        Raises:
-            InputError: The stage has not finished, or something has changed since.
-        """
+        """The record of a finished stage whose files are whole, and whose inputs are those that are there now."""
         record = self.record(stage)
         made_from = record.get("inputs", {stage: ""})
         changed = [name for name, found in made_from.items() if fingerprint(self.record(name)["outputs"]) != found]

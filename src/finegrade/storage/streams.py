@@ -10,23 +10,14 @@ Thing = TypeVar("Thing")
 
 
 class Best(Generic[Thing]):
-    """The items with the highest keys; iterated over best first, of equal keys the earlier first.
-
-    Args:
-        number: Items at most.
-    """
+    """At most ``number`` items with the highest keys; iterated over best first, of equal keys the earlier first."""
 
     def __init__(self, number: int) -> None:
         self._number, self._seen = number, count()
         self._heap: list[tuple[Any, int, Thing]] = []
 
     def offer(self, key: Any, thing: Thing) -> None:
-        """Keeps an item if it is among the best.
-
-        Args:
-            key: A number, or a tuple of them; none of them nan, which has no place in an order.
-            thing: The item.
-        """
+        """Keeps an item if it is among the best. A key is a number or a tuple of them, without nan: it has no order."""
         entry = (key, -next(self._seen), thing)
         if len(self._heap) < self._number:
             heapq.heappush(self._heap, entry)
@@ -38,15 +29,7 @@ class Best(Generic[Thing]):
 
 
 class Drawn(Generic[Thing]):
-    """A uniform random sample of a stream (Vitter's algorithm R).
-
-    Args:
-        number: Items at most.
-        seed: Of the draws.
-
-    Attributes:
-        values: The sample so far.
-    """
+    """A uniform random sample of a stream in ``values``, at most ``number`` items (Vitter's algorithm R)."""
 
     def __init__(self, number: int, seed: object) -> None:
         self._number, self._dice = number, random.Random(str(seed))

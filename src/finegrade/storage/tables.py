@@ -21,11 +21,7 @@ _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.boo
 
 
 def schema_of(kind: type[BaseModel]) -> pa.Schema:
-    """The Arrow schema of a record.
-
-    Args:
-        kind: Its fields are texts, numbers, truth values, other records, tuples of these, or None.
-    """
+    """The Arrow schema of a record: its fields are texts, numbers, truth values, records, tuples of these, or None."""
     return pa.schema(_fields(kind))
 
 
@@ -56,14 +52,7 @@ _READ_AT_ONCE = 100  # rows: one may be a sample with a thousand negatives
 
 
 def write_rows(path: Path, rows: Iterable[Row], kind: type[Row], about: Mapping[str, str] | None = None) -> None:
-    """Writes records as Parquet, atomically.
-
-    Args:
-        path: Of the file.
-        rows: The records.
-        kind: Their type: its fields are the columns.
-        about: Facts about the whole file, for `about`.
-    """
+    """Writes records as Parquet, atomically; ``about`` are facts about the whole file, for the function ``about``."""
     schema = schema_of(kind).with_metadata(dict(about or {}))
     table = pa.Table.from_pylist([row.model_dump(mode="json") for row in rows], schema=schema)
     with replacing(path) as temporary:
@@ -85,17 +74,11 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def iterate_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """Reads records from Parquet, a file or a folder of parts, with few of them in memory at a time.
-
-    Raises:
-        InputError: There is no such file, or something else in it.
-    """
-    for part in part_paths(path) if path.is_dir() else [path]:
+    """Reads records from Parquet, a file or a folder of parts, with few of them in memory at a time."""
+    for part in _files(path):
         try:
             with pq.ParquetFile(part) as file:
-                known = [
-                    name for name in file.schema_arrow.names if name in _column_names(kind)
-                ]  # older runs have more
+                known = _column_names(kind).intersection(file.schema_arrow.names)  # older runs have more columns
                 for batch in file.iter_batches(_READ_AT_ONCE, columns=sorted(known)):
                     yield from map(kind.model_validate, batch.to_pylist())
         except (OSError, pa.ArrowInvalid, ValidationError) as error:
@@ -110,13 +93,9 @@ def _column_names(kind: type[BaseModel]) -> set[str]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a Parquet file or a folder of parts has.
-
-    Raises:
-        InputError: There is no such file, or something else in it.
-    """
+    """How many rows a Parquet file or a folder of parts has."""
     try:
-        return sum(pq.read_metadata(part).num_rows for part in (part_paths(path) if path.is_dir() else [path]))
+        return sum(pq.read_metadata(part).num_rows for part in _files(path))
     except (OSError, pa.ArrowInvalid) as error:
         raise unreadable(path, error, "rows", _REMEDY) from None
 
@@ -131,12 +110,12 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
-def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part: int) -> list[Path]:
-    """Writes records as a folder of parts, anew; one part at least.
+def _files(path: Path) -> list[Path]:
+    return part_paths(path) if path.is_dir() else [path]
 
-    Returns:
-        The parts.
-    """
+
+def write_parts(folder: Path, rows: Iterable[Row], kind: type[Row], rows_a_part: int) -> list[Path]:
+    """Writes records as a folder of parts, anew; one part at least. Returns the parts."""
     return write_cut(folder, in_pieces(rows, rows_a_part), kind)
 
 
