@@ -12,8 +12,16 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaModel
 
 from finegrade.errors import InputError
 from finegrade.export.folder import MANIFEST
-from finegrade.export.student import Closeness, closeness, distil, new_student, save_plain, server_needs
-from finegrade.export.student_texts import texts_of_file, texts_of_run
+from finegrade.export.student import (
+    Closeness,
+    closeness,
+    distil,
+    new_student,
+    save_plain,
+    server_needs,
+    texts_of_file,
+    texts_of_run,
+)
 from finegrade.models.encoder import build_encoder, load_encoder, save_encoder
 from finegrade.records import Seed
 from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder
@@ -62,7 +70,7 @@ def test_the_student_is_nearer_to_the_model_than_its_mean_was_on_texts_that_it_d
     assert before["mean"] < 0.999
     assert 1 - after["mean"] < 0.5 * (1 - before["mean"])
     assert after["low"] > before["low"]
-    held_out = texts_of_run(run.path("model"), seed=0).held_out
+    held_out = texts_of_run(run.path("model"), seed=0)[1]
     model, plain = load_encoder(run.path("model")), SentenceTransformer(str(student), trust_remote_code=False)
     found = closeness(plain.encode(held_out), model.encode(held_out))
     assert found == pytest.approx((after["mean"], after["low"], after["same_nearest"]), abs=1e-3)
@@ -189,13 +197,13 @@ def test_a_file_of_texts(name: str, row: Callable[[int], str], tmp_path: Path) -
     assert {*learnt, *held_out} == {text(n) for n in range(50)}
     assert (len(learnt), len(held_out)) == (45, 5)
     assert texts_of_file(tmp_path / name, seed=0) == (learnt, held_out)
-    assert texts_of_file(tmp_path / name, seed=1).held_out != held_out
+    assert texts_of_file(tmp_path / name, seed=1)[1] != held_out
 
 
 def test_rows_without_a_text_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [json.dumps({"text": text(n)}) for n in range(30)]
     (tmp_path / "a.jsonl").write_text("\n".join([*rows, "no JSON", '{"text": 7}']), encoding="utf-8")
-    assert len(texts_of_file(tmp_path / "a.jsonl", seed=0).learnt) == 27
+    assert len(texts_of_file(tmp_path / "a.jsonl", seed=0)[0]) == 27
     assert "2 rows left out, the first because of: no JSON" in capsys.readouterr().err
 
 

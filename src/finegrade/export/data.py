@@ -40,14 +40,11 @@ def export_data(root: Path, output: Path | None) -> None:
         output: The folder to write; None: ``data`` in the run folder.
 
     Raises:
-        InputError: The run has no samples, or others' data, or samples that do not belong together: synthesize or
-            verify was broken off, or has to run again.
+        InputError: The run has no samples, or others' data, or was broken off in synthesize or verify.
     """
     run = RunFolder(root)
     if EXTERNAL in run.stages():
-        remedy = (
-            "Take what `finegrade verify --input` wrote: it is in the format of the data. README.md names the files."
-        )
+        remedy = "Take what `finegrade verify --input` wrote in the data's own format; README.md names the files."
         raise InputError(str(root), got="others' data, verified", wanted="a run's own samples", remedy=remedy)
     run.record("synthesize")  # before a folder is made where there is no run
     with run.locked():

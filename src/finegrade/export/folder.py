@@ -21,11 +21,8 @@ MANIFEST = "finegrade_export.json"
 def new_export(folder: Path, source: Path) -> Iterator[Path]:
     """Gives an empty folder beside ``folder``, whose place it takes at the end of the block; on any error it vanishes.
 
-    One export at a time works on a folder.
-
-    Args:
-        folder: The export's; missing, empty, or an earlier export, which stays until the new one is whole.
-        source: The model's folder, which is never replaced.
+    One export at a time works on a folder. An earlier export there stays until the new one is whole; the model's own
+    folder ``source`` is never replaced.
 
     Raises:
         InputError: Something else lies there, or another export is under way.
@@ -90,14 +87,7 @@ def _own_files(folder: Path) -> set[str]:
 
 
 def write_manifest(work: Path, form: str, source: Path, details: Mapping[str, Any]) -> None:
-    """Writes ``finegrade_export.json``: the last file of an export.
-
-    Args:
-        work: The folder of ``new_export``.
-        form: Which export it is.
-        source: The model's folder.
-        details: What else is to be known of it; JSON.
-    """
+    """Writes ``finegrade_export.json``, the last file of an export, into the folder of ``new_export``."""
     manifest = {
         "form": form,
         "finegrade": VERSION,

@@ -64,9 +64,6 @@ def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list
     Returns:
         Names of the inputs, which are the tokenizer's; and of the outputs: ``sentence_embedding`` [batch, dimension]
         and, where the model has them, ``anchor_weights`` [batch, tokens].
-
-    Raises:
-        torch.onnx.OnnxExporterError: The model cannot be traced.
     """
     features = model.preprocess(_TRACED_WITH)
     inputs = {name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features}
@@ -90,11 +87,7 @@ def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list
 
 
 class OnnxEncoder:
-    """An exported folder, used as its users do: ``tokenizer.json`` cuts and pads, ``model.onnx`` does the rest.
-
-    Args:
-        folder: Holds both.
-    """
+    """An exported folder, used as its users do: ``tokenizer.json`` cuts and pads, ``model.onnx`` does the rest."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
@@ -130,10 +123,6 @@ _TEXTS = (
 def export_onnx(folder: Path, output: Path | None) -> None:
     """Writes the model as ``model.onnx`` beside its ``tokenizer.json``, and says how far it is from the model.
 
-    Args:
-        folder: Of the model.
-        output: The export's folder; beside the model by default.
-
     Raises:
         InputError: A package is missing, or there is no such model, or its graph would not be the model.
         CheckFailedError: Its graph cannot be traced, or ONNX Runtime gives other vectors than the model.
@@ -152,10 +141,8 @@ def export_onnx(folder: Path, output: Path | None) -> None:
         try:
             difference = largest_difference(model, OnnxEncoder(work), _TEXTS)
         except Exception as error:  # ONNX Runtime has classes of its own for each way of refusing
-            reason = first_line(error)
-            raise CheckFailedError(
-                f"{target}: ONNX Runtime does not run the graph: {reason}; nothing was kept"
-            ) from None
+            refused = f"{target}: ONNX Runtime does not run the graph: {first_line(error)}"
+            raise CheckFailedError(f"{refused}; nothing was kept") from None
         if not difference <= TOLERANCE:
             off = f"ONNX Runtime's vectors are off by {difference:.1e}, more than {TOLERANCE:g}"
             raise CheckFailedError(f"{target}: {off}; nothing was kept")
@@ -206,13 +193,7 @@ def _write_tokenizer(model: SentenceTransformer, folder: Path) -> None:
 
 
 def largest_difference(model: SentenceTransformer, exported: OnnxEncoder, texts: Sequence[str]) -> float:
-    """Of a coordinate, over all texts as one batch and each alone, for vectors scaled to the longest's length 1.
-
-    Args:
-        model: The original.
-        exported: Its export.
-        texts: Of different lengths.
-    """
+    """Of a coordinate, over all texts as one batch and each alone, for vectors scaled to the longest's length 1."""
     wanted = model.encode(list(texts), prompt="", batch_size=len(texts), show_progress_bar=False)
     alone = np.concatenate([exported.encode([text]) for text in texts])
     difference = np.maximum(np.abs(exported.encode(texts) - wanted), np.abs(alone - wanted)).max()

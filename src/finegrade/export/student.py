@@ -4,6 +4,8 @@ The student starts from the model's own weights. A short distillation on the use
 states near the vector that the model pools.
 """
 
+import random
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -17,18 +19,27 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import nn
 
 from finegrade.console import progress, say
+from finegrade.data.pairs import holds_pairs, read_pairs
+from finegrade.data.readers.document import Unread
+from finegrade.data.readers.tables import NoTextColumnError, read_jsonl, row_documents
+from finegrade.data.readers.text_files import decode
 from finegrade.errors import InputError
 from finegrade.export.folder import new_export, weight_hashes, write_manifest
-from finegrade.export.student_texts import texts_of_file, texts_of_run
 from finegrade.models.encoder import REMEDY, embed, load_trained, load_transformer
 from finegrade.models.portable.anchor_transformer import last_attention
+from finegrade.records import Seed
 from finegrade.report.summary import RE_EMBED, load_snippet
 from finegrade.storage.atomic import read_json, write_json
+from finegrade.storage.run_folder import TEST_SEEDS, TRAIN_SEEDS, RunFolder, is_run_folder
+from finegrade.storage.tables import read_rows
+from finegrade.text import encodable
 from finegrade.training.trainer import QuietTrainer, prepare_training, trainer_arguments
 
 STEPS = 100
 _BATCH, _LEARNING_RATE, _WARMUP_SHARE, _SEED = 32, 5e-5, 0.1, 0
 _LOW = 0.05
+_HELD_OUT, _HELD_OUT_SHARE, _FEWEST = 500, 0.1, 20  # texts
+_TEXTS_WANTED = "--texts: one text a line, or JSONL with pairs or with a column of text"
 _MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
 
 
@@ -49,8 +60,8 @@ def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = S
     target = output or folder.resolve().with_name(f"{folder.resolve().name}-mean")
     with new_export(target, folder) as work:
         model = _load_model(folder)
-        drawn = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
-        learnt, held_out = drawn.learnt[: steps * _BATCH], drawn.held_out
+        learnt, held_out = texts_of_file(texts, _SEED) if texts else texts_of_run(folder, _SEED)
+        learnt = learnt[: steps * _BATCH]
         original = _vectors(model, held_out, "the model's vectors, held-out texts")
         if not np.isfinite(original).all():
             raise InputError(str(folder), got="vectors that are no numbers", wanted="a sound model", remedy=REMEDY)
@@ -125,15 +136,71 @@ def _train(student: SentenceTransformer, texts: list[str], targets: NDArray[np.f
             Path(work), steps=steps, batch_size=_BATCH, learning_rate=_LEARNING_RATE, warmup_share=_WARMUP_SHARE,
             bf16=None, seed=_SEED, save_strategy="no", prompts=student.prompts.get(student.default_prompt_name),
         )  # fmt: skip
-        trainer = QuietTrainer(
-            meter,
-            lambda step, loss: f"1 - cosine {loss:.4f}",
-            model=student,
-            args=arguments,
-            train_dataset=dataset,
+        QuietTrainer(
+            meter, lambda step, loss: f"1 - cosine {loss:.4f}", model=student, args=arguments, train_dataset=dataset,
             loss=EmbedDistillLoss(student, distance_metric="cosine"),
-        )
-        trainer.train()
+        ).train()  # fmt: skip
+
+
+def texts_of_run(model: Path, seed: int) -> tuple[list[str], list[str]]:
+    """Queries and texts of the run that a model lies in: the train side to learn, the test side held out."""
+    folder = next((parent for parent in model.absolute().parents if is_run_folder(parent)), None)
+    if folder is None or not RunFolder(folder).path(TRAIN_SEEDS).is_file():
+        got = "no run folder around it, whose texts it could take"
+        raise InputError(str(model), got=got, wanted="texts to distil on", remedy=f"Give {_TEXTS_WANTED}.")
+    run = RunFolder(folder)
+    seeds = (read_rows(run.path(name), Seed) for name in (TRAIN_SEEDS, TEST_SEEDS))
+    learnt, test = (_different(text for seed in side for text in (seed.query, *seed.positives)) for side in seeds)
+    known = set(learnt)
+    held_out = [text for text in test if text not in known]  # of documents, test queries search the train side, too
+    return _drawn(learnt, held_out, str(folder), seed)
+
+
+def texts_of_file(path: Path, seed: int) -> tuple[list[str], list[str]]:
+    """The texts of a file to learn, and one in ten held out, in an order drawn with the seed.
+
+    It holds a text a line; or JSONL with pairs, or with documents in a column that the sources know.
+    """
+    try:
+        is_jsonl = path.suffix.lower() in (".jsonl", ".ndjson")
+        texts = _different(_of_rows(path) if is_jsonl else decode(path.read_bytes())[0].splitlines())
+    except (OSError, ValueError) as error:
+        got, remedy = getattr(error, "strerror", None) or error, f"Name another {_TEXTS_WANTED}."
+        raise InputError(f"--texts {path}", got=got, wanted="a file of texts", remedy=remedy) from None
+    random.Random(seed).shuffle(texts)
+    held_out = min(_HELD_OUT, round(_HELD_OUT_SHARE * len(texts)))
+    return _drawn(texts[held_out:], texts[:held_out], f"--texts {path}", seed)
+
+
+def _of_rows(path: Path) -> Iterable[str]:
+    if holds_pairs(path):
+        return [text for pair in read_pairs(path) for text in (pair.query, pair.positive)]
+    try:
+        documents = list(row_documents(path.name, read_jsonl(path, lambda _: None), None, None))
+    except NoTextColumnError as error:
+        raise InputError(f"--texts {path}", got=error.got, wanted=error.wanted, remedy='Name it "text".') from None
+    unread = [document for document in documents if isinstance(document, Unread)]
+    if unread:
+        say(f"{path}: {len(unread):,} rows left out, the first because of: {unread[0].reason}")
+    return [
+        " ".join((document.blocks[0].heading, *(block.text for block in document.blocks)))
+        for document in documents
+        if not isinstance(document, Unread)
+    ]
+
+
+def _different(texts: Iterable[str]) -> list[str]:
+    """Each text once, white space folded, without those that are empty."""
+    folded = dict.fromkeys(" ".join(encodable(text).split()) for text in texts)
+    return [text for text in folded if text]
+
+
+def _drawn(learnt: list[str], held_out: list[str], name: str, seed: int) -> tuple[list[str], list[str]]:
+    if len(learnt) + len(held_out) < _FEWEST or min(len(learnt), len(held_out)) < 2:
+        got = f"{len(learnt)} different texts to learn from and {len(held_out)} to hold out"
+        raise InputError(name, got=got, wanted=f"at least {_FEWEST} in all", remedy=f"Give more, by {_TEXTS_WANTED}.")
+    draw = random.Random(seed)
+    return draw.sample(learnt, len(learnt)), draw.sample(held_out, min(_HELD_OUT, len(held_out)))
 
 
 class Closeness(NamedTuple):
@@ -157,12 +224,7 @@ class Closeness(NamedTuple):
 
 
 def closeness(vectors: NDArray[np.float32], original: NDArray[np.float32]) -> Closeness:
-    """Compares two models row by row.
-
-    Args:
-        vectors: [texts, dimension], of length 1; at least two different texts.
-        original: The other model's, likewise.
-    """
+    """Compares two models row by row, each [texts, dimension], of length 1; at least two different texts."""
     cosines = np.einsum("nd,nd->n", vectors, original)
     same = _nearest(vectors) == _nearest(original)
     return Closeness(float(cosines.mean()), float(np.quantile(cosines, _LOW)), float(same.mean()))
@@ -176,12 +238,7 @@ def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def save_plain(model: SentenceTransformer, folder: Path) -> None:
-    """Saves a model so that it loads without our code, in sentence-transformers of any version and in servers.
-
-    Args:
-        model: Transformer, mean pooling, Normalize.
-        folder: Where to.
-    """
+    """Saves a model of transformer, mean pooling and Normalize so that it loads without our code, also in servers."""
     model.save_pretrained(str(folder), create_model_card=False)
     modules: list[dict[str, Any]] = read_json(folder / "modules.json")
     for module in modules:
@@ -214,11 +271,7 @@ def _card(folder: Path, source: Path, before: Closeness, after: Closeness, train
 
 
 def server_needs(student: SentenceTransformer) -> list[str]:
-    """What a server has to support beyond mean pooling, one line each.
-
-    Args:
-        student: Its first module is the transformer.
-    """
+    """What a server has to support beyond mean pooling, one line each."""
     name, config = type(student[0].model).__name__, student[0].config
     attention = last_attention(student[0].model)
     if getattr(config, "is_causal", None) is False:

@@ -196,13 +196,11 @@ def fit(
     checkpoint, done = last_checkpoint(work)
     if done:
         say(f"{title}: continues after step {done} of {settings.steps}")
-    loss = MultipleNegativesRankingLoss(model, scale=settings.scale)
-
-    def words_of_step(step: int, loss: float) -> str:
-        return f"level {plan.levels[step - 1] or 'mixed'}, loss {loss:.3f}"
-
     with progress(f"training {title}", settings.steps, done) as meter:
-        trainer = QuietTrainer(meter, words_of_step, model=model, args=arguments, train_dataset=dataset, loss=loss)
+        trainer = QuietTrainer(
+            meter, lambda step, loss: f"level {plan.levels[step - 1] or 'mixed'}, loss {loss:.3f}", model=model,
+            args=arguments, train_dataset=dataset, loss=MultipleNegativesRankingLoss(model, scale=settings.scale),
+        )  # fmt: skip
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return [
         StepLog(int(e["step"]), plan.levels[int(e["step"]) - 1], float(e["loss"]), float(e["learning_rate"]))
