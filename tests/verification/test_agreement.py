@@ -12,11 +12,11 @@ from finegrade.verification.rules import (
     NEARLY_ANSWERS,
     NO_SCORE,
     THE_POSITIVE,
+    Scores,
     agree,
     judge_sample,
     why_false,
 )
-from finegrade.verification.scores import Scores
 
 SOME_REASON = ["", NO_SCORE, FALSE_NEGATIVE, ANSWERS]
 

@@ -20,6 +20,7 @@ from finegrade.verification.rules import (
     REPEATS,
     THE_POSITIVE,
     THE_QUERY,
+    Scores,
     apply_verdicts,
     excess,
     is_in_doubt,
@@ -28,7 +29,6 @@ from finegrade.verification.rules import (
     level_of,
     why_false,
 )
-from finegrade.verification.scores import Scores
 
 LEVELS = 4
 WORDS = {"a": "apples ripen early", "b": "buses run late", "c": "cups break", "d": "doors creak at night"}

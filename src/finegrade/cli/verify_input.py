@@ -84,32 +84,22 @@ def verify_external(
             counts = run.record(EXTERNAL)["details"]
             mean = counts["characters"] / max(1, counts["negatives"])
             agree(run, estimate_given(config, counts["negatives"], mean))
-        verify_samples(
-            run,
-            verification=verification,
-            llm=config.llm,
-            levels=config.synthesis.levels,
-            seed=config.seed,
-            after=EXTERNAL,
-        )
+        levels = config.synthesis.levels
+        verify_samples(run, verification=verification, llm=config.llm, levels=levels, seed=config.seed, after=EXTERNAL)
         own.need_free(data.outputs(output))
         own.begin(data.outputs(output))
         written = data.write(_verified_rows(data, run), output)
         own.end(written)
         write_external_card(run, f"{path}: {data.about}", written)
-        page = write_verification_report(run, config.synthesis.levels)
-    _say_why(data, path, run)
-    say(f"verify: what it found: {page}")
-    say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
-
-
-def _say_why(data: Format[Any], path: Path, run: RunFolder) -> None:
+        page = write_verification_report(run, levels)
     found = run.record("verify")["details"]
     for what, reasons in (("negatives", found["reasons"]), ("rows or positives left out", found["left_out"])):
         for reason, number in reasons.items():
             say(f"{what}: {number:,} {reason}")
     for reason, number in data.not_written.most_common():
         say(f"{path}: {number:,} {reason}")
+    say(f"verify: what it found: {page}")
+    say(f"written: {', '.join(map(str, written))}; verdicts and scores: {run.root}")
 
 
 def _say_what_was_passed_over(path: Path, run: RunFolder) -> None:

@@ -12,8 +12,6 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from finegrade.errors import unknown_name
-
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -88,17 +86,6 @@ class Entry:
         )
 
 
-def _read_catalogue() -> dict[str, Entry]:
-    text = resources.files("finegrade.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
-    entries = TypeAdapter(list[Entry]).validate_python(tomllib.loads(text)["entry"])
-    return {entry.name: entry for entry in entries}
-
-
-CATALOGUE = _read_catalogue()
-
-
-def find_entry(name: str) -> Entry:
-    """The catalogue's entry of that name; an InputError where there is none."""
-    if name not in CATALOGUE:
-        raise unknown_name("the catalogue", name, CATALOGUE)
-    return CATALOGUE[name]
+_TEXT = resources.files("finegrade.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
+_ENTRIES = TypeAdapter(list[Entry]).validate_python(tomllib.loads(_TEXT)["entry"])
+CATALOGUE = {entry.name: entry for entry in _ENTRIES}

@@ -182,7 +182,7 @@ def load_encoder(folder: Path | str, device: str | None = None) -> SentenceTrans
 
     Args:
         folder: A local folder.
-        device: As torch names it.
+        device: As torch names it; chosen by sentence-transformers by default.
 
     Raises:
         InputError: It is none, or lacks weights.
@@ -237,7 +237,5 @@ def embed(model: SentenceTransformer, texts: Sequence[str], batch_size: int, wha
             vectors = model.encode(part, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
             rows.append(vectors.float().cpu().numpy())
             meter.advance(len(part))
-    found = np.concatenate(rows)
-    result = np.empty_like(found)
-    result[order] = found
+    result: NDArray[np.float32] = np.concatenate(rows)[np.argsort(order)]
     return result

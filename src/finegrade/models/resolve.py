@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from finegrade.config import user_path
 from finegrade.console import say
-from finegrade.errors import InputError, is_disk_full, no_space
-from finegrade.models.catalogue import CATALOGUE, Entry, find_entry
+from finegrade.errors import InputError, is_disk_full, no_space, unknown_name
+from finegrade.models.catalogue import CATALOGUE, Entry
 from finegrade.models.wheels import download_wheels
 from finegrade.storage.atomic import file_hash, path_identity
 
@@ -74,7 +74,9 @@ def fetch(name: str, check: bool = False) -> Path:
     Raises:
         InputError: A download fails, a hash does not match, or the disk is full.
     """
-    entry = find_entry(name)
+    if name not in CATALOGUE:
+        raise unknown_name("the catalogue", name, CATALOGUE)
+    entry = CATALOGUE[name]
     folder = entry_folder(entry)
     to_check = entry.files if check and entry.is_complete(folder) else ()
     if any(file_hash(folder / file.name) != file.sha256 for file in to_check):

@@ -148,10 +148,7 @@ class OnnxCrossEncoder:
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the logit of each (query, text), in order."""
-        return self._model.each(self._score, pairs)
-
-    def _score(self, pair: tuple[str, str]) -> float:
-        return float(self._model.run(*pair).reshape(-1)[0])
+        return self._model.each(lambda pair: float(self._model.run(*pair).reshape(-1)[0]), pairs)
 
 
 class TorchCrossEncoder:

@@ -36,11 +36,7 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # texts -> their vectors
 
 
 def fixed_point(vectors: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Vectors of unit length, [vectors, dimension], in units of 1/4,000, as they are stored.
-
-    Raises:
-        InputError: One is not of unit length.
-    """
+    """Vectors of unit length, [vectors, dimension], in units of 1/4,000; an InputError where one has another length."""
     lengths = np.linalg.norm(vectors, axis=1)
     wrong = lengths[~(np.abs(lengths - 1) <= _LENGTH_ERROR)]  # what is no number, too
     if len(wrong):
@@ -135,11 +131,9 @@ class DenseIndex:
     """An index of texts, on disk.
 
     Args:
-        texts: What is searched; read once, a block at a time, and not kept.
-        embedder: Gives the vectors.
+        texts, total: What is searched, read once and not kept; and how many texts there are, for the progress.
+        embedder, made_for: Gives the vectors, and the name of it and its settings.
         folder: Holds the vectors; those that are there and were made of the same texts are kept.
-        made_for: Names the embedder and its settings.
-        total: How many texts there are, for the progress.
         at_once: Texts and queries that are compared together; they bound the memory.
 
     Raises:

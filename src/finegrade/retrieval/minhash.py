@@ -58,6 +58,12 @@ def signatures(texts: Sequence[str]) -> _Signatures:
     return found
 
 
+def band_hashes(some: _Signatures, band: int) -> _Hashes:
+    """The hash of one band of each of some signatures, [texts, 32]: [texts]."""
+    mixed: _Hashes = (some[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64) * _BAND).sum(axis=1, dtype=np.uint64)
+    return mixed ^ (mixed >> _HIGH)
+
+
 def batches(
     items: Iterable[_T], length: Callable[[_T], int], characters: int, number: int = sys.maxsize
 ) -> Iterator[list[_T]]:
@@ -127,13 +133,11 @@ class NearDuplicates:
         keys, positions, begin = [], [], 0
         with self._path.open("rb") as file:
             while len(block := np.fromfile(file, dtype=np.uint32, count=_READ_AT_ONCE * POSITIONS)):
-                values = block.reshape(-1, POSITIONS)[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
-                mixed: _Hashes = (values * _BAND).sum(axis=1, dtype=np.uint64)
-                mixed ^= mixed >> _HIGH
+                mixed = band_hashes(block.reshape(-1, POSITIONS), band)
                 own = np.flatnonzero(mixed % np.uint64(parts) == part)
                 keys.append(mixed[own])
                 positions.append(own + begin)
-                begin += len(values)
+                begin += len(mixed)
         return np.concatenate(keys), np.concatenate(positions)
 
     def _flag(self, flagged: NDArray[np.bool_], keys: _Hashes, positions: NDArray[np.int64]) -> None:

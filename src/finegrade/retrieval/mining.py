@@ -45,21 +45,17 @@ class Ranking(Protocol):
     """An index of texts that can be searched."""
 
     def rank(self, queries: Sequence[str], depth: int) -> Sequence[Sequence[int]]:
-        """Numbers of at most ``depth`` texts for each query, best first; the same whatever else is asked.
-
-        A text that shares nothing with the query has no rank.
-        """
+        """Numbers of at most ``depth`` texts that share something with each query, best first."""
 
 
 Index = Callable[[Sequence[str]], Ranking]
-"""Texts -> what searches them."""
+"""Texts -> what searches them; what it finds for a query does not depend on the others."""
 
 
 class Wanted(NamedTuple):
     """What negatives are wanted for.
 
     Attributes:
-        seed: Whose query they are negatives for.
         sources: Level -> "random", or else mined in the level's rank band (level 1: in the farthest one). None: level 1
             random, all others mined.
         turn: Draws others: a seed with several positives is several samples.
@@ -154,14 +150,12 @@ class Fused:
     """BM25 and a bi-encoder over the same texts, as one ranking."""
 
     def __init__(self, lexical: BM25, dense: DenseIndex) -> None:
-        self._lexical, self._dense = lexical, dense
+        self._both = lexical, dense
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[int]]:
         """Numbers of at most ``depth`` texts for each query, best first, from as many of each of the two."""
-        if not queries:
-            return []
-        by_words = self._lexical.rank(queries, depth)
-        return [fused(pair, depth) for pair in zip(by_words, self._dense.rank(queries, depth), strict=True)]
+        rankings = [index.rank(queries, depth) for index in self._both] if queries else []
+        return [fused(pair, depth) for pair in zip(*rankings, strict=True)]
 
 
 def fused(rankings: Iterable[Sequence[int]], depth: int) -> list[int]:

@@ -203,7 +203,11 @@ class VerifiedParts:
 def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
     outputs, run = parts.end(number), stage.run
     counts = count_verdicts(iterate_rows(run.path(VERDICTS), Verdict), iterate_rows(run.path(LEFT_OUT), LeftOut))
-    details = counts | parts.found(number) | {"usage": _usage(run)}
+    totals: dict[str, float] = {"requests": 0}
+    if run.path(LEDGER).is_file():
+        with Ledger(run.path(LEDGER), "verify") as ledger:
+            totals = ledger.totals()
+    details = counts | parts.found(number) | {"usage": totals if totals["requests"] else {}}
     stage.finish(outputs, details)
     total = sum(details["decisions"].values())
     listed = ", ".join(f"{number:,} {name}" for name, number in details["decisions"].items()) or "none decided on"
@@ -213,15 +217,6 @@ def _finish(stage: Stage, parts: VerifiedParts, number: int) -> None:
     if ungraded := details["no_grade"]:
         reasons = ", ".join(f"{reason} ({number:,})" for reason, number in ungraded.items())
         say(f"verify: the LLM gave no grade for {sum(ungraded.values()):,} negatives: {reasons}")
-
-
-def _usage(run: RunFolder) -> dict[str, float]:
-    """What the LLM's grades took; empty where it was not asked."""
-    if not run.path(LEDGER).is_file():
-        return {}
-    with Ledger(run.path(LEDGER), "verify") as ledger:
-        totals = ledger.totals()
-    return totals if totals["requests"] else {}
 
 
 def count_verdicts(verdicts: Iterable[Verdict], left_out: Iterable[LeftOut]) -> dict[str, Any]:

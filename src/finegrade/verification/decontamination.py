@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrade.errors import InputError
-from finegrade.retrieval.minhash import BANDS, POSITIONS, ROWS, RUN, SIMILAR, batches, signatures
+from finegrade.retrieval.minhash import BANDS, POSITIONS, RUN, SIMILAR, band_hashes, batches, signatures
 from finegrade.text import encodable, jaccard, normalised, word_count, words
 from finegrade.verification.benchmarks import BenchmarkText, Role
 
@@ -153,7 +153,6 @@ _Numbers = NDArray[np.int64]
 _Candidates = Iterator[tuple[int, list[int]]]  # index of a text that was asked about, and numbers of texts like it
 
 _NUMBER = np.uint64((1 << 24) - 1)  # the bits of a posting that hold a text's number; the others are of a hash
-_BAND: _Hashes = np.random.default_rng(31).integers(1, 1 << 63, ROWS, dtype=np.uint64) | np.uint64(1)
 _BYTES: _Hashes = np.random.default_rng(13).integers(1, 1 << 63, 256, dtype=np.uint64)  # fixed: always the same
 _BASE = 0x9E3779B97F4A7C15
 _MIXED = np.uint64(0xFF51AFD7ED558CCD)
@@ -219,8 +218,8 @@ class Benchmarks:
                 runs[size].append(_postings(hashes[own], of[own] + begin))
             characters, of = _long_signatures(plains)
             self._signatures[of + begin] = characters  # their last bytes: they tell nearly as much as all four
-            for band, hashes in zip(bands, _band_hashes(characters), strict=True):
-                band.append(_postings(hashes, of + begin))
+            for number, band in enumerate(bands):
+                band.append(_postings(band_hashes(characters, number), of + begin))
             begin += len(plains)
         self._telling = dict(telling)
         self._runs = {size: _Postings(parts) for size, parts in runs.items()}
@@ -274,8 +273,10 @@ class Benchmarks:
         """Those first that have the same words that matter, then those with the most similar signature."""
         same = [(i, n) for i, plain in enumerate(plains) for n in self._telling.get(_telling(plain), ())[:_MOST_LIKELY]]
         characters, of = _long_signatures(plains)
-        in_bands = zip(self._bands, _band_hashes(characters), strict=True)
-        found = [postings.find(hashes, first=_MOST_LIKELY) for postings, hashes in in_bands]
+        found = [
+            postings.find(band_hashes(characters, band), first=_MOST_LIKELY)
+            for band, postings in enumerate(self._bands)
+        ]
         rows, numbers, _ = _counted(*np.concatenate(found, axis=1))
         similar = (characters.astype(np.uint8)[rows] == self._signatures[numbers]).mean(axis=1)
         likely = similar >= _LIKELY
@@ -333,12 +334,6 @@ class _Postings:
 
 def _postings(hashes: _Hashes, numbers: _Numbers) -> _Hashes:
     return hashes & ~_NUMBER | numbers.astype(np.uint64)
-
-
-def _band_hashes(characters: NDArray[np.uint32]) -> _Hashes:
-    """[bands, texts]"""
-    hashes: _Hashes = (characters.reshape(-1, BANDS, ROWS) * _BAND).sum(axis=2, dtype=np.uint64).T
-    return (hashes ^ (hashes >> np.uint64(32))) * _MIXED
 
 
 def _long_signatures(plains: Sequence[str]) -> tuple[NDArray[np.uint32], _Numbers]:

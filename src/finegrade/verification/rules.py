@@ -20,14 +20,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
-from math import inf
+from math import inf, isfinite
 from statistics import fmean
+from typing import NamedTuple
 
 from finegrade.config import LLM_JUDGE, VerificationConfig
 from finegrade.records import Negative, Sample, ScorerResult, Verdict
 from finegrade.retrieval.shingle_index import SAME_NEGATIVE, ShingleIndex
 from finegrade.text import content_hash, normalised
-from finegrade.verification.scores import Scores, Similarity, similarities
 
 RULES = 2
 """Raised when what is decided changes: verdicts by other rules are not reused."""
@@ -50,6 +50,84 @@ FALSE = frozenset((FALSE_NEGATIVE, ANSWERS, THE_POSITIVE, NEARLY_ANSWERS))
 
 TYPICAL_POSITIVE = 1.0  # on the common scale
 _CALLED_THE_SAME = 2.5 / 3  # of an LLM's grades: "the same answer" in three of four cases, else "a different one"
+
+
+# What the scorers found of a negative
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scorer results of one negative: those that say whether it is false, and those asked before or no number."""
+
+    deciding: tuple[ScorerResult, ...]
+    earlier: tuple[ScorerResult, ...] = ()
+
+    @property
+    def results(self) -> tuple[ScorerResult, ...]:
+        """All of them, in the order of asking."""
+        return (*self.earlier, *self.deciding)
+
+    @property
+    def sibling(self) -> float | None:
+        """Score of (sibling query, negative); None where no scorer was asked."""
+        found = [one.sibling for one in self.results if one.sibling is not None]
+        return fmean(found) if found else None
+
+    @property
+    def gain(self) -> float | None:
+        """How much better the negative answers its sibling query than the query; None where no scorer was asked."""
+        found = [one.sibling - one.score for one in self.results if one.sibling is not None]
+        return fmean(found) if found else None
+
+    @property
+    def are_known(self) -> bool:
+        """Whether every scorer that decides, and every one that measures similarity, gave a number."""
+        return all(isfinite(one.score - one.positive) for one in (*self.deciding, *_of_similarity(self.earlier)))
+
+    def then(self, results: Sequence[ScorerResult]) -> "Scores":
+        """With the results of a second opinion: these decide, as far as their scores are numbers."""
+        numbers = tuple(one for one in results if isfinite(one.score))
+        if not numbers:
+            return Scores(self.deciding, (*self.earlier, *results))
+        return Scores(numbers, (*self.results, *(one for one in results if one not in numbers)))
+
+
+class Similarity(NamedTuple):
+    """Scores of (query, positive) and (query, negative) on the common scale, by which negatives are compared."""
+
+    positive: float
+    score: float
+
+    @property
+    def distance(self) -> float:
+        """How far the negative is above the positive; below: less than 0."""
+        return self.score - self.positive
+
+
+def similarities(scores: Sequence[Scores]) -> list[Similarity]:
+    """The similarity of each of a sample's negatives, by the same scorers for all of them.
+
+    These are the last that were asked about all. An LLM says whether a text answers, not how similar it is: its grades
+    count only where it alone was asked. Where the scores are not known, the similarity is no number.
+    """
+    known = [one for one in scores if one.are_known]
+    deciding = _asked_of_all(_of_similarity(one.deciding) for one in known)
+    asked = deciding or _asked_of_all(_of_similarity(one.results) for one in known)
+    names = asked or _asked_of_all(one.results for one in known)
+    compared = [[result for result in one.results if result.scorer in names] or one.results for one in scores]
+    return [Similarity(fmean(one.positive for one in some), fmean(one.score for one in some)) for some in compared]
+
+
+def _of_similarity(results: Iterable[ScorerResult]) -> list[ScorerResult]:
+    return [one for one in results if one.scorer != LLM_JUDGE]
+
+
+def _asked_of_all(groups: Iterable[Iterable[ScorerResult]]) -> frozenset[str]:
+    named = [frozenset(one.scorer for one in group) for group in groups]
+    return frozenset.intersection(*named) if named else frozenset()
+
+
+# Rules 1 to 3
 
 
 def is_weak(positive: float, config: VerificationConfig) -> bool:
@@ -75,24 +153,19 @@ def _allowed(one: ScorerResult, config: VerificationConfig) -> float:
     return min(one.positive - margin, share)
 
 
-# Rules 1 to 3
-
-
 def why_false(sample: Sample, scores: Sequence[Scores], config: VerificationConfig) -> list[str]:
     """Why each negative of a sample is none, or not known to be one; empty where it may be one."""
-    return [_why_false(sample, negative, one, config) for negative, one in zip(sample.negatives, scores, strict=True)]
-
-
-def _why_false(sample: Sample, negative: Negative, scores: Scores, config: VerificationConfig) -> str:
-    if known := why_no_scorer(sample, negative):
-        return known
-    if not scores.are_known:
-        return NO_SCORE
-    if excess(scores, config) <= 0:
-        return ""
-    # similarity cannot tell an LLM-written text that is wrong from one that is right
-    may_answer = config.promote and negative.source != "llm"
-    return ANSWERS if may_answer and all(map(_finds_that_it_answers, scores.results)) else FALSE_NEGATIVE
+    reasons = []
+    for negative, one in zip(sample.negatives, scores, strict=True):
+        reason = why_no_scorer(sample, negative)
+        if not reason and not one.are_known:
+            reason = NO_SCORE
+        elif not reason and excess(one, config) > 0:
+            # similarity cannot tell an LLM-written text that is wrong from one that is right
+            may_answer = config.promote and negative.source != "llm"
+            reason = ANSWERS if may_answer and all(map(_finds_that_it_answers, one.results)) else FALSE_NEGATIVE
+        reasons.append(reason)
+    return reasons
 
 
 def why_no_scorer(sample: Sample, negative: Negative) -> str:
@@ -203,7 +276,12 @@ def judge_sample(
         else:
             harder.add(sample.negatives[i].text)
     _drop_contradictions(sample, similar, decisions)
-    _widen_gaps(similar, hardest_first, config.min_gap, decisions)
+    above: float | None = None  # the hardest stays
+    for i in sorted(decisions.staying(hardest_first), key=lambda i: -similar[i].distance):
+        if above is not None and not above - similar[i].distance >= config.min_gap:
+            decisions.reasons[i] = NO_GAP
+        else:
+            above = similar[i].distance
     _assign_levels(sample, similar, levels, decisions)
     return [_verdict(sample, i, own, similar[i], decisions) for i, own in enumerate(scores)]
 
@@ -220,16 +298,6 @@ def _drop_contradictions(sample: Sample, similar: Sequence[Similarity], decision
         rises = {chosen: similar[chosen[-1]].distance - similar[chosen[0]].distance for chosen in in_order}
         best = max(in_order, key=lambda chosen: (len(chosen), rises[chosen]))
         decisions.reasons |= {i: CONTRADICTS for i in written if i not in best}
-
-
-def _widen_gaps(similar: Sequence[Similarity], hardest_first: Sequence[int], gap: float, decisions: _Decisions) -> None:
-    """The hardest stays."""
-    above = None
-    for i in sorted(decisions.staying(hardest_first), key=lambda i: -similar[i].distance):
-        if above is not None and not above - similar[i].distance >= gap:
-            decisions.reasons[i] = NO_GAP
-        else:
-            above = similar[i].distance
 
 
 def _assign_levels(sample: Sample, similar: Sequence[Similarity], levels: int, decisions: _Decisions) -> None:

@@ -26,6 +26,7 @@ from finegrade.verification.ensemble import Ensemble, Ensembles, PairScores
 from finegrade.verification.llm_judge import LlmJudge
 from finegrade.verification.rules import (
     WEAK_POSITIVE,
+    Scores,
     agree,
     apply_verdicts,
     is_in_doubt,
@@ -35,7 +36,6 @@ from finegrade.verification.rules import (
     why_no_scorer,
 )
 from finegrade.verification.score_cache import ScoreCache
-from finegrade.verification.scores import Scores
 
 _DEFAULT = VerificationConfig()
 
