@@ -40,23 +40,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "AnchorPooling",
-    "Config",
-    "Negative",
-    "Sample",
-    "Task",
-    "build_encoder",
-    "evaluate",
-    "load_encoder",
-    "mine_negatives",
-    "received_attention",
-    "synthesize",
-    "train",
-    "verify",
-    "write_negatives",
-    "write_queries",
+    "AnchorPooling", "Config", "Negative", "Sample", "Task", "build_encoder", "evaluate", "load_encoder",
+    "mine_negatives", "received_attention", "synthesize", "train", "verify", "write_negatives", "write_queries",
     "write_report",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

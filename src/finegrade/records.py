@@ -10,14 +10,12 @@ Source = Literal["llm", "mined", "random", "external"]
 Decision = Literal["kept", "regraded", "promoted", "dropped"]
 """What verification decided on one negative; promoted: it answers the query, and is a positive now."""
 
-
 Kind = Literal["short-long", "long-short", "short-short", "long-long", "sts"]
 """Of a task: how long query and text are; sts: two sentences that mean the same (symmetric)."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Side = Literal["train", "test"]
-
 
 MAX_SET_ASIDE = 10_000
 """Characters that are kept of a text that is set aside: a hostile reply has millions, and a part of drafts is held."""
@@ -48,10 +46,9 @@ class Task(Record):
 
 
 class Chunk(Record):
-    """A piece of one of the user's documents, as it is searched.
+    """A piece of one of the user's documents, as it is searched; its id is the content hash of the text.
 
     Args:
-        id: Content hash of the text.
         text: The heading above it and its own text, white space folded.
         path: Of the document, relative to the folder that was named.
         offset: Where it begins in the document, in characters.
@@ -75,13 +72,7 @@ class Chunk(Record):
 
 
 class WrittenQuery(Record):
-    """A query that an LLM wrote, and the chunk that answers it.
-
-    Args:
-        query: What a user might type.
-        style: How it is typed: keywords, question, symptom.
-        chunk: The chunk's id.
-    """
+    """A query that an LLM wrote in a style (keywords, question, symptom), and the id of the chunk that answers it."""
 
     query: str
     style: str
@@ -138,7 +129,7 @@ class Sample(Record):
         id: Content hash of query and positive.
         query: What a user would type.
         positive: One text that answers it.
-        negatives: Easiest first; at most one a level, but for those that were given.
+        negatives: Easiest first; at most one a level, but for external data.
         group: Of its seed.
         kind: Of the task that it was written for; empty where it is from pairs or documents.
         instruction: Of the task.
@@ -154,12 +145,7 @@ class Sample(Record):
 
 
 class Displaced(Record):
-    """The hardest negative that the corpus gave for a sample, where a text by the LLM took its place.
-
-    Args:
-        sample: The sample's id.
-        text: The corpus' text.
-    """
+    """The hardest negative that the corpus gave for a sample (by its id), where a text by the LLM took its place."""
 
     sample: str
     text: str
@@ -211,12 +197,13 @@ class Verdict(Record):
         sample: The sample's id.
         text: The negative's text.
         source: The negative's source.
-        level_before: The level it was written or mined for; None where it was given without one.
+        level_before: The level it was written or mined for; None where it is external and has none.
         level_after: The level it has now; None when it left its sample.
         decision: kept, regraded, promoted or dropped.
         reason: Empty for kept; else why, in a few words that can be counted.
-        positive_score: Of (query, positive), on the common scale: the mean of the last scorers that were asked about all
-            negatives of the sample. An LLM's grade is no measure of similarity and counts only where it alone was asked.
+        positive_score: Of (query, positive), on the common scale: the mean of the last scorers that were asked about
+            all negatives of the sample. An LLM's grade is no measure of similarity and counts only where it alone was
+            asked.
         score: Of (query, negative), likewise.
         sibling_score: Of (sibling query, negative), likewise; None without a sibling.
         results: Of each scorer that was asked; earlier versions wrote the column as "opinions".
@@ -240,15 +227,7 @@ IN_BENCHMARK = "in benchmark"
 
 
 class LeftOut(Record):
-    """A sample that verification left out as a whole.
-
-    Args:
-        sample: Its id.
-        query: Its query.
-        positive: Its positive.
-        reason: In a few words that can be counted.
-        evidence: What shows it.
-    """
+    """A sample that verification left out as a whole: the reason in a few words that can be counted, and evidence."""
 
     sample: str
     query: str

@@ -23,25 +23,17 @@ _NO_END = re.compile(r"(?:^|[\s(])(?:\d+|[^\W\d_]|[eE]\.g|[iI]\.e|etc|vs|cf|[Nn]
 
 _LOOKED_BACK = 20  # characters: more than any abbreviation has
 _ENDS = (".", "!", "?", "。", "！", "？", "।", "؟", "۔")
-_STOPWORDS = frozenset(
-    word
-    for line in (
-        "a an and any are as at be been but by can do does each every for from has have how if in into is it its may",
-        "more most must no nor not of off on one only or other out over own same should so some such than that the",
-        "their them then there these they this those to too under until up use used uses using very was were what",
-        "when where which while who why will with you your all also",
-    )
-    for word in line.split()
+_SMALL_WORDS = (
+    "a an and any are as at be been but by can do does each every for from has have how if in into is it its may "
+    "more most must no nor not of off on one only or other out over own same should so some such than that the "
+    "their them then there these they this those to too under until up use used uses using very was were what "
+    "when where which while who why will with you your all also"
 )
-
-_TURNING = frozenset(
-    word
-    for line in (
-        "all any before each every from if in more most must no nor not off",
-        "on only or out over to too under until up",
-    )
-    for word in line.split()
+_STOPWORDS = frozenset(_SMALL_WORDS.split())
+_TURNING_WORDS = (
+    "all any before each every from if in more most must no nor not off on only or out over to too under until up"
 )
+_TURNING = frozenset(_TURNING_WORDS.split())
 """Small words that a text may turn on."""
 
 

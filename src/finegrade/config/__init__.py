@@ -16,24 +16,7 @@ from finegrade.config.synthesis import MAX_LEVELS, MAX_TEXT_WORDS, MIN_LEVELS, D
 from finegrade.config.verification import JUDGED, LEXICAL, LLM_JUDGE, VerificationConfig
 
 __all__ = [
-    "CHUNK_TOKENS",
-    "JUDGED",
-    "LEXICAL",
-    "LLM_JUDGE",
-    "MAX_LEVELS",
-    "MAX_TEXT_WORDS",
-    "MIN_LEVELS",
-    "AttentionName",
-    "Config",
-    "DrawsConfig",
-    "EvaluationConfig",
-    "LLMConfig",
-    "PoolingName",
-    "QueriesConfig",
-    "SourceConfig",
-    "SynthesisConfig",
-    "TasksConfig",
-    "TrainingConfig",
-    "VerificationConfig",
-    "user_path",
-]
+    "CHUNK_TOKENS", "JUDGED", "LEXICAL", "LLM_JUDGE", "MAX_LEVELS", "MAX_TEXT_WORDS", "MIN_LEVELS", "AttentionName",
+    "Config", "DrawsConfig", "EvaluationConfig", "LLMConfig", "PoolingName", "QueriesConfig", "SourceConfig",
+    "SynthesisConfig", "TasksConfig", "TrainingConfig", "VerificationConfig", "user_path",
+]  # fmt: skip

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -15,19 +15,9 @@ from finegrade.config.verification import VerificationConfig
 CHUNK_TOKENS = 150
 
 _ENOUGH_PARAMETERS = 7  # billions
-_OWN_PARAMETERS = frozenset(
-    (
-        "model",
-        "messages",
-        "max_tokens",
-        "max_completion_tokens",
-        "temperature",
-        "seed",
-        "response_format",
-        "stream",
-        "n",
-    )
-)
+_OWN_PARAMETERS = frozenset((
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "seed", "response_format", "stream", "n",
+))  # fmt: skip
 
 _PATH_HOLDS = {
     "documents": "a folder or file of documents (or dataset, a data set on the hub)",
@@ -161,19 +151,14 @@ class LLMConfig(Section):
     @field_validator("base_url")
     @classmethod
     def _is_a_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                parts = urlsplit(value)
-                good = (
-                    parts.scheme in ("http", "https")
-                    and bool(parts.hostname)
-                    and not (parts.username or parts.password or parts.query or parts.fragment)
-                    and (parts.port or 1) > 0
-                )
-            except ValueError:
-                good = False
-            if not good:
-                raise ValueError("must be a URL like http://127.0.0.1:8000/v1, without user, password or query")
+        try:
+            parts = urlsplit(value or "http://127.0.0.1")
+            more = parts.username or parts.password or parts.query or parts.fragment
+            good = parts.scheme in ("http", "https") and parts.hostname and not more and (parts.port or 1) > 0
+        except ValueError:
+            good = False
+        if not good or value == "":
+            raise ValueError("must be a URL like http://127.0.0.1:8000/v1, without user, password or query")
         return value
 
     @field_validator("parameters")
@@ -196,14 +181,15 @@ class LLMConfig(Section):
         return value
 
 
+Style = Literal["keywords", "question", "symptom"]
+
+
 class QueriesConfig(Section):
     """How queries for documents are written."""
 
     chunks: int = Field(200, ge=8)
     """For how many chunks the LLM writes queries; test_share of them to test with."""
-    styles: tuple[Literal["keywords", "question", "symptom"], ...] = Field(
-        ("keywords", "question", "symptom"), min_length=1
-    )
+    styles: tuple[Style, ...] = Field(get_args(Style), min_length=1)
     """What kinds of query are written for each of them."""
     temperature: float = Field(0.7, ge=0, le=2)
 
@@ -278,7 +264,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
-    def _a_mode_that_fits(self) -> "Config":
+    def _mode_and_engine_fit(self) -> "Config":
         synthesis, mode = self.synthesis, self.writing_mode
         if mode == "sibling" and self.source.is_tasks:
             raise ValueError('synthesis.mode "sibling" rewrites answers that there are: use "one-call" or "stepwise"')
@@ -287,10 +273,6 @@ class Config(Section):
             raise ValueError('synthesis.sources: mode "sibling" writes the hardest level only; use "stepwise"')
         if synthesis.style_guard and self.source.is_tasks:
             raise ValueError("synthesis.style_guard is for pairs and documents: of tasks the LLM writes all texts")
-        return self
-
-    @model_validator(mode="after")
-    def _an_engine_that_fits(self) -> "Config":
         if self.synthesis.engine == "ray" and not self.llm.base_url:
             raise ValueError("engine ray needs llm.base_url: each worker would load an embedded LLM of its own")
         if self.synthesis.engine == "ray" and self.llm.batch:
@@ -301,15 +283,11 @@ class Config(Section):
     def models(self) -> tuple[tuple[str, str], ...]:
         """Setting and name of each model that reads or writes texts."""
         rules, synthesis = self.verification, self.synthesis
-        scorers = {
-            "verification.scorer": (rules.scorer,),
-            "verification.committee": rules.committee,
-            "verification.second_opinion": rules.second_opinion,
-            "verification.second_opinion_written": rules.second_opinion_written,
-        }
+        several = ("committee", "second_opinion", "second_opinion_written")
         return (
             ("training.backbone", self.training.backbone),
-            *((setting, name) for setting, names in scorers.items() for name in names),
+            ("verification.scorer", rules.scorer),
+            *((f"verification.{setting}", name) for setting in several for name in getattr(rules, setting)),
             *([] if synthesis.miner == "bm25" else [("synthesis.miner_model", synthesis.miner_model)]),
             *([] if self.llm.base_url else [("llm.model", self.llm.model)]),
         )
