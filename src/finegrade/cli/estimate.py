@@ -1,10 +1,10 @@
-"""What a run will take: minutes and money, for what it asks and what it trains. Said before anything is spent."""
+"""What a run will take: minutes and money, for what it asks and what it trains. Shown before anything is spent."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finegrade.cli.llm_requests import Asked, asked_of_llm, asked_of_llm_about
+from finegrade.cli.dry_run import Asked, grades_of_external, requests_of_run
 from finegrade.config import Config, LLMConfig
 from finegrade.console import say
 from finegrade.errors import InputError
@@ -65,7 +65,7 @@ def estimate(config: Config, queries: int | None = None, chunks: int | None = No
         queries: Queries to train and test with; None: what the configuration allows at most, or the LLM will write.
         chunks: Texts to search; None: as many as the configuration allows.
     """
-    asked = asked_of_llm(config)
+    asked = requests_of_run(config)
     if config.source.has_documents:
         queries = queries or round(config.queries.chunks * QUERIES_KEPT * len(config.queries.styles) / 3)
         chunks = min(chunks or config.source.max_chunks, config.source.max_chunks)
@@ -96,7 +96,7 @@ def estimate_given(config: Config, negatives: int, characters: float) -> Estimat
         negatives: How many there are, beside each positive.
         characters: Of query, positive and negative together, on average.
     """
-    asked = asked_of_llm_about(config, negatives, characters)
+    asked = grades_of_external(config, negatives, characters)
     return Estimate(asked, {a.what: _llm_seconds(a, config) / 60 for a in asked}, _money(asked, config))
 
 

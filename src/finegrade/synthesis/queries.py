@@ -39,6 +39,25 @@ def query_set_aside(chunk: str, path: str, style: str, reason: str, text: str) -
     return QuerySetAside(chunk=chunk, path=path, style=style, reason=reason, text=text)
 
 
+class QueryWriter:
+    """Asks for the queries of one text, one of each style.
+
+    Args:
+        queries: Names the styles.
+        llm: Is asked.
+        seed: Of its sampling.
+    """
+
+    def __init__(self, queries: QueriesConfig, llm: LLM, seed: int) -> None:
+        self._styles, self._form = queries.styles, queries_form(queries.styles)
+        self._settings = request_settings(llm, queries.temperature, seed)
+
+    async def write(self, ask: Ask, chunk: Chunk) -> Answer[BaseModel]:
+        """The reply, as it is read. It is not asked for again: other chunks give as good queries."""
+        request = query_request(chunk.text, self._styles, self._settings)
+        return await ask_for(ask, request, self._form, again=0, take_cut=False)
+
+
 async def ask_for_queries(
     asked: Sequence[Chunk], queries: QueriesConfig, llm: LLM, seed: int, ledger: Ledger, log: Path
 ) -> tuple[list[WrittenQuery], list[QuerySetAside]]:
@@ -46,13 +65,7 @@ async def ask_for_queries(
     written: list[WrittenQuery] = []
     set_aside: list[QuerySetAside] = []
     seen: set[str] = set()
-    form = queries_form(queries.styles)
-    settings = request_settings(llm, queries.temperature, seed)
-
-    async def talk(ask: Ask, chunk: Chunk) -> Answer[BaseModel]:
-        return await ask_for(ask, query_request(chunk.text, queries.styles, settings), form, again=0, take_cut=False)
-
-    asking = ask_each(asked, talk, llm, ledger, log)
+    asking = ask_each(asked, QueryWriter(queries, llm, seed).write, llm, ledger, log)
     with progress("the LLM writes queries", len(asked)) as meter:
         async with aclosing(asking) as replies:
             async for chunk, answer in replies:
