@@ -1,6 +1,5 @@
 """What the user sees while work goes on: lines, and progress with the time left."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,13 +46,7 @@ def show(what: RenderableType) -> None:
 
 @contextmanager
 def progress(what: str, total: float, done: int = 0) -> Iterator[Meter]:
-    """Shows how much of some work is done, and the time left.
-
-    Args:
-        what: The work in a few words.
-        total: Units in all.
-        done: Units that were finished before.
-    """
+    """Shows how much of some work is done, of ``total`` units with ``done`` before, and the time left."""
     if _console.is_terminal:
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
         with Progress(
@@ -66,7 +59,7 @@ def progress(what: str, total: float, done: int = 0) -> Iterator[Meter]:
     else:
         lines = _Lines(what, total, done)
         yield lines
-        lines.end()
+        lines.write()
 
 
 class _Bar:
@@ -90,23 +83,16 @@ class _Lines:
     def advance(self, units: float = 1) -> None:
         self._done += units
         if time.monotonic() - self._printed >= _PLAIN_SECONDS:
-            self._print()
+            self.write()
 
     def note(self, text: str) -> None:
         self._note = text
 
-    def end(self) -> None:
-        self._print()
-        sys.stderr.flush()
-
-    def _print(self) -> None:
+    def write(self) -> None:
         self._printed = time.monotonic()
         spent, fresh = self._printed - self._began, self._done - self._before
-        left = (
-            f", {clock(spent / fresh * (self._total - self._done))} left"
-            if fresh > 0 and self._done < self._total
-            else ""
-        )
+        goes_on = fresh > 0 and self._done < self._total
+        left = f", {clock(spent / fresh * (self._total - self._done))} left" if goes_on else ""
         note = f", {self._note}" if self._note else ""
         say(f"{self._what}: {self._done:,.0f} of {self._total:,.0f}{note}, {clock(spent)} spent{left}")
 

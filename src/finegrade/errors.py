@@ -66,14 +66,7 @@ def unreadable(path: Path | str, error: BaseException, wanted: str, remedy: str)
 
 
 def run_first(run: Path, stage: str, command: str, got: str = "none") -> InputError:
-    """The error for a stage that lacks the valid result of an earlier one.
-
-    Args:
-        run: The run folder.
-        stage: The earlier stage.
-        command: The command that runs it.
-        got: What is there in place of its result.
-    """
+    """The error for a stage that lacks the valid result of an earlier one, which ``command`` runs; ``got`` is there."""
     remedy = f"Run `finegrade {command}` first, or `finegrade run`."
     return InputError(f"{run}: {stage}", got=got, wanted=f"a finished {stage} stage", remedy=remedy)
 

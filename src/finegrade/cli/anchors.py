@@ -20,12 +20,8 @@ from finegrade.text import encodable, without_control_characters
 _LISTED = 10
 
 
-def for_terminal(texts: Sequence[Sequence[TokenShare]]) -> RenderableType:
-    """Each text shaded, with its heaviest tokens listed below; several texts side by side."""
-    return Columns([Panel(_one(tokens)) for tokens in texts], expand=True, equal=True)
-
-
-def _one(tokens: Sequence[TokenShare]) -> RenderableType:
+def _for_terminal(tokens: Sequence[TokenShare]) -> RenderableType:
+    """The text shaded, with its heaviest tokens listed below."""
     heaviest = max(token.share for token in tokens)
     shaded = Text()
     for token in tokens:
@@ -52,13 +48,7 @@ _MAX_BYTES = 10_000_000
 
 
 def show_anchors(texts: Sequence[str], files: Sequence[Path], folder: Path, html: Path | None) -> None:
-    """Shades the tokens of the texts in the terminal, and writes a page where one is asked for.
-
-    Args:
-        texts: To look at.
-        files: With a text each.
-        folder: Of the model.
-        html: The page.
+    """Shades the tokens of the texts, and of files with a text each, in the terminal; with ``html`` also on a page.
 
     Raises:
         InputError: There is no text, a file cannot be read, the page is no file, or the model has no anchor pooling.
@@ -72,7 +62,7 @@ def show_anchors(texts: Sequence[str], files: Sequence[Path], folder: Path, html
         raise InputError("finegrade anchors", got=got, wanted=wanted, remedy='E.g. finegrade anchors "some words".')
     model = load_anchor_model(folder)
     found = token_shares(model, shown)
-    show(for_terminal(found))
+    show(Columns([Panel(_for_terminal(tokens)) for tokens in found], expand=True, equal=True))  # side by side
     if html is not None:
         with replacing(html) as temporary:
             temporary.write_text(as_page(found, str(folder)), encoding="utf-8")

@@ -41,11 +41,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def plain_config(overrides: Sequence[str] = ()) -> Config:
-    """The configuration of commands that read no source, where there is no finegrade.toml.
-
-    Args:
-        overrides: "section.key=value" strings.
-    """
+    """The configuration of commands that read no source, where there is no finegrade.toml, from "section.key=value"."""
     data: dict[str, Any] = {"source": {"kind": "python-docs"}}
     for override in overrides:
         apply_setting(data, override)
@@ -79,12 +75,7 @@ def parse_config(data: Mapping[str, Any], origin: str) -> Config:
 
 
 def parse_section(kind: type[AnySection], data: Mapping[str, Any], origin: str) -> AnySection:
-    """Checks a mapping.
-
-    Args:
-        kind: The section, or the whole configuration.
-        data: Its values by name.
-        origin: Where they came from, for the error line.
+    """Checks a mapping; ``origin`` says in the error line where its values came from.
 
     Raises:
         InputError: It holds an unknown key or a wrong value.
@@ -113,11 +104,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def apply_setting(data: dict[str, Any], override: str) -> None:
-    """Puts "section.key=value" into a mapping; the value is TOML, or else a bare string.
-
-    Raises:
-        InputError: It has another form.
-    """
+    """Puts "section.key=value" into a mapping; the value is TOML, or else a bare string."""
     name, equals, value = override.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys) or "\n" in override:
@@ -135,11 +122,8 @@ def apply_setting(data: dict[str, Any], override: str) -> None:
     target[keys[-1]] = parsed
 
 
-_WANTED = {
-    "tuple_type": 'a list like ["a", "b"]',
-    "model_type": "a section with keys, like [training]",
-    "model_attributes_type": "a section with keys, like [training]",
-}
+_A_SECTION = "a section with keys, like [training]"
+_WANTED = {"tuple_type": 'a list like ["a", "b"]', "model_type": _A_SECTION, "model_attributes_type": _A_SECTION}
 
 
 def _explain(error: ValidationError, kind: type[Section], origin: str) -> InputError:
@@ -200,12 +184,9 @@ _REMOTE_LLM = """\
 
 
 def as_toml(config: Config, head: str, folder: Path) -> str:
-    """The values that are set in a configuration, as TOML.
+    """The values that are set in a configuration, as TOML, below ``head`` as comments.
 
-    Args:
-        config: What to write.
-        head: Lines for the top, as comments.
-        folder: Where the file will stand: paths inside it are written relative to it.
+    Paths inside ``folder``, where the file will stand, are written relative to it.
 
     Raises:
         InputError: A path is not Unicode, so that no TOML can name it.
@@ -221,10 +202,9 @@ def as_toml(config: Config, head: str, folder: Path) -> str:
 
 def _section(name: str, section: Section, folder: Path) -> list[str]:
     lines = ["", f"[{name}]"]
-    for key in type(section).model_fields:
-        if key in section.model_fields_set:
-            comment = _COMMENTS.get(f"{name}.{key}")
-            lines.append(f"{key} = {_value(getattr(section, key), folder)}" + (f"   # {comment}" if comment else ""))
+    for key in (key for key in type(section).model_fields if key in section.model_fields_set):
+        comment = _COMMENTS.get(f"{name}.{key}")
+        lines.append(f"{key} = {_value(getattr(section, key), folder)}" + (f"   # {comment}" if comment else ""))
     if isinstance(section, SourceConfig) and section.has_documents and not section.queries:
         lines.append(_OWN_QUERIES)
     return lines
