@@ -29,8 +29,7 @@ from finegrade.stages.seeds import make_seeds
 from finegrade.stages.verify import judge
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
-from finegrade.synthesis.requests import Order, draw
-from finegrade.synthesis.siblings import Siblings, find_siblings
+from finegrade.synthesis.requests import Order, Siblings, draw, find_siblings
 from finegrade.synthesis.writer import Writer, Written
 
 LONGEST = 600  # characters of an answer that is rewritten

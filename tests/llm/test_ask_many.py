@@ -9,9 +9,8 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.completion import FAILED
 from finegrade.llm.ledger import Ledger
-from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.request import FAILED, ChatRequest, Message
 from finegrade.llm.session import ask_each, request_settings
 from helpers.processes import LONGEST
 

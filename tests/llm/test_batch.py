@@ -14,9 +14,9 @@ from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.batch.files import request_line
 from finegrade.llm.batch.runner import BatchRow, intend
-from finegrade.llm.completion import FAILED, REFUSED
-from finegrade.llm.dialect import Way
+from finegrade.llm.connection import Way
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.request import FAILED, REFUSED
 from finegrade.llm.session import ask_each
 from finegrade.llm.structured import ask_for
 from finegrade.records import Chunk

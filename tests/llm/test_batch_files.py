@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finegrade.llm.batch.files import LONGEST_LINE, Line, read_line, request_line, sort_out, split
-from finegrade.llm.dialect import Way
+from finegrade.llm.connection import Way
 from finegrade.llm.request import ChatRequest, Message
 
 COMPLETION = {"choices": [{"message": {"content": "odd \ud800 text"}, "finish_reason": "stop"}]}

@@ -14,9 +14,9 @@ from finegrade.config import LLMConfig
 from finegrade.errors import InputError
 from finegrade.llm.accounts import Budget, OwnAccounts
 from finegrade.llm.client import LLMClient
-from finegrade.llm.completion import REFUSED
 from finegrade.llm.connection import hiding
 from finegrade.llm.ledger import Ledger, Reply
+from finegrade.llm.request import REFUSED
 from helpers.client import KEY, LOST, SCHEMA, ask, path, request  # noqa: F401  (fixtures)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finegrade.llm.limiter import Limiter
+from finegrade.llm.client import Limiter
 
 
 async def under_way_at_most(limiter: Limiter, work: int, seconds: float = 0.001) -> int:

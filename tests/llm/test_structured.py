@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Reply
-from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.request import FAILED, REFUSED, ChatRequest, Message
 from finegrade.llm.structured import CUT, MAX_BRACKETS, UnreadableError, ask_for, read
 
 

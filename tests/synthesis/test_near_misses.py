@@ -1,6 +1,6 @@
 """Which positives are rewritten, and for which sibling query."""
 
-from finegrade.synthesis.siblings import find_siblings
+from finegrade.synthesis.requests import find_siblings
 from finegrade.text import content_words, jaccard
 from helpers.corpus import made_seeds
 

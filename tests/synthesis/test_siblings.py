@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finegrade.records import Seed
-from finegrade.synthesis.siblings import MAX_JACCARD, MIN_DIFFERENT, MIN_JACCARD, Siblings
+from finegrade.synthesis.requests import MAX_JACCARD, MIN_DIFFERENT, MIN_JACCARD, Siblings
 from finegrade.text import content_words, jaccard
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -11,9 +13,7 @@ import openai
 
 from finegrade.errors import InputError
 from finegrade.llm.accounts import Accounts
-from finegrade.llm.completion import FAILED, REFUSED, read_completion, without_text
-from finegrade.llm.connection import NOT_READ_YET, connect, hiding, host_of, whole_body
-from finegrade.llm.dialect import Dialect, Way
+from finegrade.llm.connection import NOT_READ_YET, Dialect, Way, connect, hiding, host_of, whole_body
 from finegrade.llm.errors import (
     REFUSALS,
     Patience,
@@ -29,8 +29,7 @@ from finegrade.llm.errors import (
     tell_pause,
 )
 from finegrade.llm.ledger import Reply
-from finegrade.llm.limiter import Limiter
-from finegrade.llm.request import ChatRequest
+from finegrade.llm.request import FAILED, REFUSED, ChatRequest, read_completion, without_text
 
 _IN_A_ROW, _UNANSWERED_IN_A_ROW = 5, 200
 """Requests without a reply, one after the other, from which it is not the requests that are at fault; of those that
@@ -208,3 +207,64 @@ class LLMClient:
         if not alone or self._without_reply >= most:
             raise told from None
         return without_text(REFUSED if refused else FAILED)
+
+
+class Limiter:
+    """Places for requests.
+
+    Where a server says that it is too many, half of the places go; after as many replies as there are places, one more
+    comes back. What was sent before a cut says nothing about the number of places after it, and cuts no further.
+
+    Args:
+        most: Places to begin with, and never more.
+
+    Attributes:
+        limit: Places there are now, at least 1.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = self._most = most
+        self._places = asyncio.Semaphore(most)
+        self._owed = 0  # places that go as soon as who has them leaves
+        self._earned = 0
+        self._cut = self._resume = float("-inf")
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[float]:
+        """Waits for a place and keeps it for the block; gives the time at which it was entered."""
+        await self._places.acquire()
+        try:
+            while (pause := self._resume - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            yield time.monotonic()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._places.release()
+
+    def answered(self) -> None:
+        """A reply has come."""
+        self._earned += 1
+        if self.limit < self._most and self._earned >= self.limit:
+            self._earned = 0
+            self.limit += 1
+            self._free()
+
+    def overloaded(self, entered: float, pause: float) -> None:
+        """The server says that it is too much.
+
+        Args:
+            entered: When the request that was turned away entered its place.
+            pause: Seconds for which nothing is to be sent.
+        """
+        self._resume = max(self._resume, time.monotonic() + pause)
+        if entered > self._cut:
+            self._cut = time.monotonic()
+            self._earned = 0
+            gone = self.limit // 2
+            self.limit -= gone
+            self._owed += gone

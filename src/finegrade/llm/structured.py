@@ -8,9 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Reply
-from finegrade.llm.request import ChatRequest, Message
+from finegrade.llm.request import FAILED, REFUSED, ChatRequest, Message
 from finegrade.text import whole_sentences
 
 Form = TypeVar("Form", bound=BaseModel)

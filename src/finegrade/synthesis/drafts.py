@@ -9,8 +9,8 @@ from pathlib import Path
 from finegrade.config import LLMConfig
 from finegrade.console import progress
 from finegrade.errors import InputError
-from finegrade.llm.completion import FAILED, REFUSED
 from finegrade.llm.ledger import Ledger
+from finegrade.llm.request import FAILED, REFUSED
 from finegrade.llm.session import Ask, ask_each
 from finegrade.llm.structured import UNFINISHED
 from finegrade.records import SetAside

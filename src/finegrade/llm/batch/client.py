@@ -8,11 +8,10 @@ from finegrade.llm.accounts import Budget
 from finegrade.llm.batch.files import Results
 from finegrade.llm.batch.runner import BatchRunner
 from finegrade.llm.batch.server import BatchServer
-from finegrade.llm.completion import FAILED, REFUSED, without_text
-from finegrade.llm.dialect import Dialect, Way
+from finegrade.llm.connection import Dialect, Way
 from finegrade.llm.errors import all_refused
 from finegrade.llm.ledger import Ledger, Reply
-from finegrade.llm.request import ChatRequest
+from finegrade.llm.request import FAILED, REFUSED, ChatRequest, without_text
 
 LINGER = 1.0
 """Seconds without a new request after which those that are there go into a batch."""

@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from finegrade.llm.completion import read_completion
-from finegrade.llm.dialect import Way
+from finegrade.llm.connection import Way
 from finegrade.llm.errors import REFUSALS, status_is_free, status_passes
 from finegrade.llm.ledger import Reply
-from finegrade.llm.request import ChatRequest
+from finegrade.llm.request import ChatRequest, read_completion
 
 ENDPOINT: Final = "/v1/chat/completions"
 MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000

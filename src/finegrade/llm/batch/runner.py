@@ -17,7 +17,7 @@ from finegrade.errors import InputError
 from finegrade.llm.accounts import Budget
 from finegrade.llm.batch.files import MOST_BYTES, MOST_REQUESTS, Results, request_line, sort_out
 from finegrade.llm.batch.server import OVER, BatchServer, NotMadeError, State
-from finegrade.llm.dialect import Way
+from finegrade.llm.connection import Way
 from finegrade.llm.errors import explain_status
 from finegrade.llm.ledger import Commits, Ledger
 from finegrade.llm.request import ChatRequest

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from finegrade.llm.request import ChatRequest, Message, RequestSettings
 from finegrade.llm.structured import plain
-from finegrade.synthesis.siblings import to_change
+from finegrade.synthesis.requests import to_change
 from finegrade.text import folded
 
 SIBLING_SYSTEM = (
