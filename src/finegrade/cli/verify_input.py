@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from finegrade.report.cards import write_external_card
 from finegrade.rows import as_samples
 from finegrade.stages.report import write_verification_report
 from finegrade.stages.verify import in_parts, verify_samples
-from finegrade.storage.atomic import files_identity, replacing
-from finegrade.storage.own_files import OwnFiles
+from finegrade.storage.atomic import file_hash, files_identity, read_json, replacing, write_json
 from finegrade.storage.run_folder import EXTERNAL, LEFT_OUT, LOCK, SAMPLES, SET_ASIDE, STAGES, VERDICTS, RunFolder
 from finegrade.storage.tables import iterate_rows, write_cut
 from finegrade.text import content_hash, encodable, normalised
@@ -133,6 +132,55 @@ def _need_writable(output: Path) -> None:
     if not (there.is_dir() and os.access(there, os.W_OK)):
         remedy = "Name another --output, or mend its permissions."
         raise InputError(str(there), got="none", wanted="a folder that can be written to", remedy=remedy)
+
+
+class OwnFiles:
+    """The files of one result, as earlier sessions left them: no others are ever replaced or removed.
+
+    The record is a file: for each result its files, and the hash of each when it was finished; None for any content, as
+    an interrupted session may have left it.
+    """
+
+    def __init__(self, record: Path, result: Path) -> None:
+        self._record, self._result = record, str(result)
+
+    def need_free(self, files: Iterable[Path]) -> None:
+        """Checks that nothing lies at these paths that no session wrote, or that was changed since."""
+        own = {name: found for files_of in self._known().values() for name, found in files_of.items()}
+        for path in files:
+            if (path.exists() or path.is_symlink()) and not self._is_own(path, own):
+                got = f"a file that is there{' and was changed' if str(path) in own else ''}"
+                wanted = "a free name, or a result of the same run folder"
+                raise InputError(str(path), got=got, wanted=wanted, remedy="Name another --output, or move it away.")
+
+    def begin(self, files: Iterable[Path]) -> None:
+        """Records that whatever lies at these paths from now on was written here."""
+        earlier = self._known().get(self._result, {})
+        self._keep(earlier | {str(path): None for path in files})
+
+    def end(self, written: Iterable[Path]) -> None:
+        """Records what was written, and removes what else an earlier session wrote for this result."""
+        now: dict[str, str | None] = {str(path): file_hash(path) for path in written}
+        earlier = self._known().get(self._result, {})
+        for path in (Path(name) for name in earlier.keys() - now.keys()):
+            if self._is_own(path, earlier):
+                path.unlink(missing_ok=True)
+        self._keep(now)
+
+    @staticmethod
+    def _is_own(path: Path, own: Mapping[str, str | None]) -> bool:
+        found = own.get(str(path), "")
+        return found is None or (path.is_file() and found == file_hash(path))
+
+    def _known(self) -> dict[str, dict[str, str | None]]:
+        try:
+            found: Any = read_json(self._record)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _keep(self, files: dict[str, str | None]) -> None:
+        write_json(self._record, self._known() | {self._result: files})
 
 
 def _need_own_folder(run: RunFolder) -> None:

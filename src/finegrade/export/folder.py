@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 from finegrade.errors import InputError
 from finegrade.machine import VERSION
 from finegrade.storage.atomic import file_hash, read_json, write_json
-from finegrade.storage.own_files import foreign_file
 
 MANIFEST = "finegrade_export.json"
 """Says what the export is, from which model, and which files belong to it."""
@@ -68,9 +67,8 @@ def _need_place(folder: Path, source: Path) -> None:
         raise InputError(f"--output {folder}", got="a file", wanted=wanted, remedy=remedy)
     if folder.is_relative_to(source) or source.is_relative_to(folder):
         raise InputError(f"--output {folder}", got="the model's own folder", wanted=wanted, remedy=remedy)
-    own = {str(folder / name): None for name in _own_files(folder)}
-    if other := foreign_file([folder / name for name in sorted(_files(folder))], own):
-        got = f"other files there ({other.relative_to(folder)})"
+    if others := _files(folder) - _own_files(folder):
+        got = f"other files there ({min(others)})"
         raise InputError(f"--output {folder}", got=got, wanted=wanted, remedy=remedy)
 
 

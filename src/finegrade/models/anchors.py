@@ -21,8 +21,7 @@ class TokenShare:
     Attributes:
         text: As it stands in the text; of a special token, its name.
         share: Of the pooled vector's weights, in [0, 1].
-        is_special: Whether the tokenizer added it.
-        after_space: Whether white space stands before it.
+        is_special, after_space: Whether the tokenizer added it, and whether white space stands before it.
     """
 
     text: str

@@ -16,11 +16,7 @@ from finegrade.models.resolve import cache_folder, model_identity
 
 
 def as_folder(path: Path) -> Path:
-    """The model of a .gguf file in float32 safetensors, written once into the cache.
-
-    Raises:
-        InputError: transformers cannot read it.
-    """
+    """The model of a .gguf file in float32 safetensors, written once into the cache."""
     folder = cache_folder() / f"{model_identity(str(path))}-safetensors"  # another file is another folder
     work = folder.with_name(f".{folder.name}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,6 @@ class Entry:
     """A model or data set that finegrade can bring along.
 
     Attributes:
-        what: One line for people.
         upstream, licence: Hugging Face id of the original, and its licence.
         main: The file that ``model_path`` gives; empty for the folder.
         languages: What the model speaks, ISO 639-1.

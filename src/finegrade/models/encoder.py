@@ -101,9 +101,6 @@ def load_transformer(folder: Path, kind: type[Transformer] = Transformer) -> Tra
 
     In float32: the last bits of bfloat16 weights are too coarse for the steps of an optimizer. Texts are read as they
     are unless the folder says otherwise: the constructor alone would put them into a decoder's chat template.
-
-    Raises:
-        InputError: Weights are missing.
     """
     options = kind._load_init_kwargs(str(folder), local_files_only=True)
     if kind is Transformer:

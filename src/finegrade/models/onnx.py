@@ -29,9 +29,6 @@ class OnnxModel:
 
     Attributes:
         shape: Of the first output; names stand for what is open.
-
-    Raises:
-        InputError: The folder holds no such model.
     """
 
     def __init__(self, folder: Path, max_length: int, threads: int | None = None) -> None:

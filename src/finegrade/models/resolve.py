@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from finegrade.config import user_path
 from finegrade.console import say
-from finegrade.errors import InputError, is_disk_full, no_space, unknown_name
+from finegrade.errors import InputError, is_disk_full, no_space, unknown_name, unreadable
 from finegrade.models.catalogue import CATALOGUE, Entry
 from finegrade.models.wheels import download_wheels
 from finegrade.storage.atomic import file_hash, path_identity
@@ -67,12 +67,7 @@ def entry_folder(entry: Entry) -> Path:
 def fetch(name: str, check: bool = False) -> Path:
     """Makes sure an entry is in the cache, and returns its folder, or its main file.
 
-    Args:
-        name: The entry's.
-        check: Also hash what is there already; a file that does not match is fetched again.
-
-    Raises:
-        InputError: A download fails, a hash does not match, or the disk is full.
+    ``check`` also hashes what is there already; a file that does not match is fetched again.
     """
     if name not in CATALOGUE:
         raise unknown_name("the catalogue", name, CATALOGUE)
@@ -92,8 +87,8 @@ def _need_space(entry: Entry, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        got, remedy = error.strerror or error, "Set FINEGRADE_CACHE to a folder that can be written to."
-        raise InputError(str(folder), got=got, wanted="a folder for models", remedy=remedy) from None
+        remedy = "Set FINEGRADE_CACHE to a folder that can be written to."
+        raise unreadable(folder, error, "a folder for models", remedy) from None
     at_work = entry.archive.size if entry.archive else max(file.size for file in entry.files) // 10
     free, needed = shutil.disk_usage(folder).free, entry.size + at_work + _SPARE
     if free < needed:

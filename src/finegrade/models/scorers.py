@@ -75,11 +75,7 @@ def free_scorers() -> None:
 
 
 def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
-    """Loads the first of some scorers that is a cross-encoder, whose logits mean something by themselves.
-
-    Raises:
-        InputError: There is no such model, or none of them is a cross-encoder.
-    """
+    """Loads the first of some scorers that is a cross-encoder, whose logits mean something by themselves."""
     for name in names:
         scorer = load_scorer(name, max_length)
         if isinstance(scorer, OnnxCrossEncoder | TorchCrossEncoder):
@@ -89,11 +85,7 @@ def load_cross_encoder(names: Sequence[str], max_length: int) -> Scorer:
 
 
 def load_bi_encoder(name: str, max_length: int) -> "BiEncoder":
-    """Loads what embeds a corpus that is mined.
-
-    Raises:
-        InputError: There is no such model, or it is no bi-encoder.
-    """
+    """Loads what embeds a corpus that is mined."""
     model = load_scorer(name, max_length)
     if isinstance(model, BiEncoder):
         return model

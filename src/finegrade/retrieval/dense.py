@@ -135,9 +135,6 @@ class DenseIndex:
         embedder, made_for: Gives the vectors, and the name of it and its settings.
         folder: Holds the vectors; those that are there and were made of the same texts are kept.
         at_once: Texts and queries that are compared together; they bound the memory.
-
-    Raises:
-        InputError: The embedder gives vectors that are not of unit length.
     """
 
     def __init__(

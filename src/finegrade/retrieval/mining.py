@@ -71,14 +71,7 @@ class Miner:
 
     What is drawn for a seed depends on nothing that was drawn before, nor on what is asked beside it.
 
-    Args:
-        seeds: Their texts are the corpus; those without a query are only searched.
-        seed: Of the draws within a band.
-        levels: How many there are, 2 to 8.
-        index: What the corpus is searched with.
-
-    Attributes:
-        set_aside: How many texts in a band were passed over, by reason.
+    The texts of ``seeds`` are the corpus; those without a query are only searched. ``seed`` is that of the draws.
     """
 
     def __init__(self, seeds: Iterable[Seed], seed: int, levels: int = 4, index: Index = BM25) -> None:
@@ -89,7 +82,7 @@ class Miner:
         lasts = LAST_RANKS[levels]
         self._bands = {levels - i: ((0, *lasts)[i], last) for i, last in enumerate(lasts)}
         self._ranking = index(self._texts)
-        self.set_aside: Counter[str] = Counter()
+        self.set_aside: Counter[str] = Counter()  # texts in a band that were passed over, by reason
 
     def negatives(self, seed: Seed, sources: Mapping[int, Source] | None = None, turn: int = 0) -> list[Negative]:
         """The negatives of one seed. See `negatives_of`."""
@@ -137,12 +130,11 @@ class Miner:
                 continue
             if owner.section and owner.section == seed.section:
                 self.set_aside["mined: from the positive's own section"] += 1
-                continue
-            if own.contains(text):
+            elif own.contains(text):
                 self.set_aside["mined: near-copy of the positive"] += 1
-                continue
-            taken.add(text)
-            return text
+            else:
+                taken.add(text)
+                return text
         return None
 
 
@@ -175,10 +167,7 @@ def index_identity(kind: MinerName, model: str) -> str:
 def index_of(kind: MinerName, model: str, folder: Path) -> Index:
     """What makes an index of texts.
 
-    Args:
-        kind: How to search.
-        model: The bi-encoder's name.
-        folder: For its vectors: of the n-th corpus that is indexed in ``folder/n``, where the next run finds them.
+    A bi-encoder's vectors of the n-th corpus that is indexed are in ``folder/n``, where the next run finds them.
     """
     if kind == "bm25":
         return BM25

@@ -63,14 +63,10 @@ def verify_samples(
     """Writes ``verified/``, the samples with the negatives that stay, ``verdicts/`` and ``left_out/``.
 
     Args:
-        run: Holds the samples.
+        run: Holds the samples, which the stage ``after`` made.
         verification, levels: The rules.
         llm: Is asked where the scorers are in doubt, if at all.
         seed: Of calibration.
-        after: The stage that made the samples.
-
-    Raises:
-        InputError: That stage has not run, or a scorer or benchmark cannot be had.
     """
     settings: dict[str, Any] = {
         "verification": verification.model_dump(mode="json"),

@@ -119,9 +119,6 @@ def check_benchmarks(names: Iterable[str]) -> None:
     """Finds out, before anything is paid for, whether there are such benchmarks: of each the first text is read.
 
     Of a task of mteb it is only looked whether there is one, and nothing downloaded.
-
-    Raises:
-        InputError: There is no such benchmark, or no text in it.
     """
     for name in names:
         if name.startswith(_MTEB):

@@ -45,11 +45,7 @@ class Calibration:
 
 
 def calibrate(scorer: Scorer, drawn: Sequence[Sample], seed: int, name: str = "scorer") -> Calibration:
-    """Scores positives and random texts of samples.
-
-    Raises:
-        InputError: There are too few samples, or the scorer does not tell positives from random texts.
-    """
+    """Scores positives and random texts of samples."""
     _need_enough(drawn, name)
     pairs, random_pairs = calibration_pairs(drawn, seed)
     scores = list(scorer.scores([*pairs, *random_pairs]))
@@ -68,9 +64,6 @@ def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Ca
     """Has a judge grade random texts, and positives repeated twice: those that it knows, it does not look at.
 
     Of some samples, one a query, the shortest are taken: long texts take an LLM minutes.
-
-    Raises:
-        InputError: There are too few samples, the judge does not tell them apart, or most replies cannot be read.
     """
     _need_enough(drawn, name)
     answers: defaultdict[str, list[str]] = defaultdict(list)
@@ -87,7 +80,7 @@ def try_judge(judge: Judge, drawn: Sequence[Sample], seed: int, name: str) -> Ca
     if 2 * len(numbers) < len(some):
         remedy = "Look at the run folder's LLM log, or name another [llm] model."
         raise _refused(name, f"{len(numbers)} replies of {len(some)} that can be read", "at least half of them", remedy)
-    return _checked(Calibration(0.0, judge.best, _share(numbers), len(numbers)), name)
+    return _scale(0.0, judge.best, numbers, name)
 
 
 def _need_enough(drawn: Sequence[Sample], name: str) -> None:
@@ -111,28 +104,22 @@ def _another(sample: Sample, samples: Sequence[Sample], dice: random.Random, tri
 
 
 def fit(positives: Sequence[float], randoms: Sequence[float], name: str = "scorer") -> Calibration:
-    """The scale of a scorer that gave these scores to each query's own positive and to a random text.
-
-    Raises:
-        InputError: There are too few numbers, or the scorer does not tell one from the other.
-    """
+    """The scale of a scorer that gave these scores to each query's own positive and to a random text."""
     numbers = _numbers(positives, randoms)
     if len(numbers) < FEWEST:
         remedy = "Name another verification.scorer."
         raise _refused(name, f"{len(numbers)} of {len(positives)} pairs with a number", f"at least {FEWEST}", remedy)
     zero, one = (median(side) for side in zip(*((other, positive) for positive, other in numbers), strict=True))
-    return _checked(Calibration(zero, one, _share(numbers), len(numbers)), name)
+    return _scale(zero, one, numbers, name)
 
 
-def _checked(found: Calibration, name: str) -> Calibration:
-    if not (found.one > found.zero and found.told_apart >= TOLD_APART):
-        in_order = f"{found.told_apart:.0%} of the pairs in order"
-        got = f"positives at {found.one:.3g} and random texts at {found.zero:.3g}, {in_order}"
-        remedy = (
-            "Name another verification.scorer: this one does not speak the texts' language, or is no judge of them."
-        )
+def _scale(zero: float, one: float, numbers: Sequence[tuple[float, float]], name: str) -> Calibration:
+    share = sum(positive > other for positive, other in numbers) / len(numbers)
+    if not (one > zero and share >= TOLD_APART):
+        got = f"positives at {one:.3g} and random texts at {zero:.3g}, {share:.0%} of the pairs in order"
+        remedy = "Name another verification.scorer: it does not speak the texts' language, or is no judge of them."
         raise _refused(name, got, f"a scorer that tells them apart, in {TOLD_APART:.0%} at least", remedy)
-    return found
+    return Calibration(zero, one, share, len(numbers))
 
 
 def _refused(name: str, got: str, wanted: str, remedy: str) -> InputError:
@@ -140,9 +127,4 @@ def _refused(name: str, got: str, wanted: str, remedy: str) -> InputError:
 
 
 def _numbers(positives: Sequence[float], randoms: Sequence[float]) -> list[tuple[float, float]]:
-    pairs = zip(positives, randoms, strict=True)
-    return [pair for pair in pairs if all(map(isfinite, pair))]
-
-
-def _share(pairs: Sequence[tuple[float, float]]) -> float:
-    return sum(positive > other for positive, other in pairs) / len(pairs)
+    return [pair for pair in zip(positives, randoms, strict=True) if all(map(isfinite, pair))]

@@ -38,12 +38,9 @@ class Ensemble:
         negatives: Iterable[tuple[Sample, Negative]],
         advance: Callable[[float], None] = lambda share: None,
     ) -> "PairScores":
-        """Has each scorer score each pair of texts once.
+        """Has each scorer score each pair of texts once: of positives, which are known to answer, and of negatives.
 
-        Args:
-            samples: Their positives are scored, and known to answer.
-            negatives: Each with its sample.
-            advance: Called with each share of the work that is done.
+        ``advance`` is called with each share of the work that is done.
         """
         answers: defaultdict[str, list[str]] = defaultdict(list)
         for sample in samples:
@@ -104,12 +101,6 @@ class Ensembles:
         drawn, seed: Samples that they are calibrated on, and the seed of what is drawn of them.
         own: Name -> a scorer that needs no loading, such as the LLM.
         cache: Where the scores of the others are kept. None: nowhere.
-
-    Attributes:
-        first: Is asked about all negatives.
-
-    Raises:
-        InputError: A scorer cannot be had, or does not tell positives from random texts.
     """
 
     def __init__(
@@ -122,7 +113,7 @@ class Ensembles:
     ) -> None:
         self._config, self._drawn, self._seed, self._own, self._cache = config, drawn, seed, own, cache
         self._scorers: dict[str, CalibratedScorer] = {}
-        self.first = self._ensemble(config.scorers)
+        self.first = self._ensemble(config.scorers)  # is asked about all negatives
 
     def second(self, written: bool) -> Ensemble | None:
         """Is asked where the first is in doubt about LLM-written texts, or others. None where no scorer is named."""

@@ -14,7 +14,7 @@ from math import isfinite
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from finegrade.records import IN_BENCHMARK, Sample, ScorerResult, Verdict
+from finegrade.records import IN_BENCHMARK, Sample, Verdict
 from finegrade.storage.streams import Best, Drawn
 from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS, THE_POSITIVE
 
@@ -110,7 +110,14 @@ def find(verdicts: Iterable[Verdict], seed: int = 0) -> Findings:
             # a near copy of an answer answers too, and so does a text that only a benchmark keeps from being promoted
             answers = row.reason == NEARLY_ANSWERS or row.reason.startswith(IN_BENCHMARK)
             reasons[row.source, row.level_before, ANSWERS if answers else row.reason] += 1
-            _add_distance(row, found)
+            distance = row.score - row.positive_score
+            if not isfinite(distance):
+                found.no_number += 1
+                continue
+            for levels, level in ((found.before, row.level_before), (found.after, row.level_after)):
+                if level is not None:
+                    levels[level].add(distance)
+            found.disputed.offer(dispute(row), row)
     found.false = _false_negatives(reasons)
     return found
 
@@ -119,27 +126,12 @@ def _add_orders(rows: Sequence[Verdict], orders: defaultdict[str, Order]) -> Non
     of_scorer: defaultdict[str, list[tuple[Verdict, float]]] = defaultdict(list)
     for row in rows:
         for one in row.results:
-            if isfinite(_distance(one)):
-                of_scorer[one.scorer].append((row, _distance(one)))
+            if isfinite(distance := one.score - one.positive):
+                of_scorer[one.scorer].append((row, distance))
     for scorer, seen in of_scorer.items():
         order = orders[scorer]
         order.before.add((row.level_before, distance) for row, distance in seen if row.level_before is not None)
         order.after.add((row.level_after, distance) for row, distance in seen if row.level_after is not None)
-
-
-def _distance(one: ScorerResult) -> float:
-    return one.score - one.positive
-
-
-def _add_distance(row: Verdict, found: Findings) -> None:
-    distance = row.score - row.positive_score
-    if not isfinite(distance):
-        found.no_number += 1
-        return
-    for levels, level in ((found.before, row.level_before), (found.after, row.level_after)):
-        if level is not None:
-            levels[level].add(distance)
-    found.disputed.offer(dispute(row), row)
 
 
 def _false_negatives(reasons: Counter[tuple[str, int | None, str]]) -> list[FalseNegatives]:
@@ -156,7 +148,7 @@ def _false_negatives(reasons: Counter[tuple[str, int | None, str]]) -> list[Fals
 
 def dispute(verdict: Verdict) -> float:
     """How far apart the scorers are about a negative; of one alone, how near to even it is, as a number below 0."""
-    distances = [distance for one in verdict.results if isfinite(distance := _distance(one))]
+    distances = [distance for one in verdict.results if isfinite(distance := one.score - one.positive)]
     if len(distances) < 2:
         return -abs(verdict.score - verdict.positive_score)
     return max(distances) - min(distances)

@@ -96,10 +96,8 @@ def prompt_version() -> str:
 def expected_grade(answer: str, alternatives: Sequence[Mapping[str, float]]) -> float:
     """The mean of the grades that the LLM might have given, weighted by their probabilities.
 
-    Args:
-        answer: The word that it gave.
-        alternatives: Of each of the first tokens, the likeliest with their probabilities; the first that begins the
-            answer counts. Empty where the server gives none: then the answer counts as it is.
+    ``alternatives`` are the likeliest tokens with their probabilities at each of the first positions; the first that
+    begins the answer counts. Where the server gives none, the answer counts as it is.
     """
     for token in alternatives:
         grades = [(begun, share) for text, share in token.items() if (begun := _begun(text)) is not None]
@@ -132,10 +130,7 @@ class LlmJudge:
     A query's known answers have the highest grade; other texts are compared with the first of them. A query without a
     known answer, and a reply that cannot be read, give a score that is no number.
 
-    Args:
-        config: Names the LLM.
-        ledger, log: Files of requests and replies, and of the embedded server's own log.
-        seed: Of the server's sampling.
+    The ledger is the file of requests and replies; the log is the embedded server's own.
     """
 
     best: float = HIGHEST

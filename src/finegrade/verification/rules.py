@@ -186,20 +186,15 @@ def agree(samples: Sequence[Sample], reasons: Sequence[Sequence[str]]) -> list[l
 
     What is false beside one positive is false beside all. A text is promoted once, the first time, and so is one of
     several that are nearly the same. What is nearly a promoted text is no negative either, unless it is LLM-written:
-    there one word turns what is right into what is wrong.
-
-    Args:
-        samples: With their negatives.
-        reasons: Of each sample why each negative is none; empty where it may be one. Those that hold are returned.
+    there one word turns what is right into what is wrong. ``reasons`` say of each sample why each negative is none;
+    empty where it may be one. Those that hold are returned.
     """
     of_query: defaultdict[str, list[tuple[Sample, Sequence[str]]]] = defaultdict(list)
     for sample, own in zip(samples, reasons, strict=True):
         of_query[sample.query].append((sample, own))
-    known = {query: _Query(all_) for query, all_ in of_query.items() if len(all_) > 1 or FALSE & {*all_[0][1]}}
+    known = {query: _Query(all_) for query, all_ in of_query.items()}
     return [
         [known[sample.query].reason(*one) for one in zip(sample.negatives, own, strict=True)]
-        if sample.query in known
-        else list(own)
         for sample, own in zip(samples, reasons, strict=True)
     ]
 
@@ -254,12 +249,7 @@ def judge_sample(
 ) -> list[Verdict]:
     """Decides on each negative of a sample, in their order.
 
-    Args:
-        sample: With its negatives.
-        scores: One for each negative.
-        false: Why each is none, as ``why_false`` and ``agree`` say; empty where it may be one.
-        config: The gap.
-        levels: How many there are, for texts without one.
+    ``false`` says why each is none (see `agree`), ``levels`` how many there are, for texts without one.
     """
     similar = similarities(scores)
     decisions = _Decisions({i: reason for i, reason in enumerate(false) if reason})
@@ -334,12 +324,7 @@ def _verdict(sample: Sample, index: int, scores: Scores, similar: Similarity, de
 
 
 def apply_verdicts(sample: Sample, verdicts: Sequence[Verdict]) -> list[Sample]:
-    """The sample with the negatives that stay, at their levels; then one for each negative that is a positive now.
-
-    Args:
-        sample: As it was.
-        verdicts: One for each negative, in their order.
-    """
+    """The sample with the negatives that stay, at their levels; then one for each negative that is a positive now."""
     pairs = list(zip(sample.negatives, verdicts, strict=True))
     left = [n.model_copy(update={"level": v.level_after}) for n, v in pairs if v.level_after is not None]
     left.sort(key=lambda negative: negative.rank)

@@ -17,11 +17,7 @@ make resumed runs identical."""
 
 
 class ScoreCache:
-    """Scores of all scorers, in an SQLite file. A context manager.
-
-    Raises:
-        InputError: The file is damaged, or the disk is full; so do the methods.
-    """
+    """Scores of all scorers, in an SQLite file. A context manager. Damage and a full disk are an InputError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -193,11 +193,7 @@ def _llm_judge(llm: str | Mapping[str, Any], folder: Path, seed: int) -> LlmJudg
 
 
 def benchmark_index(names: Sequence[str]) -> Benchmarks | None:
-    """The texts of benchmarks, named as `benchmark_texts` takes them; None where none is named.
-
-    Raises:
-        InputError: One cannot be had, or they have too many texts.
-    """
+    """The texts of benchmarks, named as `benchmark_texts` takes them; None where none is named."""
     return Benchmarks(chain.from_iterable(map(benchmark_texts, names))) if names else None
 
 
