@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -43,8 +44,76 @@ _AHEAD = 8
 no place stands empty while the disk is waited for. A kill loses these too, for the budget."""
 
 
-class LLMClient:
-    """Asks an OpenAI-compatible server, through the ledger.
+@dataclass
+class Tally:
+    """How requests went so far.
+
+    Attributes:
+        host: Of the server.
+        found: Replies that the ledger held.
+        answered: Replies of the server.
+        unanswered: Requests that it refused or failed at, since it answered last.
+        strange: The error of an answer that was no completion.
+    """
+
+    host: str = ""
+    found: int = 0
+    answered: int = 0
+    unanswered: int = 0
+    strange: InputError | None = None
+
+    @property
+    def known(self) -> int:
+        """Requests with a reply, of this session or another."""
+        return self.answered + self.found
+
+
+class LedgerFirst:
+    """A client that asks for nothing that the ledger holds, nor for what is under way.
+
+    Args:
+        tally: Of a client before this one, to go on with.
+    """
+
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
+        self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def complete(self, request: ChatRequest) -> Reply:
+        """The reply to a request.
+
+        One that the server refuses, or fails at again and again while it answers others, gives an empty reply with
+        finish_reason REFUSED or FAILED; it is not kept.
+
+        Raises:
+            InputError: The server cannot be reached, refuses the key or one request after the other, has too much to
+                do for minutes, or does not know the model; or the budget is spent.
+        """
+        key = request.key()
+        async with self._same.setdefault(key, asyncio.Lock()):
+            if reply := await self._find(key):
+                self._tally.found += 1
+                return reply
+            return await self._ask(key, request)
+
+    def check_some_were_answered(self) -> None:
+        """For the end.
+
+        Raises:
+            InputError: Not a single request was answered.
+        """
+        if self._tally.unanswered and not self._tally.known:
+            raise self._tally.strange or all_refused(self._tally.host, self._tally.unanswered)
+
+    async def _find(self, key: str) -> Reply | None:
+        raise NotImplementedError
+
+    async def _ask(self, key: str, request: ChatRequest) -> Reply:
+        raise NotImplementedError
+
+
+class LLMClient(LedgerFirst):
+    """Asks an OpenAI-compatible server.
 
     Args:
         base_url: The server, e.g. "http://127.0.0.1:8000/v1".
@@ -53,68 +122,42 @@ class LLMClient:
         timeout: Seconds until a request counts as failed.
         lost: For the user: what to do when the server cannot be reached.
         most: Requests under way at once, at most.
+        tally: See `LedgerFirst`.
 
     Raises:
         InputError: The key cannot be sent in a header.
     """
 
     def __init__(
-        self, base_url: str, api_key: str, accounts: Accounts, timeout: float, lost: str, most: int = 1
-    ) -> None:
-        self.host, self._client = host_of(base_url), connect(base_url, api_key, timeout)
+        self, base_url: str, api_key: str, accounts: Accounts, timeout: float, lost: str, most: int = 1,
+        tally: Tally | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(tally)
+        self.host = self._tally.host = host_of(base_url)
+        self._client = connect(base_url, api_key, timeout)
         self._hide, self._timeout = hiding(api_key), timeout
-        self._answered = self._found = self._without_reply = 0  # by the server; in the ledger; in a row
-        self._strange: InputError | None = None
         self._accounts, self._lost, self._told = accounts, lost, False
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._next = asyncio.Semaphore(most + 1 + most // _AHEAD)
         self._finding_a_way = asyncio.Lock()
-        self._same: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    async def complete(self, request: ChatRequest) -> Reply:
-        """The reply to a request; one that the ledger holds is not asked again, nor is one that is under way.
-
-        A request that the server refuses, or fails at again and again while it answers others, gives an empty reply
-        with finish_reason REFUSED or FAILED.
-
-        Raises:
-            InputError: The server cannot be reached, refuses the key or one request after the other, has too much to
-                do for minutes, or does not know the model; or the budget is spent.
-        """
-        key = request.key()
-        lock = self._same.setdefault(key, asyncio.Lock())
-        async with lock:
-            reply = await self._accounts.find(key)
-            self._found += reply is not None
-            return reply or await self._persist(key, request)
-
-    def count_found(self, number: int) -> None:
-        """Says how many replies the ledger gave before this client was there: they show that it is answered."""
-        self._found += number
-
-    def check_some_were_answered(self) -> None:
-        """For the end.
-
-        Raises:
-            InputError: Not a single request was answered.
-        """
-        if self._without_reply and not self._answered + self._found:
-            raise self._strange or all_refused(self.host, self._without_reply)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
 
-    async def _persist(self, key: str, request: ChatRequest) -> Reply:
+    async def _find(self, key: str) -> Reply | None:
+        return await self._accounts.find(key)
+
+    async def _ask(self, key: str, request: ChatRequest) -> Reply:
         """Asks until there is a reply, or no sense in going on."""
-        patience = Patience(self._answered)
+        patience = Patience(self._tally.answered)
         while True:
             try:
                 return await self._attempt(key, request)
             except openai.OpenAIError as error:
                 if not passes(error):
                     return self._not_answered(error)
-                pause = patience.after(error, self._answered)
+                pause = patience.after(error, self._tally.answered)
                 if pause is None and patience.others_were_answered:
                     return without_text(FAILED)
                 if pause is None:
@@ -125,8 +168,8 @@ class LLMClient:
     async def _attempt(self, key: str, request: ChatRequest) -> Reply:
         async with self._next:
             reply = await self._send(key, request)
-        self._answered += 1
-        self._without_reply = 0
+        self._tally.answered += 1
+        self._tally.unanswered = 0
         self._told = False
         self._limiter.answered()
         return await self._accounts.settle(key, request, reply)
@@ -138,7 +181,7 @@ class LLMClient:
         try:
             async with self._limiter.place() as entered:
                 sent = True
-                return await self._say(request, entered)
+                return await self._send_now(request, entered)
         except (openai.OpenAIError, asyncio.CancelledError) as error:
             if sent and not is_free(error):
                 await self._accounts.lose()
@@ -149,31 +192,31 @@ class LLMClient:
             await self._accounts.lose()
             raise
 
-    async def _say(self, request: ChatRequest, entered: float) -> Reply:
+    async def _send_now(self, request: ChatRequest, entered: float) -> Reply:
         way = self._dialect.way
         try:
             try:
-                return await self._ask(request, way)
+                return await self._post(request, way)
             except _NOT_TAKEN as error:
-                return await self._say_otherwise(request, way, error)
+                return await self._send_otherwise(request, way, error)
         except openai.OpenAIError as error:
             if is_overload(error):
                 self._limiter.overloaded(entered, asked_pause(error))
             raise
 
-    async def _say_otherwise(self, request: ChatRequest, way: Way, error: openai.APIStatusError) -> Reply:
+    async def _send_otherwise(self, request: ChatRequest, way: Way, error: openai.APIStatusError) -> Reply:
         """Tries other ways, one request at a time: the next finds the way known."""
         tried = {way}
         async with self._finding_a_way:
             while (way := self._dialect.other(way, str(error.param)) or way) not in tried:
                 tried.add(way)
                 try:
-                    return await self._ask(request, way)
+                    return await self._post(request, way)
                 except _NOT_TAKEN as refusal:
                     error = refusal
         raise error
 
-    async def _ask(self, request: ChatRequest, way: Way) -> Reply:
+    async def _post(self, request: ChatRequest, way: Way) -> Reply:
         began = time.monotonic()
         try:
             # not chat.completions.create: building its typed parameters takes a fifth of a request's processor time
@@ -196,15 +239,15 @@ class LLMClient:
         Raises:
             InputError: It is not this request alone that the server does not answer.
         """
-        self._without_reply += 1
-        known = self._answered + self._found
+        self._tally.unanswered += 1
+        known = self._tally.known
         refused, strange = getattr(error, "status_code", 0) in REFUSALS, isinstance(error, StrangeAnswerError)
         told = explain(self.host, error, self._lost)
         if strange:
-            self._strange = told
+            self._tally.strange = told
         alone = refused or strange or (known > 0 and is_about_one(error))
         most = max(_IN_A_ROW, min(known, _UNANSWERED_IN_A_ROW)) if refused or strange else _IN_A_ROW
-        if not alone or self._without_reply >= most:
+        if not alone or self._tally.unanswered >= most:
             raise told from None
         return without_text(REFUSED if refused else FAILED)
 

@@ -28,7 +28,7 @@ from finegrade.llm.batch.client import BatchClient
 from finegrade.llm.batch.files import MOST_REQUESTS
 from finegrade.llm.batch.runner import open_at
 from finegrade.llm.batch.server import BatchServer
-from finegrade.llm.client import LLMClient
+from finegrade.llm.client import LedgerFirst, LLMClient, Tally
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, RequestSettings
@@ -106,13 +106,16 @@ def request_settings(config: LLM, temperature: float, seed: int) -> RequestSetti
 
 
 @asynccontextmanager
-async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterator[LLMClient | BatchClient]:
+async def open_llm(
+    config: LLMConfig, ledger: Ledger, log: Path, tally: Tally | None = None
+) -> AsyncIterator[LLMClient | BatchClient]:
     """The remote LLM where the configuration names one, else the embedded one, alive for this block only.
 
     Args:
         config: Names the LLM.
         ledger: Where requests and replies are kept.
         log: Where the embedded server's own log goes.
+        tally: Of a client before, to go on with.
 
     Raises:
         InputError: The model cannot be had, or the server does not start.
@@ -136,10 +139,10 @@ async def open_llm(config: LLMConfig, ledger: Ledger, log: Path) -> AsyncIterato
         budget = Budget(config, ledger)
         client: LLMClient | BatchClient
         if config.batch:
-            client = BatchClient(BatchServer(base_url, key, config.timeout, lost), ledger, budget)
+            client = BatchClient(BatchServer(base_url, key, config.timeout, lost), ledger, budget, tally)
         else:
             accounts = opened.enter_context(closing(OwnAccounts(ledger, budget)))
-            client = LLMClient(base_url, key, accounts, config.timeout, lost, config.concurrency)
+            client = LLMClient(base_url, key, accounts, config.timeout, lost, config.concurrency, tally)
         try:
             yield client
         finally:
@@ -287,7 +290,7 @@ class Session:
     def __init__(self, config: LLMConfig, ledger: Path, purpose: str, log: Path) -> None:
         self._config, self._path, self._purpose, self._log = config, ledger, purpose, log
         self._runner, self._opened = asyncio.Runner(), AsyncExitStack()
-        self._client: _LedgerFirst | None = None
+        self._client: _LazyClient | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -317,7 +320,7 @@ class Session:
     ) -> list[R]:
         if self._client is None:
             ledger = self._opened.enter_context(Ledger(self._path, self._purpose))
-            self._client = _LedgerFirst(self._config, ledger, self._log, self._opened)
+            self._client = _LazyClient(self._config, ledger, self._log, self._opened)
         found = []
         async with aclosing(in_order(items, talk, self._client.complete, ahead_of(self._config))) as results:
             async for _, result in results:
@@ -327,30 +330,22 @@ class Session:
         return found
 
 
-class _LedgerFirst:
+class _LazyClient(LedgerFirst):
     """Opens the LLM at the first request whose reply the ledger does not hold."""
 
     def __init__(self, config: LLMConfig, ledger: Ledger, log: Path, opened: AsyncExitStack) -> None:
+        super().__init__()
         self._config, self._ledger, self._log, self._opened = config, ledger, log, opened
-        self._found = 0
         self._opening: asyncio.Task[LLMClient | BatchClient] | None = None
 
-    async def complete(self, request: ChatRequest) -> Reply:
-        """The reply to a request; see `LLMClient`."""
-        if self._opening is None:
-            if reply := self._ledger.find(request.key()):
-                self._found += 1
-                return reply
-            self._opening = asyncio.ensure_future(self._open())  # once: where it fails, it fails for all who wait
-        return await (await asyncio.shield(self._opening)).complete(request)
+    async def _find(self, key: str) -> Reply | None:
+        return self._ledger.find(key) if self._opening is None else None  # else the client that is opened finds it
 
-    def check_some_were_answered(self) -> None:
-        """See `LLMClient`."""
-        if self._opening and self._opening.done():
-            self._opening.result().check_some_were_answered()
+    async def _ask(self, key: str, request: ChatRequest) -> Reply:
+        # once: where it fails, it fails for all who wait
+        self._opening = self._opening or asyncio.ensure_future(self._open())
+        return await (await asyncio.shield(self._opening)).complete(request)
 
     async def _open(self) -> LLMClient | BatchClient:
         take_up(self._config, self._ledger)
-        client = await self._opened.enter_async_context(open_llm(self._config, self._ledger, self._log))
-        client.count_found(self._found)
-        return client
+        return await self._opened.enter_async_context(open_llm(self._config, self._ledger, self._log, self._tally))

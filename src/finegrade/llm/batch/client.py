@@ -8,8 +8,8 @@ from finegrade.llm.accounts import Budget
 from finegrade.llm.batch.files import Results
 from finegrade.llm.batch.runner import BatchRunner
 from finegrade.llm.batch.server import BatchServer
+from finegrade.llm.client import LedgerFirst, Tally
 from finegrade.llm.connection import Dialect, Way
-from finegrade.llm.errors import all_refused
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import FAILED, REFUSED, ChatRequest, without_text
 
@@ -27,8 +27,10 @@ class _Waiting:
     batches: int = 0  # that it was in, for nothing
 
 
-class BatchClient:
-    """Asks an OpenAI-compatible server in batches, one at a time, through the ledger.
+class BatchClient(LedgerFirst):
+    """Asks an OpenAI-compatible server in batches, one at a time.
+
+    A request of which nothing comes in batch after batch, while others are answered, counts as failed.
 
     Use it where nothing else writes to the ledger's file.
 
@@ -36,51 +38,30 @@ class BatchClient:
         server: Who is asked.
         ledger: Where requests, replies and batches are kept.
         budget: Says how much a batch may hold, and when it is enough.
+        tally: See `LedgerFirst`.
     """
 
-    def __init__(self, server: BatchServer, ledger: Ledger, budget: Budget) -> None:
+    def __init__(self, server: BatchServer, ledger: Ledger, budget: Budget, tally: Tally | None = None) -> None:
+        super().__init__(tally)
         self._host, self._ledger = server.host, ledger
+        self._tally.host = server.host
         self._runner, self._dialect = BatchRunner(server, ledger, budget), Dialect()
-        self._answered = self._refused = 0
         self._waiting: dict[str, _Waiting] = {}
         self._came_in = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
-    async def complete(self, request: ChatRequest) -> Reply:
-        """The reply to a request; one that the ledger holds is not asked again, nor is one that is under way.
-
-        A request that the server refuses, or of which nothing comes in batch after batch while others are answered,
-        gives an empty reply with finish_reason REFUSED or FAILED.
-
-        Raises:
-            InputError: The server cannot be reached, refuses the key or the batch, or has no Batch API; the batch was
-                cancelled there; nobody is answered; or the budget is spent.
-        """
+    async def _find(self, key: str) -> Reply | None:
         if self._failure:
             raise self._failure
-        key = request.key()
-        if reply := self._ledger.find(key):
-            self._answered += 1  # or a run that lacks nothing but what is refused would stop again and again
-            return reply
+        return self._ledger.find(key)
+
+    async def _ask(self, key: str, request: ChatRequest) -> Reply:
         if key not in self._waiting:
             self._waiting[key] = _Waiting(request, asyncio.get_running_loop().create_future())
             self._came_in.set()
             self._worker = self._worker or asyncio.ensure_future(self._work())
-        return await asyncio.shield(self._waiting[key].reply)  # others may wait for the same
-
-    def count_found(self, number: int) -> None:
-        """Says how many replies the ledger gave before this client was there: they show that it is answered."""
-        self._answered += number
-
-    def check_some_were_answered(self) -> None:
-        """For the end.
-
-        Raises:
-            InputError: Every single request was refused.
-        """
-        if self._refused and not self._answered:
-            raise all_refused(self._host, self._refused)
+        return await asyncio.shield(self._waiting[key].reply)  # who asks may be stopped, and another ask the same
 
     async def close(self) -> None:
         """Closes the connections and the ledger's writer; a batch that is under way goes on at the server."""
@@ -121,13 +102,13 @@ class BatchClient:
         Raises:
             InputError: Nobody is answered.
         """
-        self._answered += len(results.replies)
+        self._tally.answered += len(results.replies)
         for key, reply in results.replies.items():
             self._give(key, reply)
         if results.replies:
             self._dialect.taken(way)
         if not self._says_otherwise(results, way):
-            self._refused += len(results.refused)
+            self._tally.unanswered += len(results.refused)
             for key in results.refused:
                 self._give(key, without_text(REFUSED))
         for key in (*results.unasked, *results.lost):
@@ -156,7 +137,7 @@ class BatchClient:
         waiting.batches += 1
         if waiting.batches < BATCHES_EACH:
             return
-        if not self._answered:
+        if not self._tally.known:
             got, remedy = f"nothing in {BATCHES_EACH} batches", "See to the batches at the server: they say why."
             raise InputError(f"the LLM at {self._host}", got=got, wanted="replies", remedy=remedy)
         self._give(key, without_text(FAILED))
