@@ -45,16 +45,6 @@ class Judge(Scorer, Protocol):
         """Why a (query, text) that it has scored got its score, in a line."""
 
 
-class Embedder(Protocol):
-    """Texts -> vectors of unit length."""
-
-    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of what is searched for: [texts, dimension]."""
-
-    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of what is searched: [texts, dimension]."""
-
-
 def load_scorer(name: str, max_length: int) -> Scorer:
     """Loads a cross-encoder or a bi-encoder, as the model is; the last few that were loaded stay in memory.
 
@@ -165,8 +155,15 @@ class TorchCrossEncoder:
             yield from map(float, np.asarray(values).reshape(len(chunk)))
 
 
-class BiEncoder(Embedder):
-    """Scores a pair by the cosine of its vectors."""
+@runtime_checkable
+class BiEncoder(Protocol):
+    """Gives texts vectors of unit length, and scores a pair by the cosine of its vectors."""
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched for: [texts, dimension]."""
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of what is searched: [texts, dimension]."""
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Iterator[float]:
         """Yields the cosine of each (query, text), in order."""

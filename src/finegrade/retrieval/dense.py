@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from finegrade.console import progress
 from finegrade.errors import InputError
-from finegrade.models.scorers import Embedder
+from finegrade.models.scorers import BiEncoder
 from finegrade.storage.atomic import read_json, write_json
 from finegrade.text import content_hash, encodable
 
@@ -138,7 +138,7 @@ class DenseIndex:
     """
 
     def __init__(
-        self, texts: Iterable[str], embedder: Embedder, folder: Path, made_for: str, total: int,
+        self, texts: Iterable[str], embedder: BiEncoder, folder: Path, made_for: str, total: int,
         at_once: tuple[int, int] = (8_192, 256),
     ) -> None:  # fmt: skip
         self._embedder, (self._texts_at_once, self._queries_at_once) = embedder, at_once

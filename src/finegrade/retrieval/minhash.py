@@ -146,8 +146,7 @@ class NearDuplicates:
             return
         order = np.argsort(keys, kind="stable")  # stable: the first of equal keys is the earliest row
         ordered, positions = keys[order], positions[order]
-        begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        sizes = np.diff(np.concatenate([begins, [len(ordered)]]))
+        _, begins, sizes = np.unique(ordered, return_index=True, return_counts=True)
         firsts = np.repeat(positions[begins], sizes)
         before = np.concatenate([positions[:1], positions[:-1]])
         for earlier, others in ((firsts, positions), (before, before)):  # the second of a key has the first before it
