@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from finegrade.config import LLMConfig
-from finegrade.llm.accounts import Budget, OwnAccounts
+from finegrade.llm.accounts import Budget, LocalLedger
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.request import ChatRequest, Message
@@ -36,7 +36,7 @@ def ask(fake_llm, path, no_retries):
 
     def ask(*requests, base_url=fake_llm.base_url, timeout=10.0, key=KEY, to_the_end=False):
         async def go():
-            with Ledger(path, "test") as ledger, closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts:
+            with Ledger(path, "test") as ledger, closing(LocalLedger(ledger, Budget(LLMConfig(), ledger))) as accounts:
                 client = LLMClient(base_url, key, accounts, timeout, LOST)
                 try:
                     replies = [await client.complete(one) for one in requests]

@@ -17,7 +17,7 @@ from finegrade.cli.estimate import need_consent
 from finegrade.config import Config, LLMConfig
 from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
-from finegrade.llm.accounts import Budget, OwnAccounts
+from finegrade.llm.accounts import Budget, LocalLedger
 from finegrade.llm.client import LLMClient
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
@@ -36,10 +36,10 @@ def reserve(budget: Budget, one: ChatRequest) -> None:
 
 
 @contextmanager
-def accounts(folder: Path, max_tokens: int) -> Iterator[OwnAccounts]:
+def accounts(folder: Path, max_tokens: int) -> Iterator[LocalLedger]:
     with Ledger(folder / "ledger.sqlite", "test") as ledger:
         budget = Budget(LLMConfig(max_tokens=max_tokens), ledger)
-        with closing(OwnAccounts(ledger, budget)) as kept:
+        with closing(LocalLedger(ledger, budget)) as kept:
             yield kept
 
 

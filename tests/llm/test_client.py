@@ -12,7 +12,7 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.accounts import Budget, OwnAccounts
+from finegrade.llm.accounts import Budget, LocalLedger
 from finegrade.llm.client import LLMClient
 from finegrade.llm.connection import hiding
 from finegrade.llm.ledger import Ledger, Reply
@@ -338,7 +338,7 @@ def test_connection_that_fails_for_a_moment_is_tried_again(fake_llm, path, monke
     fake_llm.answer = lambda _: next(answers)
 
     async def go():
-        with Ledger(path, "test") as ledger, closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts:
+        with Ledger(path, "test") as ledger, closing(LocalLedger(ledger, Budget(LLMConfig(), ledger))) as accounts:
             client = LLMClient(fake_llm.base_url, KEY, accounts, 10, LOST)
             try:
                 return await client.complete(request())

@@ -18,7 +18,7 @@ import pytest
 
 from finegrade.config import LLMConfig
 from finegrade.errors import InputError
-from finegrade.llm.accounts import Budget, OwnAccounts
+from finegrade.llm.accounts import Budget, LocalLedger
 from finegrade.llm.client import LLMClient
 from finegrade.llm.embedded import EmbeddedServer
 from finegrade.llm.ledger import Ledger
@@ -169,7 +169,7 @@ def test_real_server_wants_its_key_answers_json_and_ends_with_the_block(model, t
     async def ask(server):
         with (
             Ledger(tmp_path / "ledger.sqlite", "test") as ledger,
-            closing(OwnAccounts(ledger, Budget(LLMConfig(), ledger))) as accounts,
+            closing(LocalLedger(ledger, Budget(LLMConfig(), ledger))) as accounts,
         ):
             client = LLMClient(server.base_url, server.api_key, accounts, 120, "Start it.")
             try:

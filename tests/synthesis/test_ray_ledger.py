@@ -1,4 +1,4 @@
-"""The ledger's keeper for workers that may die at any time; Ray itself is not needed here."""
+"""The ledger's actor for workers that may die at any time; Ray itself is not needed here."""
 
 import asyncio
 import pickle
@@ -14,7 +14,7 @@ from finegrade.config.toml import parse_config
 from finegrade.errors import InputError
 from finegrade.llm.ledger import Ledger, Reply
 from finegrade.llm.request import ChatRequest, Message
-from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts
+from finegrade.synthesis.ray_ledger import LedgerActor, LedgerProxy
 
 
 def request(text: str) -> ChatRequest:
@@ -28,13 +28,13 @@ def reply(text: str, tokens: int = 10) -> Reply:
 
 
 class _Handle:
-    """Calls a keeper as Ray's handle of an actor does."""
+    """Calls a ledger actor as Ray's handle of an actor does."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, actor: LedgerActor) -> None:
+        self._actor = actor
 
     def __getattr__(self, name: str) -> Any:
-        return SimpleNamespace(remote=getattr(self._keeper, name))
+        return SimpleNamespace(remote=getattr(self._actor, name))
 
 
 ONE, TWO = request("one"), request("two")
@@ -47,35 +47,35 @@ def path(tmp_path):
 
 @pytest.fixture
 def keep(path):
-    """Does something with a keeper under a cap of so many tokens."""
+    """Does something with a ledger actor under a cap of so many tokens."""
 
-    def keep(cap: int, what: Callable[[Keeper], Awaitable[Any]]) -> Any:
+    def keep(cap: int, what: Callable[[LedgerActor], Awaitable[Any]]) -> Any:
         async def go() -> Any:
-            keeper = Keeper(path, "test", LLMConfig(max_tokens=cap))
-            await keeper.open()
+            actor = LedgerActor(path, "test", LLMConfig(max_tokens=cap))
+            await actor.open()
             try:
-                return await asyncio.wait_for(what(keeper), 10)
+                return await asyncio.wait_for(what(actor), 10)
             finally:
-                await keeper.close()
+                await actor.close()
 
         return asyncio.run(go())
 
     return keep
 
 
-def begin(keeper: Keeper, turn: str, one: ChatRequest) -> asyncio.Task[None]:
-    return asyncio.ensure_future(keeper.begin(turn, one.key(), one))
+def begin(actor: LedgerActor, turn: str, one: ChatRequest) -> asyncio.Task[None]:
+    return asyncio.ensure_future(actor.call(turn, "begin", one.key(), one))
 
 
 def test_what_a_dead_worker_had_under_way_is_lost_when_its_part_is_taken_up_again(keep, path):
-    async def go(keeper: Keeper) -> None:
-        await keeper.take_up("a", 0)
-        await keeper.take_up("b", 1)
-        await begin(keeper, "a", ONE)
-        waits = begin(keeper, "b", TWO)
+    async def go(actor: LedgerActor) -> None:
+        await actor.take_up("a", 0)
+        await actor.take_up("b", 1)
+        await begin(actor, "a", ONE)
+        waits = begin(actor, "b", TWO)
         await asyncio.sleep(0.05)
         assert not waits.done()  # the first might turn out cheaper
-        await keeper.take_up("c", 0)
+        await actor.take_up("c", 0)
         with pytest.raises(InputError, match="150 tokens spent"):
             await waits
 
@@ -85,17 +85,17 @@ def test_what_a_dead_worker_had_under_way_is_lost_when_its_part_is_taken_up_agai
 
 
 def test_who_died_while_it_waited_for_the_budget_spends_nothing(keep, path):
-    async def go(keeper: Keeper) -> None:
-        await keeper.take_up("a", 0)
-        await keeper.take_up("b", 1)
-        await begin(keeper, "a", ONE)
-        waits = begin(keeper, "b", TWO)
+    async def go(actor: LedgerActor) -> None:
+        await actor.take_up("a", 0)
+        await actor.take_up("b", 1)
+        await begin(actor, "a", ONE)
+        waits = begin(actor, "b", TWO)
         await asyncio.sleep(0.05)
-        await keeper.take_up("c", 1)
-        await keeper.settle("a", ONE.key(), ONE, reply("x"))
+        await actor.take_up("c", 1)
+        await actor.call("a", "settle", ONE.key(), ONE, reply("x"))
         with pytest.raises(RuntimeError, match="another worker"):
             await waits
-        await begin(keeper, "c", TWO)  # 20 spent, 150 set aside, 30 left: not so if b's were spent
+        await begin(actor, "c", TWO)  # 20 spent, 150 set aside, 30 left: not so if b's were spent
 
     keep(200, go)
     with Ledger(path, "test") as ledger:
@@ -103,13 +103,13 @@ def test_who_died_while_it_waited_for_the_budget_spends_nothing(keep, path):
 
 
 def test_a_reply_that_comes_after_its_turn_has_ended_is_not_counted_twice(keep, path):
-    async def go(keeper: Keeper) -> None:
-        await keeper.take_up("a", 0)
-        await begin(keeper, "a", ONE)
-        await keeper.take_up("b", 0)
+    async def go(actor: LedgerActor) -> None:
+        await actor.take_up("a", 0)
+        await begin(actor, "a", ONE)
+        await actor.take_up("b", 0)
         with pytest.raises(RuntimeError, match="another worker"):
-            await keeper.settle("a", ONE.key(), ONE, reply("late"))
-        assert await keeper.find("b", ONE.key()) is None
+            await actor.call("a", "settle", ONE.key(), ONE, reply("late"))
+        assert await actor.call("b", "find", ONE.key()) is None
 
     keep(200, go)
 
@@ -118,27 +118,27 @@ def test_one_that_waits_for_the_budget_holds_up_nothing_that_was_told_together_w
     """Else it would wait for ever: for one that was never told that it may be sent."""
     pytest.importorskip("ray.exceptions", reason="ray is not installed")
 
-    async def go(keeper: Keeper) -> None:
-        accounts = KeptAccounts(_Handle(keeper))
-        await accounts.take_up(0)
-        first, second = (asyncio.ensure_future(accounts.begin(one.key(), one)) for one in (ONE, TWO))
+    async def go(actor: LedgerActor) -> None:
+        proxy = LedgerProxy(_Handle(actor))
+        await proxy.take_up(0)
+        first, second = (asyncio.ensure_future(proxy.begin(one.key(), one)) for one in (ONE, TWO))
         await first
         await asyncio.sleep(0.05)
         assert not second.done()
-        assert await accounts.settle(ONE.key(), ONE, reply("x")) == reply("x")
+        assert await proxy.settle(ONE.key(), ONE, reply("x")) == reply("x")
         await second
         with pytest.raises(InputError, match="tokens spent"):
-            await asyncio.gather(accounts.begin("3", request("x" * 1000)), accounts.lose())
+            await asyncio.gather(proxy.begin("3", request("x" * 1000)), proxy.lose())
 
     keep(200, go)
 
 
 def test_of_two_that_ask_the_same_both_go_on_with_the_first_reply(keep, path):
-    async def go(keeper: Keeper) -> list[Reply | None]:
+    async def go(actor: LedgerActor) -> list[Reply | None]:
         for part, turn in enumerate("ab"):
-            await keeper.take_up(turn, part)
-            await begin(keeper, turn, ONE)
-        return await asyncio.gather(*(keeper.settle(turn, ONE.key(), ONE, reply(turn)) for turn in "ba"))
+            await actor.take_up(turn, part)
+            await begin(actor, turn, ONE)
+        return await asyncio.gather(*(actor.call(turn, "settle", ONE.key(), ONE, reply(turn)) for turn in "ba"))
 
     first, second = keep(1000, go)
     assert first == second == reply("b")

@@ -111,7 +111,7 @@ def _reached(cap: str, spent: str, limit: str) -> InputError:
     return InputError(cap, got=got, wanted=f"at most {limit}", remedy=remedy)
 
 
-class Accounts(Protocol):
+class LedgerAndBudget(Protocol):
     """What is asked, answered and spent. It need not be kept where the client is.
 
     An attempt begins with ``begin`` and ends with one of ``settle``, ``lose`` and ``take_back``.
@@ -141,8 +141,8 @@ class Accounts(Protocol):
         """An attempt has failed that costs nothing."""
 
 
-class OwnAccounts:
-    """Accounts kept in this process, to be closed. Use it where nothing else writes to the ledger's file.
+class LocalLedger:
+    """LedgerAndBudget kept in this process, to be closed. Use it where nothing else writes to the ledger's file.
 
     Args:
         ledger: Where requests and replies are kept.
@@ -154,11 +154,11 @@ class OwnAccounts:
         self._commits = Commits(ledger.path, ledger.purpose)
 
     async def find(self, key: str) -> Reply | None:
-        """See `Accounts`."""
+        """See `LedgerAndBudget`."""
         return self._ledger.find(key)
 
     async def begin(self, key: str, request: ChatRequest) -> None:
-        """See `Accounts`."""
+        """See `LedgerAndBudget`."""
         await self._budget.reserve(request)
         try:
             await self._commits.write(lambda ledger: ledger.asked(key, request.model_dump(mode="json")))
@@ -170,18 +170,18 @@ class OwnAccounts:
             raise
 
     async def settle(self, key: str, request: ChatRequest, reply: Reply) -> Reply:
-        """See `Accounts`."""
+        """See `LedgerAndBudget`."""
         reply = reply.model_copy(update={"cost": self._budget.price(reply)})
         self._budget.settle(request, reply)
         await self._commits.write(lambda ledger: ledger.replied(key, reply))
         return reply
 
     async def lose(self) -> None:
-        """See `Accounts`."""
+        """See `LedgerAndBudget`."""
         self._budget.lose()
 
     async def take_back(self, key: str, request: ChatRequest) -> None:
-        """See `Accounts`."""
+        """See `LedgerAndBudget`."""
         await self._commits.write(lambda ledger: ledger.withdraw(key))
         self._budget.release(request)
 

@@ -13,7 +13,7 @@ import aiohttp
 import openai
 
 from finegrade.errors import InputError
-from finegrade.llm.accounts import Accounts
+from finegrade.llm.accounts import LedgerAndBudget
 from finegrade.llm.connection import NOT_READ_YET, Dialect, Way, connect, hiding, host_of, whole_body
 from finegrade.llm.errors import (
     REFUSALS,
@@ -118,7 +118,7 @@ class LLMClient(LedgerFirst):
     Args:
         base_url: The server, e.g. "http://127.0.0.1:8000/v1".
         api_key: Sent to the server, never written anywhere.
-        accounts: Where requests and replies are kept, and who says when it is enough.
+        ledger: Where requests and replies are kept, and who says when it is enough.
         timeout: Seconds until a request counts as failed.
         lost: For the user: what to do when the server cannot be reached.
         most: Requests under way at once, at most.
@@ -129,14 +129,14 @@ class LLMClient(LedgerFirst):
     """
 
     def __init__(
-        self, base_url: str, api_key: str, accounts: Accounts, timeout: float, lost: str, most: int = 1,
+        self, base_url: str, api_key: str, ledger: LedgerAndBudget, timeout: float, lost: str, most: int = 1,
         tally: Tally | None = None,
     ) -> None:  # fmt: skip
         super().__init__(tally)
         self.host = self._tally.host = host_of(base_url)
         self._client = connect(base_url, api_key, timeout)
         self._hide, self._timeout = hiding(api_key), timeout
-        self._accounts, self._lost, self._told = accounts, lost, False
+        self._ledger, self._lost, self._told = ledger, lost, False
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._next = asyncio.Semaphore(most + 1 + most // _AHEAD)
         self._finding_a_way = asyncio.Lock()
@@ -146,7 +146,7 @@ class LLMClient(LedgerFirst):
         await self._client.close()
 
     async def _find(self, key: str) -> Reply | None:
-        return await self._accounts.find(key)
+        return await self._ledger.find(key)
 
     async def _ask(self, key: str, request: ChatRequest) -> Reply:
         """Asks until there is a reply, or no sense in going on."""
@@ -172,11 +172,11 @@ class LLMClient(LedgerFirst):
         self._tally.unanswered = 0
         self._told = False
         self._limiter.answered()
-        return await self._accounts.settle(key, request, reply)
+        return await self._ledger.settle(key, request, reply)
 
     async def _send(self, key: str, request: ChatRequest) -> Reply:
         """Sends what is set aside and written down, and sees to both where no reply comes of it."""
-        await self._accounts.begin(key, request)
+        await self._ledger.begin(key, request)
         sent = False
         try:
             async with self._limiter.place() as entered:
@@ -184,12 +184,12 @@ class LLMClient(LedgerFirst):
                 return await self._send_now(request, entered)
         except (openai.OpenAIError, asyncio.CancelledError) as error:
             if sent and not is_free(error):
-                await self._accounts.lose()
+                await self._ledger.lose()
             else:
-                await self._accounts.take_back(key, request)
+                await self._ledger.take_back(key, request)
             raise
         except BaseException:  # others may be waiting for what this one was given
-            await self._accounts.lose()
+            await self._ledger.lose()
             raise
 
     async def _send_now(self, request: ChatRequest, entered: float) -> Reply:

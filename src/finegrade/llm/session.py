@@ -23,7 +23,7 @@ from finegrade.config import LLMConfig, user_path
 from finegrade.config.toml import parse_section
 from finegrade.console import say
 from finegrade.errors import InputError
-from finegrade.llm.accounts import Accounts, Budget, OwnAccounts
+from finegrade.llm.accounts import Budget, LedgerAndBudget, LocalLedger
 from finegrade.llm.batch.client import BatchClient
 from finegrade.llm.batch.files import MOST_REQUESTS
 from finegrade.llm.batch.runner import open_at
@@ -141,27 +141,27 @@ async def open_llm(
         if config.batch:
             client = BatchClient(BatchServer(base_url, key, config.timeout, lost), ledger, budget, tally)
         else:
-            accounts = opened.enter_context(closing(OwnAccounts(ledger, budget)))
-            client = LLMClient(base_url, key, accounts, config.timeout, lost, config.concurrency, tally)
+            local = opened.enter_context(closing(LocalLedger(ledger, budget)))
+            client = LLMClient(base_url, key, local, config.timeout, lost, config.concurrency, tally)
         try:
             yield client
         finally:
             await client.close()
 
 
-def server_client(config: LLMConfig, accounts: Accounts) -> LLMClient:
+def server_client(config: LLMConfig, ledger: LedgerAndBudget) -> LLMClient:
     """A client of the server that ``llm.base_url`` names; its key is read from this process's environment.
 
     Args:
         config: Names the server.
-        accounts: Where requests and replies are kept, and who says when it is enough.
+        ledger: Where requests and replies are kept, and who says when it is enough.
 
     Raises:
         InputError: There is no key, or none that can be sent.
     """
     assert config.base_url
     key = _key(config.api_key_env)
-    return LLMClient(config.base_url, key, accounts, config.timeout, _UNREACHED, config.concurrency)
+    return LLMClient(config.base_url, key, ledger, config.timeout, _UNREACHED, config.concurrency)
 
 
 def _key(variable: str | None) -> str:

@@ -2,7 +2,7 @@
 
 Ray Data deals out the missing parts, one a block, to a pool of workers, and brings back what each wrote as soon as it
 is done; this process finishes the part. So no machine but this one has to see the run folder. Where a worker dies Ray
-starts another and gives it the part; what the ledger holds (`ray_keeper`) is not asked again.
+starts another and gives it the part; what the ledger holds (`ray_ledger`) is not asked again.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import Ask, ahead_of, in_order, server_client, take_up
 from finegrade.machine import VERSION
 from finegrade.synthesis.drafts import Drafts
-from finegrade.synthesis.ray_ledger import Keeper, KeptAccounts, as_if_here
+from finegrade.synthesis.ray_ledger import LedgerActor, LedgerProxy, as_if_here
 from finegrade.synthesis.requests import Order
 from finegrade.synthesis.writer import Writer, Written
 
-_CALLS_AT_ONCE = 1_000  # of the keeper, beside those that wait for the budget
+_CALLS_AT_ONCE = 1_000  # of the actor, beside those that wait for the budget
 _PATIENCE = 10.0  # seconds
 
 
@@ -51,7 +51,7 @@ def write_drafts(orders: Iterable[Order], drafts: Drafts, writer: Writer, llm: L
         drafts: Where the parts go.
         writer: Writes them.
         llm: The server that is asked.
-        ledger: What earlier sessions asked; its file is the keeper's until this returns.
+        ledger: What earlier sessions asked; its file is the actor's until this returns.
 
     Raises:
         InputError: There is no cluster, a worker lacks something, or the LLM cannot be had.
@@ -65,10 +65,10 @@ def write_drafts(orders: Iterable[Order], drafts: Drafts, writer: Writer, llm: L
     parts = _dealt_out(orders, missing, drafts.rows_a_part)
     with (
         _cluster(),
-        _keeper(llm, ledger) as keeper,
+        _ledger_actor(llm, ledger) as actor,
         progress("the LLM writes samples", drafts.number, done) as meter,
     ):
-        for part, written in _written(parts, writer, llm, keeper):
+        for part, written in _written(parts, writer, llm, actor):
             drafts.write(part, written)
             refused += sum(len(one.set_aside) for one in written)
             meter.note(f"{refused:,} set aside")
@@ -115,34 +115,34 @@ def _need_somebody_at(address: str) -> None:
 
 
 @contextmanager
-def _keeper(llm: LLMConfig, ledger: Ledger) -> Iterator[Any]:
-    """The keeper's actor: on this machine, where the ledger is."""
+def _ledger_actor(llm: LLMConfig, ledger: Ledger) -> Iterator[Any]:
+    """The actor of ledger and budget: on this machine, where the ledger is."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     at_once = _CALLS_AT_ONCE + 2 * llm.concurrency
-    actor = ray.remote(num_cpus=0, max_concurrency=at_once, scheduling_strategy=here)(Keeper)
-    keeper = actor.remote(ledger.path.absolute(), ledger.purpose, llm)
+    kind = ray.remote(num_cpus=0, max_concurrency=at_once, scheduling_strategy=here)(LedgerActor)
+    actor = kind.remote(ledger.path.absolute(), ledger.purpose, llm)
     try:
         with as_if_here():
-            ray.get(keeper.open.remote())
-        yield keeper
+            ray.get(actor.open.remote())
+        yield actor
         with as_if_here():
-            ray.get(keeper.close.remote())
+            ray.get(actor.close.remote())
     finally:
-        ray.kill(keeper)
+        ray.kill(actor)
 
 
 def _written(
-    parts: list[dict[str, Any]], writer: Writer, llm: LLMConfig, keeper: Any
+    parts: list[dict[str, Any]], writer: Writer, llm: LLMConfig, actor: Any
 ) -> Iterator[tuple[int, list[Written]]]:
     """Parts with what was written of them, as they are done."""
     import ray
 
     places = int(ray.cluster_resources().get("CPU", 0))
     workers = max(1, min(places, len(parts), llm.concurrency))
-    given = (writer, llm.model_copy(update={"concurrency": llm.concurrency // workers}), keeper, VERSION)
+    given = (writer, llm.model_copy(update={"concurrency": llm.concurrency // workers}), actor, VERSION)
     ray.data.DataContext.get_current().enable_progress_bars = False  # this process has its own
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     pool = ray.data.ActorPoolStrategy(size=workers)
@@ -165,13 +165,13 @@ class PartWriter:
     Args:
         writer: Writes samples.
         llm: The server, with the worker's share of ``concurrency``.
-        keeper: The handle of the keeper's actor.
+        actor: The handle of the actor of ledger and budget.
         version: Of finegrade, where the run folder is.
     """
 
-    def __init__(self, writer: Writer, llm: LLMConfig, keeper: Any, version: str) -> None:
+    def __init__(self, writer: Writer, llm: LLMConfig, actor: Any, version: str) -> None:
         self._writer, self._llm, self._version = writer, llm, version
-        self._accounts, self._runner = KeptAccounts(keeper), asyncio.Runner()
+        self._ledger, self._runner = LedgerProxy(actor), asyncio.Runner()
         self._client: LLMClient | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -187,12 +187,12 @@ class PartWriter:
         if self._version != VERSION:
             remedy = "Install the same finegrade on every machine of the cluster."
             raise InputError("a Ray worker", got=f"finegrade {VERSION}", wanted=self._version, remedy=remedy)
-        client = self._client = self._client or server_client(self._llm, self._accounts)
+        client = self._client = self._client or server_client(self._llm, self._ledger)
 
         async def talk(ask: Ask, order: Order) -> Written:
             return await self._writer.write(ask, order)
 
-        await self._accounts.take_up(part)
+        await self._ledger.take_up(part)
         async with aclosing(in_order(orders, talk, client.complete, ahead_of(self._llm))) as results:
             written = [one async for _, one in results]
         client.check_some_were_answered()
