@@ -10,6 +10,7 @@ _SPACELESS = (
 )
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 
+_FIRST_SPACELESS = "\u0e00"
 _MARKS = "\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff"  # vowels and accents are no borders
 _SPACELESS_CHARACTER = re.compile(f"[{_SPACELESS}]")
 _WORD = re.compile(rf"[{_SPACELESS}]|(?:[^\W{_SPACELESS}]|[{_MARKS}])+(?:\+\+|#)?")
@@ -51,17 +52,14 @@ def word_count(text: str) -> int:
 
 def content_words(text: str) -> frozenset[str]:
     """The words that carry meaning: no stop words and no single letters, but digits, and characters that are words."""
-    return frozenset(word for word in words(text) if word not in _STOPWORDS and (len(word) > 1 or _is_word(word)))
+    kept = (word for word in words(text) if word not in _STOPWORDS)
+    return frozenset(word for word in kept if len(word) > 1 or word.isdigit() or word >= _FIRST_SPACELESS)
 
 
 def telling_words(text: str) -> list[str]:
     """The words that carry meaning, in order, with the small ones that change it: not, off, before."""
     content = content_words(text)
     return [word for word in words(text) if word in _TURNING or word in content]
-
-
-def _is_word(character: str) -> bool:
-    return character.isdigit() or character >= "\u0e00"
 
 
 def shingles(text: str, size: int = 5) -> frozenset[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ def finegrade(*arguments: str, command: Sequence[str] = COMMAND) -> tuple[int, l
     return done.returncode, done.stderr.splitlines()
 
 
-@pytest.mark.slow
-def test_version() -> None:
-    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith("finegrade 0.")
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "finegrade"]], ids=["command", "module"])
+def test_version(command: Sequence[str]) -> None:
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"finegrade {version('finegrade')}\n"
 
 
 @pytest.mark.slow

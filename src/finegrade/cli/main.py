@@ -13,6 +13,7 @@ from finegrade.console import say
 from finegrade.data.formats.base import DEPTH
 from finegrade.errors import CheckFailedError, InputError, is_disk_full, no_space, unreadable
 from finegrade.machine import VERSION
+from finegrade.report.summary import print_summary
 from finegrade.stages.pipeline import STAGES, StageDeclaration, demo_config, run_all, run_stage
 from finegrade.storage.run_folder import RunFolder
 
@@ -91,7 +92,7 @@ def _run(config: Config, folder: Path, yes: bool = False) -> None:
     run = RunFolder(folder)
     _need_consent(config, run, yes)
     report = run_all(config, run)
-    _print_summary(run)
+    print_summary(run)
     typer.echo(report)
 
 
@@ -101,13 +102,7 @@ def _run_stage(name: str, config: Config, folder: Path, yes: bool) -> None:
         _need_consent(config, run, yes)
     run_stage(name, config, run)
     if name == "report":
-        _print_summary(run)
-
-
-def _print_summary(run: RunFolder) -> None:
-    from finegrade.report.summary import print_summary
-
-    print_summary(run)
+        print_summary(run)
 
 
 @app.command(name="anchors")

@@ -68,14 +68,10 @@ class DrawsConfig(Section):
     """Words of a long text."""
 
     @model_validator(mode="after")
-    def _lengths_are_numbers(self) -> "DrawsConfig":
+    def _lengths_and_languages(self) -> "DrawsConfig":
         for words in self.text_words:
             if not (words.isdecimal() and len(words) < 9 and 1 <= int(words) <= MAX_TEXT_WORDS):
                 raise ValueError(f'draws.text_words: "{words}" is no number of words from 1 to {MAX_TEXT_WORDS}')
-        return self
-
-    @model_validator(mode="after")
-    def _languages_are_codes(self) -> "DrawsConfig":
         for language in self.languages:
             if not re.fullmatch("[a-z]{2}", language):
                 raise ValueError(f'draws.languages: "{language}" is no ISO 639-1 code such as en, de, zh')

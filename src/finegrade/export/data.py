@@ -22,7 +22,7 @@ _AT_ONCE = 1_000  # rows
 
 
 def export_data(root: Path, output: Path | None) -> None:
-    """Writes a folder with the run's samples: verified ones where the run has them.
+    """Writes a folder with the run's samples, verified where the run has them; by default ``data`` in the run folder.
 
     What tests (``test_samples/``) stays in the run folder: it is not to be trained on.
 
@@ -34,10 +34,6 @@ def export_data(root: Path, output: Path | None) -> None:
       have a negative.
     - ``samples.jsonl``: everything that finegrade knows of each sample.
     - ``README.md``: the data card.
-
-    Args:
-        root: The run folder.
-        output: The folder to write; None: ``data`` in the run folder.
 
     Raises:
         InputError: The run has no samples, or others' data, or was broken off in synthesize or verify.

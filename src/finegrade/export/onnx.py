@@ -52,14 +52,10 @@ class _TensorsInAndOut(nn.Module):
 
 
 def write_graph(model: SentenceTransformer, path: Path) -> tuple[list[str], list[str]]:
-    """Writes all modules of a model as one graph, with dynamic axes "batch" and "tokens".
+    """Writes a model, in float32 on the CPU, as one graph with dynamic axes "batch" and "tokens".
 
     Masks need no help: while a model is exported transformers leaves none out (``masking_utils``: whether padding is
     there, or the text shorter than a window, is then no reason to), and received attention is its definition.
-
-    Args:
-        model: In float32 on the CPU, not training.
-        path: The file; weights of more than 2 GB lie beside it.
 
     Returns:
         Names of the inputs, which are the tokenizer's; and of the outputs: ``sentence_embedding`` [batch, dimension]

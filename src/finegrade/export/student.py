@@ -46,15 +46,10 @@ _MODES = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "wei
 def distil(folder: Path, texts: Path | None, output: Path | None, steps: int = STEPS) -> None:
     """Makes the student, measures how close it is to the model, and writes it with its card.
 
-    Args:
-        folder: The model's.
-        texts: A file of texts to distil on; the texts of the model's run by default.
-        output: The student's folder; beside the model by default.
-        steps: Optimizer steps, 32 texts each.
+    It lies beside the model by default, and learns from the texts of the model's run. A step takes 32 texts.
 
     Raises:
-        InputError: There is no such model, it pools by the mean itself, its vectors are no numbers, or there are too
-            few texts.
+        InputError: The model pools by the mean itself, its vectors are no numbers, or there are too few texts.
     """
     prepare_training()
     target = output or folder.resolve().with_name(f"{folder.resolve().name}-mean")

@@ -43,14 +43,11 @@ def _table(scores: dict[str, Any]) -> list[str]:
     metrics = scores["metrics"]
     lines = ["| row | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     for row in scores["rows"]:
-        cells = [_cell(row["scores"].get(metric)) for metric in metrics]
+        found = [row["scores"].get(metric) for metric in metrics]
+        cells = [f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if one else "–" for one in found]
         name = f"**{for_markdown(row['title'])}**" if row["name"] == FINEGRADE.name else for_markdown(row["title"])
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
-
-
-def _cell(found: dict[str, float] | None) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else "–"
 
 
 _LEAKS_SHOWN = 20

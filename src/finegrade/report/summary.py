@@ -77,21 +77,21 @@ def print_summary(run: RunFolder) -> None:
     """Prints the score table, the findings, and what to do next."""
     console = Console(stderr=True, highlight=False)
     scores = read_json(run.path(SCORES))
-    title = f"{scores['test_queries']} queries" if scores["test_queries"] else None
-    table = Table("row", *scores["metrics"], title=title)
-    for row in scores["rows"]:
-        cells = [f"{row['scores'][m]['value']:.3f}" if m in row["scores"] else "–" for m in scores["metrics"]]
-        table.add_row(Text(row["title"]), *cells)
-    console.print(table)
+    console.print(_table(scores["rows"], scores["metrics"], scores["test_queries"]))
     if scores["own"]:
-        own = Table("row", "judged nDCG@10")
-        for row in scores["own"]["rows"]:
-            own.add_row(Text(row["title"]), *(f"{found['value']:.3f}" for found in row["scores"].values()))
         console.print(f"{scores['own']['answered']} of your own queries, judged by the scorer:")
-        console.print(own)
+        console.print(_table(scores["own"]["rows"], ["judged nDCG@10"]))
     for line in findings(run):
         console.print(Text(line), soft_wrap=True)
     console.print()
     console.print(Text(load_snippet(run.path(MODEL))), soft_wrap=True)
     console.print(Text(RE_EMBED), soft_wrap=True)
     console.print(Text(f"report: {run.path(REPORT)}"), soft_wrap=True)
+
+
+def _table(rows: list[dict[str, Any]], metrics: list[str], queries: str = "") -> Table:
+    table = Table("row", *metrics, title=f"{queries} queries" if queries else None)
+    for row in rows:
+        cells = [f"{row['scores'][m]['value']:.3f}" if m in row["scores"] else "–" for m in metrics]
+        table.add_row(Text(row["title"]), *cells)
+    return table

@@ -26,15 +26,9 @@ def import_documents(
 ) -> None:
     """Writes ``documents/chunks.parquet``: at most ``source.max_chunks`` chunks, in the order in which they were drawn.
 
+    The tokenizer of ``backbone`` counts their tokens; ``models`` (setting and name of each) must speak their language.
     Documents that cannot be read go to ``documents/set_aside.jsonl`` with the reason; whatever else is left out is
     counted. Memory does not grow with the number of documents, except by some bytes for each piece.
-
-    Args:
-        run: The run folder.
-        source: What is read, and how it is cut.
-        backbone: Its tokenizer counts the tokens of a chunk.
-        models: Setting and name of each model; they must speak the language of the texts.
-        seed: Of the draws.
     """
     documents, user_queries = open_documents(source, seed), read_own_queries(source)
     held_out = {path for query in user_queries if query.side == "test" for path in query.paths}

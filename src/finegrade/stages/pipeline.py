@@ -138,16 +138,7 @@ def run_all(config: Config, run: RunFolder) -> Path:
 
 
 def run_stage(name: str, config: Config, run: RunFolder) -> None:
-    """Runs one stage; the results of those before it must still be valid with this configuration.
-
-    Args:
-        name: The stage's command.
-        config: The whole configuration.
-        run: A run folder with the same name as ``only``.
-
-    Raises:
-        InputError: The source needs no such stage.
-    """
+    """Runs one stage; the results of those before it must still be valid. ``run`` has the same name as ``only``."""
     stages = stage_order(config)
     if name not in stages:
         what, remedy = f'a source of kind "{config.source.kind}"', "Change source.kind, or leave this stage out."
@@ -204,10 +195,6 @@ def fetch_models(config: Config) -> None:
 
 
 def demo_config(overrides: Sequence[str] = ()) -> Config:
-    """The configuration of ``make demo``: Python docs, small enough for two cores and twenty minutes.
-
-    Args:
-        overrides: "section.key=value" strings that win over it.
-    """
+    """The configuration of ``make demo``: Python docs, small enough for two cores and twenty minutes."""
     with resources.as_file(resources.files("finegrade.stages").joinpath("demo.toml")) as path:
         return load_config(path, overrides)

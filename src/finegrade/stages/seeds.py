@@ -25,15 +25,10 @@ _AFTER = {"tasks": ["synthesize"], "documents": ["documents", "queries"], "beir"
 def make_seeds(run: RunFolder, source: SourceConfig, models: Sequence[tuple[str, str]], seed: int) -> None:
     """Writes ``seeds/train.parquet`` and ``seeds/test.parquet``.
 
-    Pairs and Python docs are read and split here. Documents give their chunks and the queries for them; tasks give the
-    samples that an LLM wrote, those of held-out tasks to test with. Test queries beyond ``max_test`` are not asked, but
-    their texts stay in the corpus that the others search: such seeds have an empty query.
-
-    Args:
-        run: The run folder.
-        source: What is read.
-        models: Setting and name of each model; they must speak the language of pairs and Python docs.
-        seed: Of the draws.
+    Pairs and Python docs are read and split here; ``models`` (setting and name of each) must speak their language.
+    Documents give their chunks and the queries for them; tasks give the samples that an LLM wrote, those of held-out
+    tasks to test with. Test queries beyond ``max_test`` are not asked, but their texts stay in the corpus that the
+    others search: such seeds have an empty query.
     """
     user_queries = read_own_queries(source) if source.has_documents else []
     settings = {

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
 
 from finegrade.config import TrainingConfig
 from finegrade.models.encoder import save_encoder
@@ -12,7 +11,7 @@ from finegrade.models.resolve import model_identity
 from finegrade.records import Displaced, Sample
 from finegrade.storage.run_folder import CHECKPOINTS, DISPLACED, SAMPLES, VERIFIED, RunFolder
 from finegrade.storage.tables import iterate_rows, read_rows
-from finegrade.training.fit import TrainingResult, train
+from finegrade.training.fit import train
 from finegrade.training.variants import TrainedRow, hardest_mined, trained_rows
 
 
@@ -49,7 +48,17 @@ def _train_row(row: TrainedRow, run: RunFolder, training: TrainingConfig, seed: 
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         (work / "model").replace(folder)
-        stage.finish(sorted(path for path in folder.rglob("*") if path.is_file()), _details(row, result))
+        plan = result.plan
+        details = {
+            "row": row.name,
+            "steps": [asdict(step) for step in result.steps],
+            "rows_llm": sum(r.negative.source == "llm" for r in plan.rows) if row.negatives == "graded" else 0,
+            "rows": len(plan.rows),
+            "batch_size": plan.batch_size,
+            "max_length": result.model.max_seq_length,
+            "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
+        }
+        stage.finish(sorted(path for path in folder.rglob("*") if path.is_file()), details)
         shutil.rmtree(run.path(CHECKPOINTS, row.name), ignore_errors=True)
 
 
@@ -67,17 +76,3 @@ def mined_texts(run: RunFolder, verified: Sequence[Sample]) -> list[str]:
         text = hardest.get(sample.id, text)
         found.append("" if text == sample.positive else text)
     return found
-
-
-def _details(row: TrainedRow, result: TrainingResult) -> dict[str, Any]:
-    plan = result.plan
-    graded = row.negatives == "graded"
-    return {
-        "row": row.name,
-        "steps": [asdict(step) for step in result.steps],
-        "rows_llm": sum(r.negative.source == "llm" for r in plan.rows) if graded else 0,
-        "rows": len(plan.rows),
-        "batch_size": plan.batch_size,
-        "max_length": result.model.max_seq_length,
-        "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
-    }

@@ -27,13 +27,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """The training rows in order, and the level of each step.
-
-    Attributes:
-        rows: steps * batch_size rows.
-        levels: One a step; 0 where a step mixes levels (schedule "shuffled").
-        batch_size: Rows a step, over all processes.
-    """
+    """The training rows in order, ``batch_size`` a step, and the level of each step; 0 where a step mixes levels."""
 
     rows: tuple[PlanRow, ...]
     levels: tuple[int, ...]
