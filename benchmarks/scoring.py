@@ -32,7 +32,7 @@ from finegrade.retrieval.bm25 import LexicalScorer
 from finegrade.retrieval.mining import Miner
 from finegrade.text import content_hash
 from finegrade.verification.calibration import calibrate, draw
-from finegrade.verification.ensemble import CalibratedScorer, Ensemble
+from finegrade.verification.ensemble import CalibratedScorer
 from finegrade.verification.verifier import Verifier
 
 REPEATS, MAX_LENGTH, THREADS, LEVELS = 3, 192, 2, 4
@@ -104,8 +104,8 @@ def verdicts(
     doubt = {"second_opinion": (second.name,), "doubt": DOUBT} if second else {}
     plain = {"scorer": first.name, "committee": (), "weakest_positive": -100}
     rules = VerificationConfig.model_validate(plain | doubt)
-    others = Ensemble([second]) if second else None
-    return Verifier(rules, LEVELS, Ensemble([first]), lambda written: others).verify(samples).verdicts
+    others = [second] if second else None
+    return Verifier(rules, LEVELS, [first], lambda written: others).verify(samples).verdicts
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from finegrade.models.scorers import Judge
 from finegrade.records import Negative, Sample
 from finegrade.verification import llm_judge
 from finegrade.verification.calibration import Calibration
-from finegrade.verification.ensemble import CalibratedScorer, Ensemble
+from finegrade.verification.ensemble import CalibratedScorer, PairScores
 from finegrade.verification.llm_judge import EXAMPLES, GRADES, HIGHEST, MAX_REASON, LlmJudge, prompt_version
 from helpers.fake_llm import FakeLLM
 
@@ -194,16 +194,14 @@ class Plain:
 
 def test_an_ensemble_asks_each_in_its_own_way(judge, fake_llm):
     plain = Plain()
-    ensemble = Ensemble(
-        [
-            CalibratedScorer("length", plain, Calibration(0, 10, 1, 8)),
-            CalibratedScorer("llm", judge, Calibration(0, HIGHEST, 1, 8)),
-        ]
-    )
+    ensemble = [
+        CalibratedScorer("length", plain, Calibration(0, 10, 1, 8)),
+        CalibratedScorer("llm", judge, Calibration(0, HIGHEST, 1, 8)),
+    ]
     negatives = tuple(Negative(text=text, level=1, source="mined", sibling="sibling") for _, text in PAIRS)
     sample = Sample(id="1", query="q", positive="known text", negatives=negatives, group="g")
     done = []
-    scored = ensemble.score([sample], [(sample, one) for one in negatives], done.append)
+    scored = PairScores(ensemble, [sample], [(sample, one) for one in negatives], done.append)
     assert sum(done) == pytest.approx(1)
     assert len(plain.asked) == len(set(plain.asked)) == 1 + 3 + 3
     assert len(fake_llm.requests) == 3  # neither about the positive nor about the sibling query

@@ -12,8 +12,7 @@ from finegrade.errors import InputError, first_line
 from finegrade.models.onnx import OnnxModel, architectures, kind_of, pools_by_mean, prompt
 from finegrade.models.resolve import model_identity, model_path
 
-SCORING = 2
-"""Raised when the code of a scorer changes its scores: those of another version are not reused."""
+SCORING = 2  # raised when the code of a scorer changes its scores: those of another version are not reused
 
 _LOADED = 4  # scorers that stay in memory for the next stage that asks for them
 _PAIRS = 256  # whose texts are embedded together, each once

@@ -16,8 +16,7 @@ from finegrade.errors import InputError
 from finegrade.models.catalogue import Entry, File, Part
 from finegrade.storage.atomic import file_hash, read_json, write_json
 
-MAX_WHEEL = 2_000_000_000
-"""Bytes of the largest wheel that is opened."""
+MAX_WHEEL = 2_000_000_000  # bytes of the largest wheel that is opened
 
 _BLOCK = 1 << 20
 _DONE = "done.json"

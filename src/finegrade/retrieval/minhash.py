@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from finegrade.text import normalised
 
-SIMILAR = 0.8
-"""Share of equal positions from which two texts are near duplicates."""
+SIMILAR = 0.8  # share of equal positions from which two texts are near duplicates
 
 RUN, BANDS, ROWS = 5, 8, 4
 POSITIONS = BANDS * ROWS

@@ -33,10 +33,8 @@ LAST_RANKS = {
 """Number of levels -> last rank of each band that mined negatives are drawn from, hardest level first; no band is
 left for level 1."""
 
-LOOKED_AHEAD = 2_000
-"""Queries that are searched together: a bi-encoder's file is read once for all of them."""
-MAX_LENGTH = 192
-"""Tokens of a text that the bi-encoder reads."""
+LOOKED_AHEAD = 2_000  # queries that are searched together: a bi-encoder's file is read once for all of them
+MAX_LENGTH = 192  # tokens of a text that the bi-encoder reads
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack et al., 2009): how little the first ranks count above those behind them."""
 

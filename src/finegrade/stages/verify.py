@@ -47,8 +47,7 @@ SAMPLES_A_PART, NEGATIVES_A_PART = 1_000, 16_000
 SAMPLES_TOGETHER = 100
 """Samples of one query that follow each other are in one part, because their verdicts must agree: up to so many."""
 
-Found = Mapping[str, Mapping[str, Any]]
-"""Kind ("scorers", "benchmarks") -> name -> what was found out; JSON."""
+Found = Mapping[str, Mapping[str, Any]]  # kind ("scorers", "benchmarks") -> name -> what was found out; JSON
 
 
 def verify_samples(

@@ -18,10 +18,8 @@ from finegrade.models.scorers import Judge, Scorer
 from finegrade.records import Sample
 from finegrade.storage.streams import Drawn
 
-LOOKED_AT, FEWEST = 300, 8
-"""Samples whose pairs a scorer is calibrated on, at most and at least."""
-TOLD_APART = 0.6
-"""Share of pairs that a scorer must have in the right order: noise has half of them."""
+LOOKED_AT, FEWEST = 300, 8  # samples whose pairs a scorer is calibrated on, at most and at least
+TOLD_APART = 0.6  # share of pairs that a scorer must have in the right order: noise has half of them
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,8 @@ from finegrade.verification.benchmarks import BenchmarkText, Role
 
 MAX_TEXTS = 2_000_000
 """Different texts of all benchmarks together: they are held in memory, about 2.5 kilobytes for one of 60 words."""
-COMMON, RUN_WORDS, WHOLE_WORDS, NAME_WORDS = 10, 13, 8, 4
-"""Limits of the rules above."""
-LONG_WORDS = 2 * RUN_WORDS
-"""With one other word in its middle, such a text still has a run that counts."""
+COMMON, RUN_WORDS, WHOLE_WORDS, NAME_WORDS = 10, 13, 8, 4  # limits of the rules above
+LONG_WORDS = 2 * RUN_WORDS  # with one other word in its middle, such a text still has a run that counts
 
 Own = Literal["query", "positive"]
 How = Literal["same text", "shared run of words", "near duplicate"]

@@ -26,22 +26,22 @@ class CalibratedScorer(NamedTuple):
     scale: Calibration
 
 
-class Ensemble:
-    """One or more scorers that are asked together."""
+Ensemble = Sequence[CalibratedScorer]  # one or more, that are asked together
 
-    def __init__(self, scorers: Sequence[CalibratedScorer]) -> None:
-        self._scorers = tuple(scorers)
 
-    def score(
+class PairScores:
+    """The scores of positives, which are known to answer, and of negatives: each scorer scores each pair of texts once.
+
+    ``advance`` is called with each share of the work that is done.
+    """
+
+    def __init__(
         self,
+        ensemble: Ensemble,
         samples: Iterable[Sample],
         negatives: Iterable[tuple[Sample, Negative]],
         advance: Callable[[float], None] = lambda share: None,
-    ) -> "PairScores":
-        """Has each scorer score each pair of texts once: of positives, which are known to answer, and of negatives.
-
-        ``advance`` is called with each share of the work that is done.
-        """
+    ) -> None:
         answers: defaultdict[str, list[str]] = defaultdict(list)
         for sample in samples:
             answers[sample.query].append(sample.positive)
@@ -50,8 +50,8 @@ class Ensemble:
         for sample, negative in negatives:
             pairs += [(sample.query, sample.positive), (sample.query, negative.text)]
             of_siblings += [] if negative.sibling is None else [(negative.sibling, negative.text)]
-        raw = []
-        for one in self._scorers:
+        self._found: list[tuple[CalibratedScorer, dict[Pair, float]]] = []
+        for one in ensemble:
             if isinstance(one.scorer, Judge):
                 one.scorer.know(answers)
             # a judge knows no answer to a sibling query
@@ -59,16 +59,8 @@ class Ensemble:
             found: dict[Pair, float] = {}
             for pair, score in zip(unique, one.scorer.scores(unique), strict=True):
                 found[pair] = score
-                advance(1 / len(unique) / len(self._scorers))
-            raw.append(found)
-        return PairScores(self._scorers, raw)
-
-
-class PairScores:
-    """The score of each pair of texts by each scorer of an ensemble; ``raw``: before calibration."""
-
-    def __init__(self, scorers: Sequence[CalibratedScorer], raw: Sequence[Mapping[Pair, float]]) -> None:
-        self._found = list(zip(scorers, raw, strict=True))
+                advance(1 / len(unique) / len(ensemble))
+            self._found.append((one, found))
 
     def of_positive(self, sample: Sample) -> dict[str, float]:
         """Scorer -> its score of the positive on the common scale; no judge, which takes positives for answers."""
@@ -132,7 +124,7 @@ class Ensembles:
             scale = try_judge(scorer, *of) if isinstance(scorer, Judge) else calibrate(scorer, *of)
             say(f"verify: {name} tells positives from random texts in {scale.told_apart:.0%} of {scale.tried} queries")
             self._scorers[name] = CalibratedScorer(name, scorer, scale)
-        return Ensemble([self._scorers[name] for name in names])
+        return [self._scorers[name] for name in names]
 
     def _scorer(self, name: str) -> Scorer:
         if name in self._own:

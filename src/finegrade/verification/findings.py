@@ -20,8 +20,7 @@ from finegrade.verification.rules import ANSWERS, FALSE_NEGATIVE, NEARLY_ANSWERS
 
 DISPUTED = 20
 TO_READ = 12
-DRAWN = 5_000
-"""Distances that are held for the boxes of a level; of more, so many are drawn."""
+DRAWN = 5_000  # distances that are held for the boxes of a level; of more, so many are drawn
 
 
 @dataclass

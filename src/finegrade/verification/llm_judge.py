@@ -24,8 +24,7 @@ GRADES = {"unrelated": 0, "different": 1, "same": 3}
 """The LLM's words as graded relevance: it weighs words better than numbers. There is no grade 2, "a part of the
 answer", where a small model puts near misses (docs/lab/verification.md)."""
 HIGHEST = GRADES["same"]
-MAX_REASON, MAX_CHARS = 120, 4_000
-"""Characters of a reason, and of a text that is judged; the rest is cut off."""
+MAX_REASON, MAX_CHARS = 120, 4_000  # characters of a reason, and of a text that is judged; the rest is cut off
 
 SYSTEM = (
     "You check test data for a search engine. You get a query, a passage A that answers it, and a passage B. Say "

@@ -29,8 +29,7 @@ from finegrade.records import Negative, Sample, ScorerResult, Verdict
 from finegrade.retrieval.shingle_index import SAME_NEGATIVE, ShingleIndex
 from finegrade.text import content_hash, normalised
 
-RULES = 2
-"""Raised when what is decided changes: verdicts by other rules are not reused."""
+RULES = 2  # raised when what is decided changes: verdicts by other rules are not reused
 
 NO_SCORE = "no scorer gave a number"
 FALSE_NEGATIVE = "scores too near to the positive"

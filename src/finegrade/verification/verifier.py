@@ -223,7 +223,7 @@ class Verifier:
         left_out: list[LeftOut] = []
         clean = self._without_leaks(samples, left_out)
         pairs = [(sample, negative) for sample in clean for negative in sample.negatives]
-        found = self._first.score(clean, pairs, lambda share: advance(share * len(samples)))
+        found = PairScores(self._first, clean, pairs, lambda share: advance(share * len(samples)))
         strong = self._without_weak(clean, found, left_out)
         scores = [[Scores(found.results(sample, one)) for one in sample.negatives] for sample in strong]
         for written in (True, False):
@@ -276,7 +276,7 @@ class Verifier:
         if not second:
             return
         asked = [(samples[row], samples[row].negatives[index]) for row, index in doubtful]
-        found = second.score([samples[row] for row in dict.fromkeys(row for row, _ in doubtful)], asked)
+        found = PairScores(second, [samples[row] for row in dict.fromkeys(row for row, _ in doubtful)], asked)
         for (row, index), (sample, negative) in zip(doubtful, asked, strict=True):
             scores[row][index] = scores[row][index].then(found.results(sample, negative))
 
