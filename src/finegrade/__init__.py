@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from finegrade.records import Negative, Sample, Task
     from finegrade.retrieval.mining import mine_negatives
     from finegrade.stages.pipeline import synthesize, write_report
+    from finegrade.synthesis.drafts import write_negatives
     from finegrade.synthesis.queries import write_queries
-    from finegrade.synthesis.writer import write_negatives
     from finegrade.training.fit import train
     from finegrade.verification.verifier import verify
 
@@ -34,7 +34,7 @@ _HOMES = {
     "synthesize": "finegrade.stages.pipeline",
     "train": "finegrade.training.fit",
     "verify": "finegrade.verification.verifier",
-    "write_negatives": "finegrade.synthesis.writer",
+    "write_negatives": "finegrade.synthesis.drafts",
     "write_queries": "finegrade.synthesis.queries",
     "write_report": "finegrade.stages.pipeline",
 }

@@ -89,13 +89,7 @@ def _pairs(config: Config) -> int:
 
 
 def estimate_given(config: Config, negatives: int, characters: float) -> Estimate:
-    """Estimates what the LLM is asked when others' data is verified.
-
-    Args:
-        config: How it is verified.
-        negatives: How many there are, beside each positive.
-        characters: Of query, positive and negative together, on average.
-    """
+    """Estimates what the LLM is asked when others' data is verified."""
     asked = grades_of_external(config, negatives, characters)
     return Estimate(asked, {a.what: _llm_seconds(a, config) / 60 for a in asked}, _money(asked, config))
 

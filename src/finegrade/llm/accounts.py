@@ -142,12 +142,7 @@ class LedgerAndBudget(Protocol):
 
 
 class LocalLedger:
-    """LedgerAndBudget kept in this process, to be closed. Use it where nothing else writes to the ledger's file.
-
-    Args:
-        ledger: Where requests and replies are kept.
-        budget: Says when it is enough.
-    """
+    """LedgerAndBudget kept in this process, to be closed. Use it where nothing else writes to the ledger's file."""
 
     def __init__(self, ledger: Ledger, budget: Budget) -> None:
         self._ledger, self._budget = ledger, budget

@@ -69,11 +69,7 @@ class Tally:
 
 
 class LedgerFirst:
-    """A client that asks for nothing that the ledger holds, nor for what is under way.
-
-    Args:
-        tally: Of a client before this one, to go on with.
-    """
+    """A client that asks for nothing that the ledger holds, nor for what is under way."""
 
     def __init__(self, tally: Tally | None = None) -> None:
         self._tally = tally or Tally()
@@ -257,9 +253,6 @@ class Limiter:
 
     Where a server says that it is too many, half of the places go; after as many replies as there are places, one more
     comes back. What was sent before a cut says nothing about the number of places after it, and cuts no further.
-
-    Args:
-        most: Places to begin with, and never more.
 
     Attributes:
         limit: Places there are now, at least 1.

@@ -85,11 +85,6 @@ async def parts_of(answer: openai.AsyncAPIResponse[Any]) -> AsyncIterator[bytes]
 def connect(base_url: str, api_key: str, timeout: float) -> openai.AsyncOpenAI:
     """A client of a server, which tries nothing again by itself: each attempt may cost money.
 
-    Args:
-        base_url: The server, e.g. "http://127.0.0.1:8000/v1".
-        api_key: Sent to the server, never written anywhere.
-        timeout: Seconds until a request counts as failed.
-
     Raises:
         InputError: The key cannot be sent in a header.
     """
@@ -175,12 +170,7 @@ class Dialect:
         self.way, self._taken = way, True
 
     def other(self, way: Way, param: str) -> Way | None:
-        """Another way to say what was refused, or None where there is none to try.
-
-        Args:
-            way: How it was said.
-            param: The parameter that the refusal names, if it names one.
-        """
+        """Another way to say what was refused, or None where there is none to try."""
         if self._taken and way != self.way:
             return self.way
         param = param.removeprefix("top_")

@@ -26,11 +26,6 @@ class EmbeddedServer:
 
     Use it only where nothing else computes: two cores do not carry training or scoring beside it.
 
-    Args:
-        model: The .gguf file.
-        context: Tokens of context.
-        log: Where the server's own log goes.
-
     Attributes:
         base_url: "http://127.0.0.1:PORT/v1" once entered.
         api_key: Random, made for this process; never written anywhere.

@@ -55,12 +55,7 @@ class Patience:
         self.others_were_answered = False
 
     def after(self, error: openai.OpenAIError, answered: int) -> float | None:
-        """Seconds to wait after a failure, or None where it was the last one.
-
-        Args:
-            error: The failure.
-            answered: Replies that the server has given by now.
-        """
+        """Seconds to wait after a failure, or None where it was the last one."""
         self.others_were_answered = answered > self._answered_first
         if not is_overload(error):
             self._failures += 1
@@ -113,12 +108,7 @@ def passes(error: openai.OpenAIError) -> bool:
 
 
 def status_passes(status: int, code: object) -> bool:
-    """Whether what was answered with an HTTP status may be answered otherwise a little later.
-
-    Args:
-        status: The status.
-        code: The server's word for the error, where it has one.
-    """
+    """Whether what was answered with an HTTP status may be answered otherwise a little later."""
     return status in (408, 409) or status >= 500 or (status == 429 and code != _OUT_OF_QUOTA)
 
 
@@ -152,13 +142,7 @@ _TOLD_FROM = 5.0  # seconds of a pause
 
 
 def explain(host: str, error: openai.OpenAIError, lost: str) -> InputError:
-    """What went wrong, and how to mend it.
-
-    Args:
-        host: Of the server.
-        error: The failure.
-        lost: What to do when the server cannot be reached.
-    """
+    """What went wrong, and how to mend it."""
     if isinstance(error, openai.APIStatusError):
         return explain_status(host, error.status_code)
     if isinstance(error, StrangeAnswerError):
@@ -173,12 +157,7 @@ def explain(host: str, error: openai.OpenAIError, lost: str) -> InputError:
 
 
 def explain_status(host: str, status: int) -> InputError:
-    """What an answer with an HTTP status other than 200 means.
-
-    Args:
-        host: Of the server.
-        status: The status.
-    """
+    """What an answer with an HTTP status other than 200 means."""
     if status in (401, 403):
         return _no_reply(host, "a refusal of the key", "Set the environment variable that llm.api_key_env names.")
     if 300 <= status < 400:
@@ -194,12 +173,7 @@ def strange(host: str) -> InputError:
 
 
 def all_refused(host: str, refused: int) -> InputError:
-    """For a server that refused every single request.
-
-    Args:
-        host: Of the server.
-        refused: How many they were.
-    """
+    """For a server that refused every single request."""
     remedy = "Check llm.model and the server's log: it may not take the requests' form."
     got = f"a refusal of all {refused} requests"
     return InputError(f"the LLM at {host}", got=got, wanted="replies", remedy=remedy)
@@ -207,11 +181,6 @@ def all_refused(host: str, refused: int) -> InputError:
 
 def tell_pause(host: str, pause: float, told: bool) -> bool:
     """Says once what a long pause is for.
-
-    Args:
-        host: Of the server.
-        pause: Seconds.
-        told: Whether it was said.
 
     Returns:
         Whether it was said by now.

@@ -228,10 +228,6 @@ _Waiting = tuple[Write, asyncio.Future[None]]
 class Commits:
     """The one writer of a ledger while requests are under way.
 
-    Args:
-        path: Of the ledger.
-        purpose: Whose requests these are.
-
     Raises:
         InputError: The ledger cannot be opened.
     """

@@ -111,12 +111,6 @@ async def open_llm(
 ) -> AsyncIterator[LLMClient | BatchClient]:
     """The remote LLM where the configuration names one, else the embedded one, alive for this block only.
 
-    Args:
-        config: Names the LLM.
-        ledger: Where requests and replies are kept.
-        log: Where the embedded server's own log goes.
-        tally: Of a client before, to go on with.
-
     Raises:
         InputError: The model cannot be had, or the server does not start.
     """
@@ -151,10 +145,6 @@ async def open_llm(
 
 def server_client(config: LLMConfig, ledger: LedgerAndBudget) -> LLMClient:
     """A client of the server that ``llm.base_url`` names; its key is read from this process's environment.
-
-    Args:
-        config: Names the server.
-        ledger: Where requests and replies are kept, and who says when it is enough.
 
     Raises:
         InputError: There is no key, or none that can be sent.
@@ -250,12 +240,6 @@ async def in_order(
 ) -> AsyncGenerator[tuple[T, R]]:
     """Talks about one item after another, and yields each with what came of it in the order of the items.
 
-    Args:
-        items: What to talk about.
-        talk: Asks about one of them, as often as it needs to.
-        ask: Gives the replies.
-        most: Items at once.
-
     Raises:
         InputError: The LLM cannot be had.
     """
@@ -278,14 +262,7 @@ async def in_order(
 
 
 class Session:
-    """Talks with the LLM again and again; a context manager. Nothing is opened before it is used.
-
-    Args:
-        config: Names the LLM.
-        ledger: The file of requests and replies; what it holds is not asked again.
-        purpose: Whose requests these are: the stage's name.
-        log: Where the embedded server's own log goes.
-    """
+    """Talks with the LLM again and again; a context manager. Nothing is opened before it is used."""
 
     def __init__(self, config: LLMConfig, ledger: Path, purpose: str, log: Path) -> None:
         self._config, self._path, self._purpose, self._log = config, ledger, purpose, log
@@ -304,11 +281,6 @@ class Session:
 
     def ask(self, items: Iterable[T], talk: Callable[[Ask, T], Awaitable[R]], done: Callable[[], None]) -> list[R]:
         """What came of each item, in order; see `finegrade.llm.session.ask_each`.
-
-        Args:
-            items: What to talk about.
-            talk: Asks about one of them, as often as it needs to.
-            done: Called when one more is done.
 
         Raises:
             InputError: See there.

@@ -26,14 +26,7 @@ FOUND_WITHIN = 10
 def find_again(
     queries: Sequence[tuple[str, str]], chunks: Sequence[Chunk], training: TrainingConfig, batch_size: int
 ) -> list[bool]:
-    """For each (query, chunk id), whether BM25 or, failing that, the base model ranks the chunk among the first ten.
-
-    Args:
-        queries: What was written, and for which chunk.
-        chunks: All that is searched.
-        training: Names the base model, and how much it reads.
-        batch_size: How many texts it reads at once.
-    """
+    """For each (query, chunk id), whether BM25 or, failing that, the base model ranks the chunk among the first ten."""
     number = {chunk.id: index for index, chunk in enumerate(chunks)}
     texts = [chunk.text for chunk in chunks]
     rankings = BM25(texts).rank([query for query, _ in queries], FOUND_WITHIN) if queries else []

@@ -133,16 +133,7 @@ async def _brainstorm(
 
 
 async def brainstorm(ask: Ask, kind: Kind, wanted: int, tasks: TasksConfig, llm: LLMConfig, seed: int) -> Brainstormed:
-    """Asks for tasks of one kind until there are enough that differ, or the kind's share of the requests is spent.
-
-    Args:
-        ask: Gives the reply to a request.
-        kind: Of all of them.
-        wanted: How many.
-        tasks: Says how they are asked for.
-        llm: Is asked.
-        seed: Of the draws, and of the LLM's sampling.
-    """
+    """Asks for tasks of one kind until there are enough that differ, or the kind's share of the requests is spent."""
     found, asked = Brainstormed(), 0
     most = quotas_of(tasks.kinds, tasks.max_requests).get(kind, 0)
     while len(found.tasks) < wanted and asked < most:
@@ -177,14 +168,7 @@ def _sort_in(written: WrittenTask, kind: Kind, wanted: int, found: Brainstormed)
 
 
 def task_refusal(kind: Kind, description: str, instruction: str, before: Sequence[Task]) -> str | None:
-    """Why a task is set aside, or None.
-
-    Args:
-        kind: Of the task.
-        description: Of the task.
-        instruction: Of the task.
-        before: The tasks of the kind that there are.
-    """
+    """Why a task is set aside, or None."""
     if len(description) > MAX_DESCRIPTION or len(instruction) > MAX_INSTRUCTION:
         return "too long"
     own = content_words(description)

@@ -77,12 +77,7 @@ def query_fault(query: str, task: str = "") -> str | None:
 
 
 def fault(text: str, task: str = "") -> str | None:
-    """What is wrong with a written positive or negative by itself, or None.
-
-    Args:
-        text: The text.
-        task: See `query_fault`.
-    """
+    """What is wrong with a written positive or negative by itself, or None."""
     return "boilerplate opening" if _REFUSES.match(text) else query_fault(text, task)
 
 
@@ -233,13 +228,7 @@ _SIBLING_EXAMPLES = frozenset().union(
 
 
 def sibling_refusal(positive: str, sibling: str, text: str) -> str | None:
-    """Why a rewritten text is set aside, or None where it passes.
-
-    Args:
-        positive: What was rewritten.
-        sibling: The query that it shall answer.
-        text: What was written.
-    """
+    """Why a rewritten text is set aside, or None where it passes."""
     if not (_alike(sibling) & _alike(text)) - _alike(positive):
         return "brings in nothing of the sibling query"
     if (shingles(text, _COPIED_WORDS) & _SIBLING_EXAMPLES) - shingles(positive, _COPIED_WORDS):
@@ -268,14 +257,7 @@ _QUERY_EXAMPLES = frozenset(map(normalised, EXAMPLE_QUERIES))
 
 
 def query_refusal(query: str, style: str, text: str, seen: Set[str]) -> str | None:
-    """Why a query is set aside, or None where it passes.
-
-    Args:
-        query: The query.
-        style: Its style.
-        text: The chunk that it shall find.
-        seen: Normalised queries that are there already.
-    """
+    """Why a query is set aside, or None where it passes."""
     folded = normalised(query)
     number = word_count(query)
     if not any(map(str.isalpha, query)):

@@ -10,12 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a text does not answer a query.
-
-    Attributes:
-        name: For tables.
-        told: For the LLM that writes such a text.
-    """
+    """Why a text does not answer a query."""
 
     name: str
     told: str
@@ -74,10 +69,6 @@ _CHOSEN = {
 
 
 def flaws(levels: int) -> dict[int, Flaw]:
-    """Level -> what is wrong with its texts; level 1 is the easiest.
-
-    Args:
-        levels: How many there are, 2 to 8.
-    """
+    """Level -> what is wrong with its texts; level 1 is the easiest."""
     chosen = _CHOSEN.get(levels, range(levels))
     return {level: LADDER[rung] for level, rung in enumerate(chosen, start=1)}

@@ -40,13 +40,7 @@ def query_set_aside(chunk: str, path: str, style: str, reason: str, text: str) -
 
 
 class QueryWriter:
-    """Asks for the queries of one text, one of each style.
-
-    Args:
-        queries: Names the styles.
-        llm: Is asked.
-        seed: Of its sampling.
-    """
+    """Asks for the queries of one text, one of each style."""
 
     def __init__(self, queries: QueriesConfig, llm: LLM, seed: int) -> None:
         self._styles, self._form = queries.styles, queries_form(queries.styles)

@@ -46,13 +46,6 @@ def need_ray() -> None:
 def write_drafts(orders: Iterable[Order], drafts: Drafts, writer: Writer, llm: LLMConfig, ledger: Ledger) -> None:
     """Writes the parts that are not there yet; as `drafts.write_drafts`, on the cluster.
 
-    Args:
-        orders: What to write, in order.
-        drafts: Where the parts go.
-        writer: Writes them.
-        llm: The server that is asked.
-        ledger: What earlier sessions asked; its file is the actor's until this returns.
-
     Raises:
         InputError: There is no cluster, a worker lacks something, or the LLM cannot be had.
     """

@@ -27,11 +27,6 @@ class LedgerActor:
 
     Whoever works on a part has a turn. When a part is taken up again, who had it before is gone: what was under way
     for that turn may have been paid for, and is lost.
-
-    Args:
-        path: Of the ledger.
-        purpose: Whose requests these are: the stage's name.
-        config: Caps and prices.
     """
 
     def __init__(self, path: Path, purpose: str, config: LLMConfig) -> None:
@@ -94,11 +89,7 @@ def _no_turn() -> RuntimeError:
 
 
 class LedgerProxy:
-    """`LedgerAndBudget` on another machine.
-
-    Args:
-        actor: The handle of the `LedgerActor`.
-    """
+    """`LedgerAndBudget` on another machine."""
 
     def __init__(self, actor: Any) -> None:
         self._actor, self._turn = actor, ""

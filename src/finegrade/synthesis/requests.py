@@ -206,12 +206,6 @@ def find_siblings(
 
     The positive must hold words that belong to the query and not to the sibling: else there is
     nothing in it to change, and a small model copies. Those that hold most come first.
-
-    Args:
-        seeds: All train seeds; siblings are found among them.
-        max_chars: Of a positive that is rewritten.
-        seed: Of the order among equals.
-        within_groups: Whether a sibling must be of the same group.
     """
     seeds = [seed for seed in seeds if seed.query]
     siblings = Siblings(seeds, within_groups)

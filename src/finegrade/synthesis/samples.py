@@ -77,14 +77,6 @@ def samples_of_tasks(
     """Samples of tasks: their corpus is what the LLM wrote for the samples beside them.
 
     A level that the LLM did not write stays empty, and one that those of the same language do not give.
-
-    Args:
-        drafts: What the LLM wrote.
-        synthesis: Says where negatives come from.
-        seed: Of the draws.
-        passed_over: Is told which texts of the corpus were no negatives, counted by reason.
-        index: What each corpus is searched with.
-        displaced: See `samples_of_seeds`.
     """
     left = iter(drafts)
     while some := list(islice(left, MINED_TOGETHER)):
@@ -144,11 +136,7 @@ def _mined_sample(planned: _Planned, mined: Sequence[Negative]) -> Sample:
 
 
 class Counts:
-    """What there is, counted while it goes by.
-
-    Args:
-        levels: How many there are.
-    """
+    """What there is, counted while it goes by."""
 
     def __init__(self, levels: int) -> None:
         self._levels = range(levels, 0, -1)
@@ -217,12 +205,7 @@ class Repeats:
             self._negatives = negatives.flags()
 
     def without(self, side: Side, set_aside: Callable[[SetAside], None]) -> Iterator[Draft]:
-        """The drafts of a side, without what repeats.
-
-        Args:
-            side: Those that train, or those that test.
-            set_aside: Told of everything that is left out.
-        """
+        """The drafts of a side, without what repeats."""
         place = 0
         for draft, reason in self._judged():
             flags = self._negatives[place : place + len(draft.negatives)] if not reason else ()

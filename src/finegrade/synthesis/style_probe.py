@@ -17,10 +17,6 @@ _FOLDS, _LOOKED_AT = 5, 20_000
 def probe(samples: Iterable[Sample], seed: int) -> dict[str, float | None]:
     """How well a linear model tells texts of the LLM from others.
 
-    Args:
-        samples: The first ones are looked at.
-        seed: Of the folds.
-
     Returns:
         "llm or corpus negative" and "llm negative or positive" -> area under the ROC curve, or None with too few texts.
         Of tasks the first is None: there the LLM wrote the corpus, too.

@@ -1,25 +1,14 @@
 """One sample by the LLM: asked for in the configured mode, then through the gates."""
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from finegrade.config import DrawsConfig, LLMConfig, SynthesisConfig
-from finegrade.config.toml import parse_section
-from finegrade.console import progress
-from finegrade.llm.ledger import Ledger
+from finegrade.config import SynthesisConfig
 from finegrade.llm.request import RequestSettings
-from finegrade.llm.session import LLM, Ask, Client, ask_each, beside_any_event_loop, llm_of, request_settings
+from finegrade.llm.session import LLM, Ask, request_settings
 from finegrade.llm.structured import Answer, ask_for
-from finegrade.records import LeftOut, Negative, Record, Sample, Seed, SetAside, Side
-from finegrade.retrieval.mining import fill_levels
-from finegrade.rows import Result, Rows, as_samples
-from finegrade.storage.run_folder import LEDGER, LLM_LOG
+from finegrade.records import Negative, Record, SetAside, Side
 from finegrade.synthesis.filters import NegativeGates, is_near_miss, pair_refusal, rephrasing_refusal, sibling_refusal
 from finegrade.synthesis.levels import flaws
 from finegrade.synthesis.prompts.sample import (
@@ -34,8 +23,7 @@ from finegrade.synthesis.prompts.sample import (
     sample_request,
 )
 from finegrade.synthesis.prompts.sibling import SIBLING_EXAMPLES, SIBLING_SYSTEM, Passage, sibling_request
-from finegrade.synthesis.requests import Order, orders_for_seeds
-from finegrade.text import normalised
+from finegrade.synthesis.requests import Order
 
 _REWRITING, _INVENTING = 0.2, 1.0  # temperatures
 
@@ -69,12 +57,7 @@ class Draft(Record):
 
 
 class Written(NamedTuple):
-    """What came of an order.
-
-    Attributes:
-        draft: None where there is no query with a positive.
-        set_aside: What was not used.
-    """
+    """What came of an order."""
 
     draft: Draft | None
     set_aside: list[SetAside]
@@ -110,12 +93,7 @@ class Writer:
         self._flaws = flaws(synthesis.levels)
 
     async def write(self, ask: Ask, order: Order) -> Written:
-        """Asks for all that an order wants of the LLM, and checks it.
-
-        Args:
-            ask: Gives the reply to a request.
-            order: What to write.
-        """
+        """Asks for all that an order wants of the LLM, and checks it."""
         page = _Page(order, self._asked_with.model_copy(update={"seed": self._asked_with.seed + order.turn}))
         if order.task is not None:
             await self._write_for_task(ask, page)
@@ -242,142 +220,6 @@ def prompts_used(synthesis: SynthesisConfig, of_tasks: bool) -> dict[str, str]:
     levels = {} if found else flaws(synthesis.levels)
     found |= {name: PROMPTS[name] for name in names}
     return found | {f"level {level}": flaw.told for level, flaw in levels.items()}
-
-
-@dataclass(frozen=True)
-class WrittenNegatives(Result[Sample]):
-    """Samples with LLM-written negatives.
-
-    Attributes:
-        kept: Samples with the negatives that they had, and those that the LLM wrote; easiest first.
-        left_out: Rows without a negative from the LLM, each with its reason.
-        set_aside: LLM-written texts that did not pass the checks, each with its reason.
-    """
-
-    set_aside: Sequence[SetAside]
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """How many rows were left out, and how many texts were set aside, for which reason; most first."""
-        reasons = [row.reason for row in self.left_out] + [row.reason for row in self.set_aside]
-        return dict(Counter(reasons).most_common())
-
-
-def write_negatives(
-    rows: Rows,
-    *,
-    llm: str | Mapping[str, Any] | Client,
-    levels: int = 4,
-    mode: Literal["auto", "one-call", "stepwise", "sibling"] = "auto",
-    style_guard: bool = False,
-    min_changed: int = 2,
-    temperature: float | None = None,
-    seed: int = 0,
-    folder: Path | str | None = None,
-) -> WrittenNegatives:
-    """Has an LLM write negatives at graded levels for each (query, positive).
-
-    Negatives that a row has already stay; the LLM writes the levels that they lack. What it writes is not yet verified:
-    see ``finegrade.verify``.
-
-    Args:
-        rows: Queries with positives; see `finegrade.rows.Rows`.
-        llm: A model that runs here, or the keys of [llm] in finegrade.toml for a server
-            (``{"base_url": ..., "model": ...}``), or an object whose ``async complete(request)`` gives the reply.
-        levels: How many, 2 to 8; the highest is the hardest.
-        mode: "one-call", all levels in one reply, for capable LLMs; "stepwise", a request for each level; "sibling",
-            only the hardest level, the positive rewritten for a near query among the rows. "auto": "sibling" for a
-            small LLM or one that runs here, else "one-call".
-        style_guard: Whether the LLM also rephrases the positives, so that style does not give the negatives away.
-        min_changed: Meaningful words in which a negative must differ from the positive.
-        temperature: None: 0.2 in mode sibling, else 1.
-        seed: Of the draws, and of the LLM's sampling.
-        folder: Where requests and replies are kept, so that nothing is asked twice. None: nowhere.
-
-    Returns:
-        Samples with negatives, and what was left out and why.
-
-    Raises:
-        InputError: A row or value is wrong, or the LLM cannot be had.
-
-    Examples:
-        >>> from finegrade import write_negatives
-        >>> class Scripted:
-        ...     async def complete(self, request):
-        ...         return '{"flaw_2": "another city", "level_2": "Lyon, on the Rhone, is a big city.", ' \\
-        ...             '"flaw_1": "about food", "level_1": "Bread is baked from flour and water."}'
-        >>> rows = [{"query": "capital of France", "positive": "Paris, on the Seine, is the capital."}]
-        >>> written = write_negatives(rows, llm=Scripted(), levels=2)
-        >>> [(negative.level, negative.text) for negative in written.kept[0].negatives]
-        [(1, 'Bread is baked from flour and water.'), (2, 'Lyon, on the Rhone, is a big city.')]
-    """
-    given = llm_of(llm)
-    is_small = isinstance(given, LLMConfig) and (not given.base_url or given.is_small)
-    samples: dict[str, Sample] = {}
-    left_out: list[LeftOut] = []
-    for sample in as_samples(rows):
-        if sample.id in samples:
-            left_out.append(_left_out(sample, "repeats an earlier row", ""))
-        samples.setdefault(sample.id, sample)
-    settings = {
-        "levels": levels,
-        "mode": mode if mode != "auto" else "sibling" if is_small else "one-call",
-        "style_guard": style_guard,
-        "min_changed": min_changed,
-        "temperature": temperature,
-        "llm_samples": len(samples),
-    }
-    synthesis = parse_section(SynthesisConfig, settings, "write_negatives")
-    orders = [_lacking(order, samples) for order in orders_for_seeds(_seeds(samples), synthesis, DrawsConfig(), seed)]
-    written = beside_any_event_loop(lambda: asyncio.run(_write(orders, Writer(synthesis, given, seed), given, folder)))
-    kept, set_aside = [], []
-    for sample in samples.values():
-        one = written.get(sample.id)
-        set_aside += one.set_aside if one else []
-        if one and one.draft and one.draft.negatives:
-            negatives = fill_levels(sample.negatives, one.draft.negatives)
-            kept.append(sample.model_copy(update={"positive": one.draft.positive, "negatives": negatives}))
-        else:
-            reason = "no negative that passed the checks" if one else "no near query to rewrite it for"
-            left_out.append(_left_out(sample, reason, "; ".join(row.reason for row in one.set_aside) if one else ""))
-    return WrittenNegatives(kept, left_out, set_aside)
-
-
-async def _write(orders: Sequence[Order], writer: Writer, llm: LLM, folder: Path | str | None) -> dict[str, Written]:
-    """Id of the seed -> what was written for it."""
-    with ExitStack() as opened, progress("the LLM writes negatives", len(orders)) as meter:
-        root = Path(folder or opened.enter_context(TemporaryDirectory()))
-        ledger = opened.enter_context(Ledger(root / LEDGER, "synthesize"))
-        found = {}
-        async with aclosing(ask_each(orders, writer.write, llm, ledger, root / LLM_LOG)) as results:
-            async for order, written in results:
-                assert order.seed is not None
-                found[order.seed.id] = written
-                meter.advance()
-    return found
-
-
-def _seeds(samples: Mapping[str, Sample]) -> list[Seed]:
-    """One for each sample; the other positives of its query are no negatives either."""
-    positives: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for sample in samples.values():
-        positives[normalised(sample.query)][sample.positive] = None
-    return [
-        Seed(id=key, query=one.query, positives=tuple(dict.fromkeys((one.positive, *positives[normalised(one.query)]))),
-             group=one.group)
-        for key, one in samples.items()
-    ]  # fmt: skip
-
-
-def _lacking(order: Order, samples: Mapping[str, Sample]) -> Order:
-    """The order without the levels that its row has."""
-    assert order.seed is not None
-    there = {negative.level for negative in samples[order.seed.id].negatives}
-    return replace(order, sources={level: source for level, source in order.sources.items() if level not in there})
-
-
-def _left_out(sample: Sample, reason: str, evidence: str) -> LeftOut:
-    return LeftOut(sample=sample.id, query=sample.query, positive=sample.positive, reason=reason, evidence=evidence)
 
 
 class _Page:

@@ -33,12 +33,6 @@ class BatchClient(LedgerFirst):
     A request of which nothing comes in batch after batch, while others are answered, counts as failed.
 
     Use it where nothing else writes to the ledger's file.
-
-    Args:
-        server: Who is asked.
-        ledger: Where requests, replies and batches are kept.
-        budget: Says how much a batch may hold, and when it is enough.
-        tally: See `LedgerFirst`.
     """
 
     def __init__(self, server: BatchServer, ledger: Ledger, budget: Budget, tally: Tally | None = None) -> None:

@@ -99,13 +99,7 @@ class Results:
 
 
 def sort_out(requests: Mapping[str, ChatRequest], lines: Mapping[str, Line], hide: Callable[[str], str]) -> Results:
-    """What came of each request of a batch.
-
-    Args:
-        requests: What was asked, by key.
-        lines: What the server says of them.
-        hide: Takes the key out of it.
-    """
+    """What came of each request of a batch."""
     results = Results()
     for key, request in requests.items():
         line = lines.get(key)

@@ -100,11 +100,6 @@ _KEPT = "Replies so far are kept."
 class BatchRunner:
     """Runs one batch at a time.
 
-    Args:
-        server: Who is asked.
-        ledger: Where requests, replies and batches are kept.
-        budget: Says how much a batch may hold, and when it is enough.
-
     Attributes:
         most: Requests in a batch, at most.
     """
@@ -146,10 +141,6 @@ class BatchRunner:
 
     async def fill(self, requests: Mapping[str, ChatRequest], way: Way) -> BatchRow:
         """A new batch of as many requests as it may hold, written down.
-
-        Args:
-            requests: By key; the first ones go first.
-            way: How they are said.
 
         Raises:
             InputError: The budget does not allow for a single one.

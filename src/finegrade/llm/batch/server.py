@@ -88,12 +88,6 @@ class NotMadeError(Exception):
 class BatchServer:
     """One server; its failures are waited for, and then told in one line.
 
-    Args:
-        base_url: E.g. "https://api.openai.com/v1".
-        api_key: Sent to the server, never written anywhere.
-        timeout: Seconds until a call counts as failed.
-        lost: For the user: what to do when the server cannot be reached.
-
     Attributes:
         base_url: As it was given.
         hide: Takes the key out of what the server says.
@@ -158,10 +152,6 @@ class BatchServer:
 
     async def lines(self, state: State, known: Collection[str]) -> tuple[dict[str, Line], int]:
         """What the server says of the requests of a batch that is over.
-
-        Args:
-            state: Names the files.
-            known: Keys of the requests.
 
         Returns:
             The first line for each key, and how many others there were: of another form, or about no such request.

@@ -97,14 +97,7 @@ def levels_form(levels: Collection[int], pair: bool) -> type[BaseModel]:
 
 
 def sample_request(task: Task, draw: Draw, levels: Mapping[int, Flaw], settings: RequestSettings) -> ChatRequest:
-    """Asks for a whole sample, all levels in one reply; the form is ``levels_form(levels, pair=True)``.
-
-    Args:
-        task: What the sample is an example of.
-        draw: What it is to be like.
-        levels: What makes the negatives wrong that are asked for; without any, a pair is asked for.
-        settings: Of the run.
-    """
+    """Asks for a whole sample, all levels in one reply; the form is ``levels_form(levels, pair=True)``."""
     query, text = _words(task.kind, draw)
     properties = {"query": _text(query), "positive": _text(text)} | _negatives(levels, text)
     told = f"{_task(task, draw)}\n{_told(levels, draw)}" if levels else _task(task, draw)

@@ -18,13 +18,7 @@ _TOKENS_A_TASK = 160
 
 @dataclass(frozen=True)
 class Sort:
-    """What tasks of a kind are.
-
-    Attributes:
-        told: For the LLM.
-        task: One of the kind, as an example.
-        instruction: Its instruction.
-    """
+    """What tasks of a kind are."""
 
     told: str
     task: str
