@@ -12,10 +12,7 @@ _SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 
 
 class InputError(Exception):
-    """Bad input, in one line: what is wrong, what was got, what is wanted, and how to mend it.
-
-    The command line prints it without a traceback and exits with code 2.
-    """
+    """Bad input, in one line: what is wrong, what was got, what is wanted, and how to mend it; exit code 2."""
 
     def __init__(self, what: str, *, got: object, wanted: str, remedy: str) -> None:
         self.what, self.got, self.wanted, self.remedy = what, got, wanted, remedy
@@ -28,10 +25,7 @@ class InputError(Exception):
 
 
 class CheckFailedError(Exception):
-    """A result of finegrade failed a check; it was not kept.
-
-    The command line prints it without a traceback and exits with code 1.
-    """
+    """A result of finegrade failed a check and was not kept; one line and exit code 1."""
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -23,13 +23,7 @@ Model: TypeAlias = str | SentenceTransformer
 
 @dataclass(frozen=True)
 class TestSet:
-    """Queries, the texts that they search, and which of them answer each query.
-
-    Attributes:
-        queries: Texts.
-        documents: Different texts.
-        relevant: For each query the indices of the documents that answer it, at least one.
-    """
+    """Queries, the different texts that they search, and for each query the indices of the texts that answer it."""
 
     queries: Sequence[str]
     documents: Sequence[str]
@@ -62,12 +56,9 @@ ModelScores = dict[str, dict[str, Interval]]
 def compare(
     per_query: Mapping[str, Mapping[str, Scores]], reference: str, bootstrap: Bootstrap
 ) -> tuple[ModelScores, ModelScores]:
-    """The mean of every metric, and the reference's paired difference (reference minus model) to every other model.
+    """Mean of each metric, and the reference's paired difference to each other model, with intervals.
 
-    Args:
-        per_query: Model -> metric -> [queries].
-        reference: One of the models.
-        bootstrap: How the intervals are drawn.
+    ``per_query`` is model -> metric -> [queries]; a difference is reference minus model.
     """
     ours = per_query[reference]
     scores = {

@@ -21,14 +21,10 @@ JUDGED_DEPTH = 10
 
 
 def retrieval_metrics(rankings: Sequence[Sequence[int]], relevant: Sequence[frozenset[int]]) -> dict[str, Scores]:
-    """nDCG@10, Recall@1 and MRR of every query, with binary relevance.
+    """nDCG@10, Recall@1 and MRR of every query, [queries], with binary relevance.
 
-    Args:
-        rankings: For each query the indices of documents, best first; at most 100 count.
-        relevant: For each query the documents that answer it, at least one.
-
-    Returns:
-        Metric name -> [queries]. Recall@1 is the share of a query's positives at rank 1, so 1/n at best where it has n.
+    A ranking has indices of documents, best first; 100 of them count. Each query has at least one relevant document.
+    Recall@1 is the share of a query's positives at rank 1, so 1/n at best where it has n.
     """
     values: dict[str, list[float]] = {name: [] for name in METRICS}
     for ranking, positives in zip(rankings, relevant, strict=True):

@@ -23,9 +23,6 @@ def load_stsb(name: str, split: str = "test") -> tuple[list[str], list[str], NDA
         name: Catalogue name, local folder with sts-test.csv (and so on), or Hugging Face id of a data set with that
             split and columns sentence1, sentence2, score.
         split: "test", "dev" or "train".
-
-    Raises:
-        InputError: There is no such data, or it has another form.
     """
     if name not in CATALOGUE and name.count("/") == 1 and not user_path(name).exists():
         return _from_hub(name, split)

@@ -199,12 +199,9 @@ def _drawn(learnt: list[str], held_out: list[str], name: str, seed: int) -> tupl
 
 
 class Closeness(NamedTuple):
-    """How close the vectors of one model are to those of another.
+    """How close the vectors of one model are to those of another: the mean and the 5 % quantile of each text's cosine.
 
-    Attributes:
-        mean: Mean cosine of a text's two vectors.
-        low: The 5 % quantile of these cosines.
-        same_nearest: Share of the texts that have the same nearest other text.
+    ``same_nearest`` is the share of the texts that have the same nearest other text.
     """
 
     mean: float

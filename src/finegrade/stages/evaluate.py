@@ -56,13 +56,9 @@ class ScoredRow:
 
 
 def evaluate_rows(
-    run: RunFolder,
-    source: SourceConfig,
-    training: TrainingConfig,
-    verification: VerificationConfig,
-    evaluation: EvaluationConfig,
-    seed: int,
-) -> None:
+    run: RunFolder, source: SourceConfig, training: TrainingConfig, verification: VerificationConfig,
+    evaluation: EvaluationConfig, seed: int,
+) -> None:  # fmt: skip
     """Writes ``scores.json``: every row's metrics, and finegrade's difference to every other row, with intervals.
 
     The corpus is every text of the held-out groups. Each row is a stage of its own, so that finished rows are kept.
@@ -138,14 +134,9 @@ def _score_row(
 
 
 def _judge(
-    rows: Sequence[ScoredRow],
-    run: RunFolder,
-    test: TestSet,
-    queries: Sequence[str],
-    verification: VerificationConfig,
-    evaluation: EvaluationConfig,
-    seed: int,
-) -> dict[str, Any]:
+    rows: Sequence[ScoredRow], run: RunFolder, test: TestSet, queries: Sequence[str],
+    verification: VerificationConfig, evaluation: EvaluationConfig, seed: int,
+) -> dict[str, Any]:  # fmt: skip
     """nDCG@10 of every row on the user's unlabelled queries, judged by the cross-encoder."""
     settings = {
         "scorers": [SCORING, *(model_identity(name) for name in verification.models)],

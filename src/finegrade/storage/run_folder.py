@@ -48,10 +48,9 @@ def fingerprint(*values: Any) -> str:
 
 
 class Stage:
-    """One stage's work in a run folder; a context manager that adds up its time, interrupted sessions included.
+    """One stage's work in a run folder; its time adds up, interrupted sessions included.
 
-    Attributes:
-        done: Whether a finished result with the same fingerprint is there.
+    It is ``done`` where a finished result with the same fingerprint is there.
     """
 
     def __init__(

@@ -22,11 +22,7 @@ _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.boo
 
 def schema_of(kind: type[BaseModel]) -> pa.Schema:
     """The Arrow schema of a record: its fields are texts, numbers, truth values, records, tuples of these, or None."""
-    return pa.schema(_fields(kind))
-
-
-def _fields(kind: type[BaseModel]) -> list[pa.Field]:
-    return [pa.field(name, *_column(field.annotation)) for name, field in kind.model_fields.items()]
+    return pa.schema([pa.field(name, *_column(field.annotation)) for name, field in kind.model_fields.items()])
 
 
 def _column(annotation: Any) -> tuple[pa.DataType, bool]:
@@ -41,7 +37,7 @@ def _column(annotation: Any) -> tuple[pa.DataType, bool]:
         return _SCALARS[type(inner[0])], False
     if annotation in _SCALARS:
         return _SCALARS[annotation], False
-    return pa.struct(_fields(annotation)), False
+    return pa.struct(list(schema_of(annotation))), False
 
 
 Row = TypeVar("Row", bound=BaseModel)
