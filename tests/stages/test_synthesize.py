@@ -178,8 +178,8 @@ def test_changed_gates_make_the_samples_again_and_ask_nothing(config, new_run, f
     run = new_run()
     synthesize(config(), run)
     count = len(fake_llm.requests)
-    monkeypatch.setattr("finegrade.stages.synthesize.GATES", 0)
-    monkeypatch.setattr("finegrade.synthesis.writer.NegativeGates.refusal", lambda gates, text: "not today")
+    monkeypatch.setattr("finegrade.stages.synthesize.CHECKS", 0)
+    monkeypatch.setattr("finegrade.synthesis.writer.NegativeChecks.refusal", lambda checks, text: "not today")
     synthesize(config(), run)
     assert len(fake_llm.requests) == count
     assert run.record("synthesize")["details"]["set_aside"]["llm: not today"] > 0

@@ -171,7 +171,7 @@ def test_the_same_words_may_be_a_task_of_another_kind(config, run, fake_llm):
 
 def test_copies_of_the_prompt_s_example_are_set_aside(config, run, fake_llm):
     def copying(body):
-        (kind,) = (kind for kind in KINDS if WHAT[kind].told in turn(body))
+        (kind,) = (kind for kind in KINDS if WHAT[kind].description in turn(body))
         told = some_tasks(made_task(body), 9)
         told["tasks"].insert(0, {"description": WHAT[kind].task, "instruction": WHAT[kind].instruction})
         return FakeLLM.reply(json.dumps(told))
@@ -326,6 +326,6 @@ def test_what_is_asked_names_the_kind_and_the_number():
     assert len(found.tasks) == 9
     assert len(llm.requests) == 3
     for request in llm.requests:
-        assert WHAT["long-short"].told in asked(request)
+        assert WHAT["long-short"].description in asked(request)
         assert "Write 4 tasks of this kind." in asked(request)
         assert request.reply_schema["properties"]["tasks"]["minItems"] == 4

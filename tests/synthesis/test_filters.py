@@ -12,11 +12,11 @@ from finegrade.synthesis.filters import (
     LEAKED_WORDS,
     LONGEST,
     MAX_TEXT_CHARS,
-    NegativeGates,
-    fault,
+    NegativeChecks,
     pair_refusal,
-    query_fault,
     rephrasing_refusal,
+    text_refusal,
+    wording_refusal,
 )
 from finegrade.synthesis.levels import LADDER
 from finegrade.synthesis.prompts.sample import PROMPTS
@@ -27,7 +27,7 @@ from helpers.corpus import GERMAN, NEGATIVE, POSITIVE, QUERY
 
 
 def reason(text, query=QUERY, positive=POSITIVE, min_changed=2, language=None):
-    return NegativeGates(query, [positive], min_changed, language).refusal(text)
+    return NegativeChecks(query, [positive], min_changed, language).refusal(text)
 
 
 def test_good_texts_pass():
@@ -59,17 +59,17 @@ def test_pairs(refused, passes, told):
 
 def test_users_say_what_they_cannot_do():
     for query in ("I can't log in to my account", "I'm sorry to bother you, where is the key?", "I cannot help my dog"):
-        assert query_fault(query) is None
+        assert wording_refusal(query) is None
         assert pair_refusal(query, POSITIVE, "en") is None
 
 
 def test_a_task_about_negatives_has_texts_that_speak_of_them():
     query, about = "How are hard negatives mined?", "Given a question on mining hard negatives, find the paper."
-    assert query_fault(query) == "speaks of the task"
-    assert query_fault(query, about) is None
+    assert wording_refusal(query) == "speaks of the task"
+    assert wording_refusal(query, about) is None
     assert pair_refusal(query, POSITIVE, "en", [about]) is None
-    assert NegativeGates(query, [POSITIVE], 2, task=about).refusal(NEGATIVE + " So much for hard negatives.") is None
-    assert fault("Which embedding model is small? Its positive examples and negative samples are few.") is None
+    assert NegativeChecks(query, [POSITIVE], 2, task=about).refusal(NEGATIVE + " So much for hard negatives.") is None
+    assert text_refusal("Which embedding model is small? Its positive examples and negative samples are few.") is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_task_about_negatives_has_texts_that_speak_of_them():
 )
 def test_small_words_and_the_order_of_steps_are_a_difference(before, after):
     text = "{}: do this with the valve of the pump, for as long as the red lamp is lit."
-    gates = NegativeGates("valve?", [text.format(before)], 2)
+    gates = NegativeChecks("valve?", [text.format(before)], 2)
     assert gates.refusal(text.format(before) + " The.") == "keeps the whole positive"
     assert gates.refusal(text.format(before).replace("of the pump", "of a pump")) == "near-copy of the positive"
     assert gates.refusal(text.format(after)) is None
@@ -138,7 +138,7 @@ def test_negatives(refused, passes, told):
 
 
 def test_negatives_are_compared_with_every_positive():
-    gates = NegativeGates(QUERY, [POSITIVE, NEGATIVE], 2)
+    gates = NegativeChecks(QUERY, [POSITIVE, NEGATIVE], 2)
     assert gates.refusal(NEGATIVE.lower()) == "copy of the positive"
     assert gates.refusal(NEGATIVE + " So it goes.") == "keeps the whole positive"
     assert gates.refusal(NEGATIVE.replace(" later", "")) == "near-copy of the positive"
@@ -150,11 +150,11 @@ CHINESE = "锅炉上的安全阀在三巴压力时打开。当压力降到两巴
 
 def test_chinese_is_counted_in_signs():
     other = CHINESE.replace("锅炉", "暖气").replace("打开", "转动").replace("十秒", "两分")
-    gates = NegativeGates("安全阀在多大压力时打开？", [CHINESE], 2)
+    gates = NegativeChecks("安全阀在多大压力时打开？", [CHINESE], 2)
     assert gates.refusal(CHINESE + "请注意水泵。") == "keeps the whole positive"
     assert gates.refusal(CHINESE[:-3] + "安全阀在多大压力时打开。") == "holds the query verbatim"
     assert gates.refusal(other) is None
-    assert NegativeGates("阀门？", [CHINESE], 2).refusal(f"阀门{other}") is None
+    assert NegativeChecks("阀门？", [CHINESE], 2).refusal(f"阀门{other}") is None
 
 
 def test_the_query_itself_is_no_negative():
@@ -191,8 +191,8 @@ def test_closing_signs_behind_the_stop_are_no_middle_of_a_sentence(end):
 PROMPTED = (
     *PROMPTS.values(),
     SIBLING_SYSTEM,
-    *(flaw.told for flaw in LADDER),
-    *(text for sort in WHAT.values() for text in (sort.told, sort.task, sort.instruction)),
+    *(flaw.description for flaw in LADDER),
+    *(text for sort in WHAT.values() for text in (sort.description, sort.task, sort.instruction)),
 )
 
 
@@ -221,14 +221,14 @@ def test_a_negative_is_in_the_language_that_was_drawn_or_the_positive_s():
 
 
 def test_of_two_levels_that_are_nearly_the_same_the_first_stays():
-    gates = NegativeGates(QUERY, [POSITIVE], 2)
+    gates = NegativeChecks(QUERY, [POSITIVE], 2)
     assert gates.refusal(NEGATIVE) is None
     assert gates.refusal(NEGATIVE.replace("minutes", "hours")) == "nearly the same as another level"
     assert gates.refusal(NEGATIVE.replace("flap", "door").replace("turns", "moves").replace("fan", "bell")) is None
 
 
 def test_what_is_refused_takes_no_place():
-    gates = NegativeGates(QUERY, [POSITIVE], 2)
+    gates = NegativeChecks(QUERY, [POSITIVE], 2)
     assert gates.refusal("Sure! " + NEGATIVE) == "boilerplate opening"
     assert gates.refusal(NEGATIVE) is None
 
@@ -260,7 +260,7 @@ def test_any_text_gets_a_verdict_and_none_that_is_an_answer_passes(query, positi
 
 @given(st.lists(some_words, min_size=1, max_size=6))
 def test_nothing_passes_twice(written):
-    gates = NegativeGates("Which one?", ["An answer of its own."], 2)
+    gates = NegativeChecks("Which one?", ["An answer of its own."], 2)
     passed = [text for text in written * 2 if gates.refusal(text) is None]
     assert len({normalised(text) for text in passed}) == len(passed)
 

@@ -28,6 +28,6 @@ def test_the_most_levels_take_the_whole_ladder():
 
 
 def test_every_flaw_has_a_name_and_says_what_is_wrong_in_words_of_its_own():
-    assert len({flaw.name for flaw in LADDER}) == len({flaw.told for flaw in LADDER}) == len(LADDER)
-    assert all(len(flaw.told.split()) >= 10 for flaw in LADDER)
-    assert not [flaw for flaw in LADDER if "harder" in flaw.told]
+    assert len({flaw.name for flaw in LADDER}) == len({flaw.description for flaw in LADDER}) == len(LADDER)
+    assert all(len(flaw.description.split()) >= 10 for flaw in LADDER)
+    assert not [flaw for flaw in LADDER if "harder" in flaw.description]

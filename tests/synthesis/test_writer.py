@@ -311,7 +311,7 @@ def test_what_answers_the_query_too_is_no_negative_in_any_mode(mode, guard):
             return {"text": REPHRASED}
         if mode == "one-call":
             return negatives(**{f"level_{level}": text for level, text in copies.items()})
-        level = next(level for level, flaw in flaws(4).items() if flaw.told in asked(request))
+        level = next(level for level, flaw in flaws(4).items() if flaw.description in asked(request))
         return {"flaw": "f", "text": copies[level]}
 
     written, _ = write(seed, answer, mode=mode, style_guard=guard)

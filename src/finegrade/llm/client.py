@@ -132,7 +132,7 @@ class LLMClient(LedgerFirst):
         self.host = self._tally.host = host_of(base_url)
         self._client = connect(base_url, api_key, timeout)
         self._hide, self._timeout = hiding(api_key), timeout
-        self._ledger, self._lost, self._told = ledger, lost, False
+        self._ledger, self._lost, self._is_reported = ledger, lost, False
         self._limiter, self._dialect = Limiter(most), Dialect()
         self._next = asyncio.Semaphore(most + 1 + most // _AHEAD)
         self._finding_a_way = asyncio.Lock()
@@ -158,7 +158,7 @@ class LLMClient(LedgerFirst):
                     return without_text(FAILED)
                 if pause is None:
                     return self._not_answered(error)
-                self._told = tell_pause(self.host, pause, self._told)
+                self._is_reported = tell_pause(self.host, pause, self._is_reported)
                 await asyncio.sleep(pause)
 
     async def _attempt(self, key: str, request: ChatRequest) -> Reply:
@@ -166,7 +166,7 @@ class LLMClient(LedgerFirst):
             reply = await self._send(key, request)
         self._tally.answered += 1
         self._tally.unanswered = 0
-        self._told = False
+        self._is_reported = False
         self._limiter.answered()
         return await self._ledger.settle(key, request, reply)
 

@@ -33,7 +33,7 @@ def host_of(base_url: str) -> str:
 
 
 def hiding(api_key: str) -> Callable[[str], str]:
-    """Takes a key out of what a server says: some echo it. What is shorter than eight signs is no secret.
+    """Takes a key out of what a server says: some echo it. What is shorter than eight characters is no secret.
 
     A text that holds it behind JSON's escapes goes as a whole.
     """
@@ -42,12 +42,12 @@ def hiding(api_key: str) -> Callable[[str], str]:
 
     def hide(text: str) -> str:
         text = text.replace(api_key, _KEY)
-        return _KEY if "\\" in text and api_key in _ESCAPED.sub(_sign, text) else text
+        return _KEY if "\\" in text and api_key in _ESCAPED.sub(_character, text) else text
 
     return hide
 
 
-def _sign(escaped: re.Match[str]) -> str:
+def _character(escaped: re.Match[str]) -> str:
     return chr(int(escaped[1], 16)) if escaped[1] else escaped[0][-1]
 
 

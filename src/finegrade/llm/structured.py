@@ -136,8 +136,8 @@ def _validated(value: Any, form: type[Form]) -> Form:
         return form.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the reply"
-        raise UnreadableError(NOT_THE_JSON, f"{place}: {first['msg']}.") from None
+        field = ".".join(map(str, first["loc"])) or "the reply"
+        raise UnreadableError(NOT_THE_JSON, f"{field}: {first['msg']}.") from None
 
 
 def _parsed(text: str) -> Any:

@@ -33,7 +33,7 @@ from finegrade.storage.run_folder import (
 )
 from finegrade.storage.tables import iterate_lines, iterate_rows, read_rows, write_lines, write_parts
 from finegrade.synthesis.drafts import Drafts, write_drafts
-from finegrade.synthesis.filters import GATES
+from finegrade.synthesis.filters import CHECKS
 from finegrade.synthesis.requests import Order, orders_for_seeds, orders_for_tasks
 from finegrade.synthesis.samples import Counts, Repeats, samples_of_seeds, samples_of_tasks
 from finegrade.synthesis.style_probe import probe
@@ -66,7 +66,7 @@ def synthesize(
         "synthesis": synthesis.model_dump(mode="json", exclude={"engine"}),
         "draws": draws.model_dump(mode="json"),
         "seed": seed,
-        "gates": GATES,
+        "gates": CHECKS,
         "miner": index_identity(synthesis.miner, synthesis.miner_model),
     }
     with run.stage("synthesize", settings, after=["tasks" if source.is_tasks else "seeds"]) as stage:

@@ -97,7 +97,7 @@ class Drafts:
 def _of_no_use(reasons: Counter[str]) -> InputError:
     got = f"nothing of use in its first {USELESS_FROM_THE_START} samples, most often: {reasons.most_common(1)[0][0]}"
     remedy = "Name another llm.model or synthesis.mode; what it wrote is in the ledger, and is not asked again."
-    return InputError("the LLM's samples", got=got, wanted="texts that pass the gates", remedy=remedy)
+    return InputError("the LLM's samples", got=got, wanted="texts that pass the checks", remedy=remedy)
 
 
 def write_drafts(
@@ -113,7 +113,7 @@ async def _write(
     log: Path,
 ) -> None:  # fmt: skip
     rows = drafts.rows_a_part
-    todo = ((place, order) for place, order in enumerate(orders) if place // rows in missing)
+    todo = ((index, order) for index, order in enumerate(orders) if index // rows in missing)
     done = drafts.number - sum(map(drafts.size, missing))
 
     async def talk(ask: Ask, item: tuple[int, Order]) -> Written:
@@ -124,7 +124,7 @@ async def _write(
     looked_at = useless = 0
     with progress("the LLM writes samples", drafts.number, done) as meter:
         async with aclosing(ask_each(todo, talk, llm, ledger, log)) as results:
-            async for (place, _), written in results:
+            async for (index, _), written in results:
                 part.append(written)
                 reasons.update(row.reason for row in written.set_aside)
                 useless += useless == looked_at and not written.is_of_use
@@ -133,8 +133,8 @@ async def _write(
                     raise _of_no_use(reasons)
                 meter.advance()
                 meter.note(f"{reasons.total():,} set aside")
-                if len(part) == drafts.size(place // rows):
-                    drafts.write(place // rows, part)
+                if len(part) == drafts.size(index // rows):
+                    drafts.write(index // rows, part)
                     part = []
 
 

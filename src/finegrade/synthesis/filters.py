@@ -51,14 +51,14 @@ _PROMPTS = frozenset().union(
         for text in (
             SIBLING_SYSTEM,
             *PROMPTS.values(),
-            *(flaw.told for flaw in LADDER),
-            *(text for sort in WHAT.values() for text in (sort.told, sort.task, sort.instruction)),
+            *(flaw.description for flaw in LADDER),
+            *(text for sort in WHAT.values() for text in (sort.description, sort.task, sort.instruction)),
         )
     )
 )
 
 
-def query_fault(query: str, task: str = "") -> str | None:
+def wording_refusal(query: str, task: str = "") -> str | None:
     """What is wrong with a written query by itself, or None. It may say that it cannot do something: users do.
 
     Args:
@@ -76,9 +76,9 @@ def query_fault(query: str, task: str = "") -> str | None:
     return None
 
 
-def fault(text: str, task: str = "") -> str | None:
+def text_refusal(text: str, task: str = "") -> str | None:
     """What is wrong with a written positive or negative by itself, or None."""
-    return "boilerplate opening" if _REFUSES.match(text) else query_fault(text, task)
+    return "boilerplate opening" if _REFUSES.match(text) else wording_refusal(text, task)
 
 
 def wrong_language(text: str, language: str) -> str | None:
@@ -87,8 +87,8 @@ def wrong_language(text: str, language: str) -> str | None:
     return "wrong language" if found is not None and found != language else None
 
 
-GATES = 2
-"""Raised when what passes the gates changes, or how a reply is read: samples are then made again, out of the ledger."""
+CHECKS = 2
+"""Raised when the checks change, or how a reply is read: samples are then made again, out of the ledger."""
 
 MAX_TEXT_CHARS = 16_000
 
@@ -119,7 +119,7 @@ def pair_refusal(query: str, positive: str, language: str, task: Sequence[str] =
     if normalised(query) == normalised(positive):
         return "positive is the query"
     about = " ".join(task)
-    if reason := query_fault(query, about) or fault(positive, about):
+    if reason := wording_refusal(query, about) or text_refusal(positive, about):
         return reason
     for text in (query, positive):
         if any(shingles(text, COPIED_WORDS) & shingles(told, COPIED_WORDS) for told in task):
@@ -139,10 +139,10 @@ def rephrasing_refusal(text: str, rephrased: str) -> str | None:
         return "much shorter or longer than the text"
     if (language := certain_language(text)) and (reason := wrong_language(rephrased, language)):
         return reason
-    return None if fault(text) else fault(rephrased)
+    return None if text_refusal(text) else text_refusal(rephrased)
 
 
-class NegativeGates:
+class NegativeChecks:
     """What the negatives of one sample must pass; remembers those that did.
 
     Args:
@@ -159,7 +159,7 @@ class NegativeGates:
         self._positive, self._min_changed = positives[0], min_changed
         found = certain_language(self._positive)
         self._language, self._task = language or found, task
-        self._is_faulty = fault(self._positive, task) is not None
+        self._is_refused_itself = text_refusal(self._positive, task) is not None
         self._words = frozenset(words(self._positive)) if language in (None, found) else frozenset()
         self._query, self._has_many_words = normalised(query), word_count(query) >= LEAKED_WORDS
         self._answers = [(normalised(text), telling_words(text), word_count(text)) for text in positives]
@@ -197,15 +197,17 @@ class NegativeGates:
             return "ends in the middle of a sentence"
         if self._language and not self._sounds_like_it(text) and (reason := wrong_language(text, self._language)):
             return reason
-        return None if self._is_faulty else fault(text, self._task)  # what the user's own text does is no fault
+        return (
+            None if self._is_refused_itself else text_refusal(text, self._task)
+        )  # what the user's own text does is no fault
 
     def _sounds_like_it(self, text: str) -> bool:
-        """Single signs do not count: Chinese and Japanese share them."""
+        """Single characters do not count: Chinese and Japanese share them."""
         return sum(len(word) > 1 for word in self._words.intersection(words(text))) >= SHARED_WORDS
 
 
 def _changed(before: Sequence[str], after: Sequence[str]) -> int:
-    """How many words are gone or new; where all are there in another order, how many places have another one."""
+    """How many words are gone or new; where all are there in another order, how many positions have another one."""
     gone_or_new = Counter(before)
     gone_or_new.subtract(after)
     changed = sum(map(abs, gone_or_new.values()))

@@ -13,7 +13,7 @@ class Flaw:
     """Why a text does not answer a query."""
 
     name: str
-    told: str
+    description: str
 
 
 LADDER = (

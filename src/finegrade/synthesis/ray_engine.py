@@ -133,8 +133,8 @@ def _written(
     """Parts with what was written of them, as they are done."""
     import ray
 
-    places = int(ray.cluster_resources().get("CPU", 0))
-    workers = max(1, min(places, len(parts), llm.concurrency))
+    cores = int(ray.cluster_resources().get("CPU", 0))
+    workers = max(1, min(cores, len(parts), llm.concurrency))
     given = (writer, llm.model_copy(update={"concurrency": llm.concurrency // workers}), actor, VERSION)
     ray.data.DataContext.get_current().enable_progress_bars = False  # this process has its own
     logging.getLogger("ray.data").setLevel(logging.ERROR)

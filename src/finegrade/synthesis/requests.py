@@ -106,8 +106,8 @@ def orders_for_tasks(
     """``llm_samples`` orders, dealt out evenly over the tasks."""
     shuffled = random.Random(seed).sample(list(tasks), len(tasks))
     for number in range(synthesis.llm_samples):
-        turn, place = divmod(number, len(shuffled))
-        task = shuffled[place]
+        turn, index = divmod(number, len(shuffled))
+        task = shuffled[index]
         order_id = content_hash(task.id, str(turn))
         drawn = draw(draws, seed, task.id, turn)
         yield Order(order_id, drawn, sources_of(order_id, synthesis, seed), task=task, turn=turn)

@@ -25,7 +25,7 @@ class _Planned(NamedTuple):
 
     id: str
     seed: Seed
-    place: int
+    turn: int
     draft: Draft | None
 
 
@@ -46,7 +46,7 @@ def samples_of_seeds(
     """
     miner = Miner(seeds, seed, synthesis.levels, index)
     planned, asked = tee(_planned(drafts, seeds))
-    wanted = (Wanted(one.seed, _from_corpus(sources_of(one.id, synthesis, seed)), one.place) for one in asked)
+    wanted = (Wanted(one.seed, _from_corpus(sources_of(one.id, synthesis, seed)), one.turn) for one in asked)
     for one, mined in zip(planned, miner.negatives_of(wanted), strict=True):
         yield _sample(one.draft, mined, mined, displaced) if one.draft else _mined_sample(one, mined)
     passed_over.update(miner.set_aside)
@@ -66,8 +66,8 @@ def _planned(drafts: Iterable[Draft], seeds: Sequence[Seed]) -> Iterator[_Planne
             yield from _without_llm(seed, range(len(seed.positives)))
 
 
-def _without_llm(seed: Seed, places: Iterable[int]) -> Iterator[_Planned]:
-    return (_Planned(content_hash(seed.query, seed.positives[place]), seed, place, None) for place in places)
+def _without_llm(seed: Seed, indices: Iterable[int]) -> Iterator[_Planned]:
+    return (_Planned(content_hash(seed.query, seed.positives[index]), seed, index, None) for index in indices)
 
 
 def samples_of_tasks(
@@ -129,7 +129,7 @@ def _mined_sample(planned: _Planned, mined: Sequence[Negative]) -> Sample:
     return Sample(
         id=planned.id,
         query=planned.seed.query,
-        positive=planned.seed.positives[planned.place],
+        positive=planned.seed.positives[planned.turn],
         negatives=fill_levels((), mined),
         group=planned.seed.group,
     )
@@ -206,10 +206,10 @@ class Repeats:
 
     def without(self, side: Side, set_aside: Callable[[SetAside], None]) -> Iterator[Draft]:
         """The drafts of a side, without what repeats."""
-        place = 0
+        index = 0
         for draft, reason in self._judged():
-            flags = self._negatives[place : place + len(draft.negatives)] if not reason else ()
-            place += len(flags)
+            flags = self._negatives[index : index + len(draft.negatives)] if not reason else ()
+            index += len(flags)
             if draft.side != side:
                 continue
             if reason:
@@ -227,12 +227,12 @@ class Repeats:
 
     def _judged(self) -> Iterator[tuple[Draft, str]]:
         """All drafts, with the reason of those that go as a whole."""
-        place = 0
+        index = 0
         for draft in self._ordered():
             reason = ""
             if draft.kind:
-                of_query, of_positive = self._queries[place], self._positives[place]
-                place += 1
+                of_query, of_positive = self._queries[index], self._positives[index]
+                index += 1
                 if of_query or of_positive:
                     reason = f"nearly the {'query' if of_query else 'positive'} of another sample"
                 elif draft.side == "train" and self._is_tested(draft.positive):

@@ -1,4 +1,4 @@
-"""One sample by the LLM: asked for in the configured mode, then through the gates."""
+"""One sample by the LLM: asked for in the configured mode, then through the checks."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from finegrade.llm.request import RequestSettings
 from finegrade.llm.session import LLM, Ask, request_settings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.records import Negative, Record, SetAside, Side
-from finegrade.synthesis.filters import NegativeGates, is_near_miss, pair_refusal, rephrasing_refusal, sibling_refusal
+from finegrade.synthesis.filters import NegativeChecks, is_near_miss, pair_refusal, rephrasing_refusal, sibling_refusal
 from finegrade.synthesis.levels import flaws
 from finegrade.synthesis.prompts.sample import (
     PROMPTS,
@@ -29,7 +29,7 @@ _REWRITING, _INVENTING = 0.2, 1.0  # temperatures
 
 
 class Draft(Record):
-    """What an LLM wrote of one sample, as far as it passed the gates.
+    """What an LLM wrote of one sample, as far as it passed the checks.
 
     Args:
         id: Of the order.
@@ -177,7 +177,7 @@ class Writer:
         text = answer.value.passage if answer.value else answer.reply.text
         reason = (
             answer.reason
-            or self._gates(page, None).refusal(text)
+            or self._checks(page, None).refusal(text)
             or sibling_refusal(page.positive, page.order.sibling, text)
         )
         if reason:
@@ -189,20 +189,20 @@ class Writer:
 
     def _check(self, page: "_Page", levels: Mapping[int, _Level], language: str | None = None) -> None:
         """Hardest first: of two that are nearly the same, the harder one stays."""
-        gates = self._gates(page, language)
+        checks = self._checks(page, language)
         for level in sorted(levels, reverse=True):
-            reason = gates.refusal(levels[level].text)
+            reason = checks.refusal(levels[level].text)
             if reason:
                 page.refuse(level, reason, levels[level].text)
             else:
                 page.take(level, levels[level])
 
-    def _gates(self, page: "_Page", language: str | None) -> NegativeGates:
+    def _checks(self, page: "_Page", language: str | None) -> NegativeChecks:
         """For a seed against all its positives: the one that was rephrased is not among them."""
         seed, task = page.order.seed, page.order.task
         positives = dict.fromkeys((page.positive, *(seed.positives if seed else ())))
         about = task.description if task else ""
-        return NegativeGates(page.query, list(positives), self._synthesis.min_changed, language, about)
+        return NegativeChecks(page.query, list(positives), self._synthesis.min_changed, language, about)
 
 
 def prompts_used(synthesis: SynthesisConfig, of_tasks: bool) -> dict[str, str]:
@@ -219,7 +219,7 @@ def prompts_used(synthesis: SynthesisConfig, of_tasks: bool) -> dict[str, str]:
     names += ["style guard"] if synthesis.style_guard else []
     levels = {} if found else flaws(synthesis.levels)
     found |= {name: PROMPTS[name] for name in names}
-    return found | {f"level {level}": flaw.told for level, flaw in levels.items()}
+    return found | {f"level {level}": flaw.description for level, flaw in levels.items()}
 
 
 class _Page:

@@ -138,7 +138,7 @@ def _task(task: Task, draw: Draw) -> str:
     return "\n".join(
         (
             f"task: {plain(task.description)}",
-            f"kind of task: {WHAT[task.kind].told}",
+            f"kind of task: {WHAT[task.kind].description}",
             f"language of all texts (ISO 639-1): {draw.language}",
             f"query: {draw.query_type}, {draw.query_length if short_query else f'about {query} words'}, {draw.clarity}",
             f"positive and negatives: about {text} words each, for readers with {draw.difficulty} education",
@@ -147,7 +147,9 @@ def _task(task: Task, draw: Draw) -> str:
 
 
 def _told(levels: Mapping[int, Flaw], draw: Draw) -> str:
-    lines = [f"level {level} ({levels[level].name}): {levels[level].told}" for level in sorted(levels, reverse=True)]
+    lines = [
+        f"level {level} ({levels[level].name}): {levels[level].description}" for level in sorted(levels, reverse=True)
+    ]
     lines += [f"other subject: {draw.topic}"] if 1 in levels else []
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ _TOKENS_A_TASK = 160
 class Sort:
     """What tasks of a kind are."""
 
-    told: str
+    description: str
     task: str
     instruction: str
 
@@ -108,7 +108,7 @@ def tasks_request(
     about = f"Domain of all of them: {domain}\nKinds of text, among others: {some}." if domain else f"Subjects: {some}."
     example = json.dumps({"description": sort.task, "instruction": sort.instruction})
     told = (
-        f"Kind of task: {sort.told}. For example: {example}. Do not repeat the example.\n{about}\n"
+        f"Kind of task: {sort.description}. For example: {example}. Do not repeat the example.\n{about}\n"
         f"Write {number} tasks of this kind."
     )
     return ChatRequest(
