@@ -3,7 +3,7 @@
     python benchmarks/near_misses.py [--pairs 40] [--folder DIR]
 
 Pairs are docstrings of the Python packages that the demo trains on. Two ways of choosing whom to ask about, the same
-prompt, gates and cross-encoder for both:
+prompt, checks and cross-encoder for both:
 
     any       pairs with a sibling query, drawn at random (as when the prompt was found)
     to change pairs whose answer holds most words of the query that the sibling has not (as the run asks)
@@ -19,14 +19,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from finegrade import verify
 from finegrade.config import Config
 from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import ask_each
-from finegrade.models.scorers import load_scorer
 from finegrade.records import Sample, Seed, Verdict
-from finegrade.stages.pipeline import demo_config
-from finegrade.stages.seeds import make_seeds
-from finegrade.stages.verify import judge
+from finegrade.stages.pipeline import call_stage, demo_config
 from finegrade.storage.run_folder import LEDGER, LLM_LOG, TRAIN_SEEDS, RunFolder
 from finegrade.storage.tables import read_rows
 from finegrade.synthesis.requests import Order, Siblings, draw, find_siblings
@@ -64,17 +62,20 @@ async def written_for(
             return [result async for result in results], ledger.totals()
 
 
-def verdict_of(order: Order, written: Written, scorer: Any, margin: float) -> Verdict | None:
-    """The cross-encoder's and the sibling test's; None where a gate refused it before."""
-    assert order.seed
-    assert written.draft
-    if not written.draft.negatives:
-        return None
-    sample = Sample(
-        id=order.id, query=order.seed.query, positive=order.seed.positives[0],
-        negatives=written.draft.negatives, group=order.seed.group,
-    )  # fmt: skip
-    return judge([sample], scorer, margin)[0]
+def verdicts_of(found: list[tuple[Order, Written]], seeds: list[Seed], config: Config) -> dict[str, Verdict]:
+    """Id of the order -> what verification decides on its negative; nothing where a check refused it before."""
+    samples = [
+        Sample(
+            id=order.id, query=order.seed.query, positive=order.seed.positives[0], negatives=written.draft.negatives,
+            group=order.seed.group,
+        )
+        for order, written in found
+        if order.seed and written.draft and written.draft.negatives
+    ]  # fmt: skip
+    pairs = [{"query": seed.query, "positive": seed.positives[0]} for seed in seeds if seed.query]
+    rules = config.verification
+    found_out = verify(samples, scorers=[rules.scorer], margin=rules.margin, calibrate_on=pairs)
+    return {verdict.sample: verdict for verdict in found_out.verdicts}
 
 
 def main() -> None:
@@ -84,24 +85,25 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/near-misses"))
     options = parser.parse_args()
     config, run = demo_config(["synthesis.max_passage_chars=600"]), RunFolder(options.folder)
-    make_seeds(config, run)
+    call_stage("seeds", config, run)
     seeds = read_rows(run.path(TRAIN_SEEDS), Seed)
     ways = {
         "any": any_with_sibling(seeds, options.pairs),
         "to change": find_siblings(seeds, LONGEST, config.seed)[: options.pairs],
     }
-    scorer = load_scorer(config.verification.scorer, config.verification.max_length)
     pages = []
     for way, chosen in ways.items():
         orders = orders_of(chosen, config)
         found, took = asyncio.run(written_for(orders, config, run, way))
+        verdicts = verdicts_of(found, seeds, config)
         passed = accepted = 0
         for order, written in found:
-            verdict = verdict_of(order, written, scorer, config.verification.margin)
+            verdict = verdicts.get(order.id)
             passed += verdict is not None
             accepted += verdict is not None and verdict.decision != "dropped"
-            refused = written.set_aside[0].reason if written.set_aside else verdict.reason if verdict else ""
-            text = written.draft.negatives[0].text if verdict else written.set_aside[0].text
+            aside = written.set_aside[0] if written.set_aside else None
+            refused = aside.reason if aside else verdict.reason if verdict else "weak positive"
+            text = aside.text if aside else written.draft.negatives[0].text
             told = f"REFUSED: {refused}" if refused else f"ACCEPTED, level {written.draft.negatives[0].level}"
             pages.append(
                 f"[{way}] {told}\n  A: {order.seed.query}\n"
@@ -109,7 +111,7 @@ def main() -> None:
             )
         tokens = took["prompt_tokens"] + took["completion_tokens"]
         print(
-            f"{way:10} {len(found)} asked, {passed} through the gates, {accepted} accepted; for each accepted one "
+            f"{way:10} {len(found)} asked, {passed} through the checks, {accepted} accepted; for each accepted one "
             f"{tokens / max(1, accepted):,.0f} tokens ({took['completion_tokens'] / max(1, accepted):,.0f} written), "
             f"{took['seconds'] / max(1, accepted):.1f} s; {took['seconds'] / len(found):.1f} s a request"
         )
