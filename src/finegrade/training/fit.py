@@ -150,11 +150,9 @@ def train(
     plan = compile_plan(samples, schedule, steps, batch_size, seed, mined)
     dataset = Dataset.from_list([training_columns(row, negatives) for row in plan.rows])
     torch.manual_seed(seed)  # for weights that no backbone brings: adapters, latents
-    model = (
-        build_encoder(backbone, pooling=pooling, attention=attention, lora=lora, max_length=max_length)
-        if isinstance(backbone, str)
-        else backbone
-    )
+    model = backbone
+    if isinstance(model, str):
+        model = build_encoder(model, pooling=pooling, attention=attention, lora=lora, max_length=max_length)
     with nullcontext(checkpoints) if checkpoints else TemporaryDirectory() as work:
         log = fit(model, dataset, plan, settings, Path(work), seed, title, keep_checkpoints=bool(checkpoints))
     if output is not None:
@@ -179,7 +177,8 @@ def training_columns(row: PlanRow, negatives: Negatives) -> dict[str, str]:
     pair = {"anchor": row.sample.query, "positive": row.sample.positive}
     if negatives == "none":
         return pair
-    return {**pair, "negative": (row.mined if negatives == "mined" else "") or row.negative.text}
+    mined = row.mined if negatives == "mined" else ""
+    return {**pair, "negative": mined or row.negative.text}
 
 
 def fit(
