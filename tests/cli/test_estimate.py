@@ -90,6 +90,15 @@ def test_requests_are_what_is_asked(source, settings):
     assert {name: one.requests for name, one in estimated(settings).items() if one.requests} == asked(settings)
 
 
+@pytest.mark.parametrize("number", [2, 5, 8, 11])
+def test_however_many_tasks_there_are_their_made_up_pairs_pass_the_checks(number):
+    """Else nothing that is asked after a pair would be counted."""
+    found = estimated(config(tasks={"number": number}, mode="stepwise"))
+    assert found["samples"].requests == NUMBER
+    assert found["negatives"].requests == pytest.approx(4 * NUMBER * (1 - max(1, round(number / 5)) / number), rel=0.2)
+    assert found["negatives"].most == 2 * 4 * NUMBER
+
+
 @pytest.mark.parametrize("mode", ["one-call", "stepwise"])
 @pytest.mark.parametrize("source", ["tasks", "pairs"])
 @pytest.mark.slow
