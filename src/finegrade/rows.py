@@ -96,7 +96,7 @@ def as_dicts(rows: Rows) -> list[dict[str, Any]]:
     if hasattr(rows, "to_pylist"):  # pyarrow
         return list(rows.to_pylist())
     if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # pandas
-        return list(rows.to_dict("records"))
+        return list(rows.astype(object).where(rows.notna(), None).to_dict("records"))  # NaN is a missing cell
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise _wrong_rows(type(rows).__name__)
     found = []
@@ -133,7 +133,7 @@ def as_samples(rows: Rows) -> list[Sample]:
 
 def _sample(row: dict[str, Any], index: int) -> Sample:
     if row.keys() >= {"id", "query", "positive", "negatives", "group"}:
-        return Sample.model_validate(row)
+        return Sample.model_validate({name: row[name] for name in Sample.model_fields if name in row})
     query, positive = _text(row, QUERY_NAMES, index), _text(row, POSITIVE_NAMES, index)
     values = [row[name] for name in row if is_negative_name(name)]
     negatives = [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
