@@ -132,7 +132,7 @@ def test_rows_that_cannot_be_used_have_the_numbers_of_the_file(tmp_path):
     list(opened(tmp_path / "a.csv", b'anchor,positive,negative\nq,p,n\n\nq,p,"half\nq,,n\n').rows(told.append))
     line = b'{"query": "q", "positive": "p", "negative": "n"}\n'
     list(opened(tmp_path / "a.jsonl", line + b"\n\n" + line + b"{}\n").rows(told.append))
-    assert [(row.row, row.reason) for row in told] == [(3, "positive: empty"), (5, "query: empty")]
+    assert [(row.row, row.reason) for row in told] == [(5, "positive: empty"), (5, "query: empty")]
 
 
 def test_a_file_that_was_swapped_is_one_line(tmp_path):
@@ -154,6 +154,42 @@ def test_a_stray_quote_glues_no_rows(tmp_path, suffix, end):
     assert len(read) == 701
     assert read[2] == ExternalRow("q", ('"Foo',), ("n",))
     assert read.count(READ) >= 699
+    assert not data.passed_over
+
+
+@pytest.mark.parametrize("inner", [0, 1, 5])
+@pytest.mark.parametrize(("begin", "end"), [
+    (["q", "p", '"Foo'], ["q", "p", '"']), (["q", '"Foo', "n"], ["q", 'bar"', "n"]),
+    (['"Foo', "p", "n"], ['"', "p", "n"]),
+])  # fmt: skip
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_stray_quote_with_a_partner_in_its_column_glues_no_rows(tmp_path, suffix, begin, end, inner):
+    rows = [
+        ["anchor", "positive", "negative"],
+        ["q", "p", "n"],
+        begin,
+        *[["q", "p", "n"]] * inner,
+        end,
+        ["q", "p", "n"],
+    ]
+    data = opened(tmp_path / f"a{suffix}", "\n".join(map({".csv": ",", ".tsv": "\t"}[suffix].join, rows)).encode())
+    told: list[PassedRow] = []
+    query, positive, negative = end
+    wanted = [READ] * (1 + inner) + [ExternalRow(query, (positive,), (negative,)), READ]
+    assert list(data.rows(told.append)) == wanted
+    ((line, reason, _),) = told
+    assert line == 3
+    assert reason.startswith("a quote that closes in a later row")
+
+
+@pytest.mark.parametrize("cell", [
+    "Dear Sir, I\nthank you, very much", "a,b\nand so on\nc,d", "def f():\n\tif x:\n\t\treturn y", "1,2,3\n4,5,6",
+    "a\nb",
+])  # fmt: skip
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_cell_of_several_lines_stays_one(tmp_path, suffix, cell):
+    data = open_external(write_table(tmp_path / f"a{suffix}", [GOOD, GOOD | {"negative": cell}, GOOD]))
+    assert list(data.rows()) == [READ, ExternalRow("q", ("p",), (cell,)), READ]
     assert not data.passed_over
 
 

@@ -1,6 +1,7 @@
 """Files of every format become documents; what cannot be read is named with its reason and stops nothing."""
 
 import csv
+import io
 import json
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from finegrade.data.readers.document import Document, Unread
@@ -223,7 +224,7 @@ def test_cells_without_an_end_are_not_held(
     documents = sorted((d for d in found if isinstance(d, Document)), key=lambda d: int(d.path.partition("#")[2]))
     assert [texts(document)[0][1] for document in documents] == ["first", *read_singly, "last"]
     reasons = [one.reason for one in found if isinstance(one, Unread)]
-    assert reasons == ([] if read_singly else ["a line of more than 1,000 characters"])
+    assert reasons == ([] if read_singly else ["line 3: a line of more than 1,000 characters"])
 
 
 def csv_cells(path: Path, content: str, column: str = "text") -> list[str | None]:
@@ -242,7 +243,11 @@ def csv_cells(path: Path, content: str, column: str = "text") -> list[str | None
         ("a.tsv", ['1\t"def f():', "\tif x:", '\treturn ""1"""', "2\tx"], ['def f():\n\tif x:\n\treturn "1"', "x"]),
         ("a.csv", ['1,"two', 'lines, and ""three"""', '2,"odd', "3,x", "4,y"],
          ['two\nlines, and "three"', '"odd', "x", "y"]),
-        ("a.csv", ["1,a, b", "2,ok", "", "3", "4,ok,,"], ["more cells than the header has", "ok", None, "ok"]),
+        ("a.csv", ["1,a, b", "2,ok", "", "3", "4,ok,,"], ["line 2: more cells than the header has", "ok", None, "ok"]),
+        ("a.csv", ['1,"two', 'lines, here"', '2,"odd', "3,x", '4,"y"', '5,odd"', "6,z"],
+         ["two\nlines, here", '"odd', "x", "y", 'odd"', "z"]),
+        ("a.csv", ["1,one", '2,"odd', "3,x", '4,odd"', "5,y"],
+         ["one", "line 3: a quote that closes in a later row: double it, or quote the whole cell", "x", 'odd"', "y"]),
     ],
 )  # fmt: skip
 def test_a_quote_that_is_none_glues_no_rows(tmp_path: Path, name: str, rows: list[str], wanted: list[str]) -> None:
@@ -257,9 +262,16 @@ def test_of_a_single_column_commas_are_text(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_many_odd_quotes_take_no_time_that_is_a_square(tmp_path: Path) -> None:
     began = time.process_time()
-    for line in ('1\t"x', '1\t"x ""y', '1\t""x', '"'):
+    for line in ('1\t"x', '1\t"x ""y', '1\t""x', '"', '1\t"'):
         csv_cells(tmp_path / "a.tsv", "id\ttext\n" + f"{line}\n" * 10_000)
     assert time.process_time() - began < 5
+
+
+def each_line_looks_like_a_row(row: list[str]) -> bool:
+    lines = io.StringIO(newline="")
+    csv.writer(lines).writerow(row)
+    lines.seek(0)
+    return all(len(line.split(",")) == 2 for line in lines) and len(lines.getvalue().splitlines()) > 1
 
 
 @given(rows=st.lists(st.lists(st.text('ab",\n\r\t; ', max_size=6), min_size=2, max_size=2), max_size=6))
@@ -267,6 +279,7 @@ def test_what_a_csv_writer_wrote_is_read_as_it_was(tmp_path_factory: pytest.Temp
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["id", "text"], *rows])
+    assume(not any(each_line_looks_like_a_row(row) for row in rows))
     found = [list(row.values()) for row in read_csv(path, lambda _: None)]
     assert [[cell.lstrip(" ") for cell in row] for row in found] == [[cell.lstrip(" ") for cell in row] for row in rows]
 

@@ -151,7 +151,7 @@ class CsvTable(Table):
             "delimiter": separator_of(path, first.decode(errors="replace")),
             "lineterminator": "\r\n" if first.endswith(b"\r\n") else "\n",
         }
-        header = next(self._records(), None)
+        _, header = next(self._records(), (0, None))
         if not header:
             raise self._no_rows("an empty file")
         if isinstance(header, str) or "\0" in "".join(header) or not all(encodable(name) == name for name in header):
@@ -165,13 +165,13 @@ class CsvTable(Table):
         self.columns = {name: _kind_of_cells(name, [row[name] for row in looked_at]) for name in header}
 
     def rows(self) -> Iterator[tuple[int, TableRow | str]]:
-        """See Table. An empty line is no row."""
-        for number, cells in enumerate(filter(None, islice(self._records(), 1, None)), start=1):
+        """See Table; the number is that of the line where the row begins. An empty line is no row."""
+        for number, cells in islice(self._records(), 1, None):
             if isinstance(cells, str):
                 yield number, cells
-            elif len(cells) != len(self._names):
+            elif cells and len(cells) != len(self._names):
                 yield number, f"{'more' if len(cells) > len(self._names) else 'fewer'} cells than the header has"
-            else:
+            elif cells:
                 yield number, dict(zip(self._names, cells, strict=True))
 
     @contextmanager
@@ -187,7 +187,7 @@ class CsvTable(Table):
             write(columns)
             yield lambda row: write([row[name] for name in columns])
 
-    def _records(self) -> Iterator[list[str] | str]:
+    def _records(self) -> Iterator[tuple[int, list[str] | str]]:
         with self.path.open(encoding=self._encoding, errors="surrogateescape", newline="") as file:
             yield from csv_records(file, self._form["delimiter"], skip_spaces=False)
 

@@ -49,13 +49,13 @@ def read_csv(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
         separator = separator_of(path, text.readline(MAX_ROW_BYTES))
         text.seek(0)
         header: list[str] = []
-        for cells in csv_records(text, separator):
+        for number, cells in csv_records(text, separator):
             if isinstance(cells, str):
-                yield cells
+                yield f"line {number}: {cells}"
             elif not header:
                 header = cells
             elif any(cells[len(header) :]):
-                yield "more cells than the header has"
+                yield f"line {number}: more cells than the header has"
             elif cells:  # an empty line is no row
                 yield dict(zip_longest(header, cells[: len(header)]))
 

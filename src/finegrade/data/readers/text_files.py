@@ -189,12 +189,13 @@ def separator_of(path: Path, header: str) -> str:
     return most if most in header else _NO_SEPARATOR  # of a single column the commas are text
 
 
-def csv_records(file: TextIO, separator: str, skip_spaces: bool = True) -> Iterator[list[str] | str]:
-    """Yields the cells of each record, none for an empty line; a string says why a line is no record.
+def csv_records(file: TextIO, separator: str, skip_spaces: bool = True) -> Iterator[tuple[int, list[str] | str]]:
+    """Yields line numbers, from 1, with the cells of the record that begins there; a string says why there is none.
 
     Files that no CSV library wrote have quotes that are plain characters. By the letter of the format such a quote
     takes in all lines up to the next one. So where a record is not well-formed, or has several lines and not as many
-    cells as the header, its first line is cut at the separators alone, and the other lines are read anew.
+    cells as the header, its first line is cut at the separators alone, and the other lines are read anew. Where each
+    of its lines looks like a row of its own, its first line is set aside, and the other lines are read anew.
 
     Args:
         file: Opened with ``newline=""``.
@@ -204,8 +205,9 @@ def csv_records(file: TextIO, separator: str, skip_spaces: bool = True) -> Itera
     csv.field_size_limit(MAX_ROW_BYTES)
     lines, width = _Lines(file), 0
     for line in lines:
+        number = lines.number
         if line is None:
-            yield f"a line of more than {MAX_ROW_BYTES:,} characters"
+            yield number, f"a line of more than {MAX_ROW_BYTES:,} characters"
             continue
         cells = None
         if '"' in line:
@@ -217,25 +219,38 @@ def csv_records(file: TextIO, separator: str, skip_spaces: bool = True) -> Itera
             if cells is None or (lines.taken and len(cells) != width):
                 cells = None
                 lines.put_back()
+            elif lines.taken and all(one and _is_row(one, separator, width) for one in (line, *lines.taken)):
+                lines.put_back()
+                yield number, "a quote that closes in a later row: double it, or quote the whole cell"
+                continue
         if cells is None:
             line = line.rstrip("\r\n")
             cells = line.split(separator) if line else []
         width = width or len(cells)
-        yield cells
+        yield number, cells
+
+
+def _is_row(line: str, separator: str, width: int) -> bool:
+    """Whether a line looks like a row, not like part of a cell: a space follows commas in prose, tabs begin code."""
+    cells = line.rstrip("\r\n").split(separator)
+    return len(cells) == width > 1 and cells[0] != "" and not any(cell[:1].isspace() for cell in cells)
 
 
 class _Lines:
-    """Lines that can be put back after a look ahead."""
+    """Lines that can be put back after a look ahead; ``number`` is that of the last one, from 1."""
 
     def __init__(self, file: TextIO) -> None:
         self._lines, self._back = bounded_lines(file), deque[str | None]()
         self.taken: list[str | None] = []
+        self.number = 0
 
     def __iter__(self) -> Iterator[str | None]:
         return self
 
     def __next__(self) -> str | None:
-        return self._back.popleft() if self._back else next(self._lines)
+        line = self._back.popleft() if self._back else next(self._lines)
+        self.number += 1
+        return line
 
     def from_line(self, line: str) -> Iterator[str]:
         """This line and those after it, as far as a record may reach; ``taken`` are those after it."""
@@ -252,3 +267,4 @@ class _Lines:
     def put_back(self) -> None:
         """What was taken comes again, next."""
         self._back.extendleft(reversed(self.taken))
+        self.number -= len(self.taken)
