@@ -215,7 +215,7 @@ def test_documents_and_queries_in_a_folder_that_cannot_be_written_to(
     for arguments in (["documents", "--set", "source.chunk_tokens=60"], ["queries"]):
         code, lines = finegrade(*arguments, "--run", run)
         assert code == 2
-        assert "Name another place with --run or --output" in lines[-1]
+        assert "Name another path with --run or --output" in lines[-1]
         assert "Traceback" not in "\n".join(lines)
     assert snapshot(small_disk) == before
     assert fake_llm.requests == []
@@ -231,7 +231,7 @@ def test_a_run_folder_that_cannot_be_written_to(place: Path, small_disk: Path) -
     for arguments in (["seeds", "--set", "source.max_train=70"], ["synthesize"]):
         code, lines = finegrade(*arguments, "--run", str(run))
         assert code == 2
-        assert "Name another place with --run or --output" in lines[-1]
+        assert "Name another path with --run or --output" in lines[-1]
         assert "Traceback" not in "\n".join(lines)
     assert snapshot(run) == before
 

@@ -36,6 +36,7 @@ class QuerySetAside(Record):
 
 
 def query_set_aside(chunk: str, path: str, style: str, reason: str, text: str) -> QuerySetAside:
+    """A query that is not used, and why."""
     return QuerySetAside(chunk=chunk, path=path, style=style, reason=reason, text=text)
 
 
