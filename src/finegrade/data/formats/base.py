@@ -29,13 +29,7 @@ _SHOWN = 1_000  # characters of a row that cannot be used
 
 
 class ExternalRow(NamedTuple):
-    """A row as it was made elsewhere.
-
-    Attributes:
-        query: What is searched with.
-        positives: Texts that answer it, at least one.
-        negatives: Texts that do not, by the data, in the order of the data; there may be none.
-    """
+    """A row as it was made elsewhere: at least one text that answers; those that do not, in the order of the data."""
 
     query: str
     positives: tuple[str, ...]
@@ -60,7 +54,7 @@ class PassedRow(NamedTuple):
     """A row that cannot be used.
 
     Attributes:
-        row: Its number, from 1; of a BEIR folder that of the query, or of the line that is none.
+        row: Its number, from 1: the line in JSONL and CSV; of a BEIR folder the query, or the line that is none.
         reason: In a few words that can be counted.
         beginning: Of what it holds; empty where it is no row at all.
     """
@@ -74,24 +68,14 @@ Report = Callable[[PassedRow], object]
 
 
 class PassedOver(Counter[str]):
-    """Reason -> how much cannot be used.
-
-    Args:
-        report: Is called with each row of it.
-    """
+    """Reason -> how much cannot be used; ``report`` is called with each row of it."""
 
     def __init__(self, report: Report | None = None) -> None:
         super().__init__()
         self._report = report
 
     def add(self, row: int, reason: str, found: object) -> None:
-        """Counts a row.
-
-        Args:
-            row: Its number, from 1.
-            reason: Why it cannot be used.
-            found: What it holds; a string only says why it is no row.
-        """
+        """Counts a row by its number and what it holds; a string only says why it is no row."""
         self[reason] += 1
         if self._report:
             beginning = "" if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
@@ -126,10 +110,7 @@ class Format(ABC, Generic[Read]):
         self.not_written: Counter[str] = Counter()
 
     def rows(self, report: Report | None = None) -> Iterator[ExternalRow]:
-        """The rows that can be read, in the order of the data, with few of them in memory.
-
-        Args:
-            report: Is called with each row that cannot.
+        """The rows that can be read, in the order of the data, with few in memory; ``report`` gets those that cannot.
 
         Raises:
             InputError: The data is damaged as a whole.
@@ -142,11 +123,7 @@ class Format(ABC, Generic[Read]):
         """The rows that can be read; the others are counted."""
 
     def verified(self, rows: Iterable[VerifiedRow]) -> Iterator[tuple[Read, VerifiedRow]]:
-        """The rows, read once more, each with what was decided on it.
-
-        Raises:
-            InputError: There are more of the one than of the other.
-        """
+        """The rows, read once more, each with what was decided on it; InputError where their numbers differ."""
         for row, decided in zip_longest(self.read(PassedOver()), rows):
             if row is None or decided is None:
                 raise changed(self.path)
@@ -173,14 +150,11 @@ class Format(ABC, Generic[Read]):
 
     @abstractmethod
     def write(self, rows: Iterable[VerifiedRow], output: Path) -> list[Path]:
-        """Writes the same format: no file appears before all of them are written.
+        """Writes the same format and returns its files: none appears before all of them are written.
 
         Args:
             rows: What was decided on each row that ``rows`` gave, in that order.
             output: What the result is to be called.
-
-        Returns:
-            The files.
 
         Raises:
             InputError: As ``check_output``, or the input is not what was read before.
@@ -198,43 +172,27 @@ class UnreadableRowError(ValueError):
 
 
 def text_in(value: Any, name: str) -> str:
-    """The value, which has to be a text.
-
-    Args:
-        value: What the file holds.
-        name: Of its column, for the reason.
-
-    Raises:
-        UnreadableRowError: It is none.
-    """
-    if isinstance(value, str):
-        if encodable(value) != value:  # what bytes that are not UTF-8 are read as, too
-            raise UnreadableRowError(f"{name}: not Unicode")
-        if value.strip():
-            return value
-    if value is None or isinstance(value, str):
+    """The value of a column, which has to be a text: else UnreadableRowError."""
+    if not isinstance(value, str | None):
+        raise UnreadableRowError(f"{name}: {type(value).__name__} in place of a text")
+    if value and encodable(value) != value:  # what bytes that are not UTF-8 are read as, too
+        raise UnreadableRowError(f"{name}: not Unicode")
+    if not value or not value.strip():
         raise UnreadableRowError(f"{name}: empty")
-    raise UnreadableRowError(f"{name}: {type(value).__name__} in place of a text")
+    return value
 
 
 def texts_in(values: Sequence[Any] | None, name: str, most: int) -> dict[int, str]:
-    """Index -> text of those that are there: null and blank ones are gaps.
-
-    Args:
-        values: What the file holds; None is an empty list.
-        name: Of its column, for the reason.
-        most: How many there may be.
+    """Index -> text of those in a column that are there: null and blank ones are gaps, and None is an empty list.
 
     Raises:
         UnreadableRowError: One of them is neither a text nor a gap, there are too many of them, or it is no list.
     """
-    if values is None:
-        return {}
-    if not isinstance(values, list):
+    if not isinstance(values, list | None):
         raise UnreadableRowError(f"{name}: {type(values).__name__} in place of a list of texts")
     there = {
-        index: value for index, value in enumerate(values)
-        if value is not None and not (isinstance(value, str) and not value.strip())
+        index: value for index, value in enumerate(values or ())
+        if value is not None and (not isinstance(value, str) or value.strip())
     }  # fmt: skip
     if len(there) > most:
         raise UnreadableRowError(f"{name}: more than {most:,} texts")
@@ -242,11 +200,7 @@ def texts_in(values: Sequence[Any] | None, name: str, most: int) -> dict[int, st
 
 
 class OutputFiles(ExitStack):
-    """A block in which the files of a result are written.
-
-    Attributes:
-        paths: The files, in the order in which they were begun.
-    """
+    """A block in which the files of a result are written; ``paths`` are those, in the order they were begun."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -35,14 +35,7 @@ _LOOKED_AT = 10_000  # bytes of a line, to find out what form it has
 
 
 class RunFiles(NamedTuple):
-    """The parts of a BEIR folder that a run is verified with.
-
-    Attributes:
-        folder: With corpus, queries and all judgements.
-        judgements: Of the queries that are trained on.
-        run: What a search found for them.
-        parse: Reads a line of the run.
-    """
+    """The parts of a BEIR folder: judgements of the queries that are trained on, and what a search found for them."""
 
     folder: BeirFolder
     judgements: Path
@@ -57,10 +50,7 @@ class RunFiles(NamedTuple):
 
 
 def find_run(path: Path) -> RunFiles | None:
-    """The parts of a BEIR folder; None where it is none.
-
-    Args:
-        path: The folder, or a run in it.
+    """The parts of a BEIR folder by its path or that of a run in it; None where it is none.
 
     Raises:
         InputError: It has no run or several, or no judgements to train by.
@@ -111,14 +101,7 @@ def _parse_of(path: Path) -> ParseLine | None:
 
 
 class BeirCase(NamedTuple):
-    """A query of the run.
-
-    Attributes:
-        external: Its texts.
-        query: Its id.
-        positives: The ids of ``ExternalRow.positives``.
-        negatives: The ids of ``ExternalRow.negatives``, best first.
-    """
+    """A query of the run: its texts, its id, and the ids of the documents in ``external``."""
 
     external: ExternalRow
     query: str
@@ -135,9 +118,6 @@ class BeirRun(Format[BeirCase]):
     Args:
         files: The parts of the folder.
         depth: How many negatives a query has at most: the best ones of the run.
-
-    Raises:
-        InputError: A part cannot be read.
     """
 
     def __init__(self, files: RunFiles, depth: int) -> None:

@@ -78,11 +78,7 @@ class Roles(NamedTuple):
 
 
 def roles_of(path: Path, columns: Mapping[str, Kind]) -> Roles:
-    """Which column is what.
-
-    Args:
-        path: Of the file, for errors.
-        columns: Name -> kind, in the order of the file.
+    """Which column is what; ``columns`` are in the order of the file.
 
     Raises:
         InputError: There are no negatives, or it is not clear which they are.
@@ -94,7 +90,11 @@ def roles_of(path: Path, columns: Mapping[str, Kind]) -> Roles:
     rest = [name for name in texts if name != query]
     labels = _first(name for name in ("label", "labels") if columns.get(name) == "number")
     if labels and not named:
-        return _labelled(path, query, rest, labels)
+        text = _first(named_columns(LABELLED_TEXT_NAMES, rest)) or (rest[0] if len(rest) == 1 else "")
+        if not text:
+            wanted = f"beside {labels} a query and a text that is called so, or negatives called negative_1, ..."
+            raise _ambiguous(path, [labels, *rest], wanted)
+        return Roles(query, text, (), labels=labels)
     positive = _first((*named_columns(POSITIVE_NAMES, rest), *rest))
     lists = [name for name in others if columns[name] == "texts"]
     negatives = named or [name for name in rest if name != positive] or lists
@@ -113,15 +113,6 @@ def roles_of(path: Path, columns: Mapping[str, Kind]) -> Roles:
 
 def _first(names: Iterable[str]) -> str:
     return next(iter(names), "")
-
-
-def _labelled(path: Path, query: str, rest: Sequence[str], labels: str) -> Roles:
-    """Pairs with a label; of several texts beside the query one must be called so."""
-    text = _first(named_columns(LABELLED_TEXT_NAMES, rest)) or (rest[0] if len(rest) == 1 else "")
-    if text:
-        return Roles(query, text, (), labels=labels)
-    wanted = f"beside {labels} a query and a text that is called so, or negatives that are called negative_1, ..."
-    raise _ambiguous(path, [labels, *rest], wanted)
 
 
 def _ambiguous(path: Path, names: Sequence[str], wanted: str) -> InputError:
@@ -157,7 +148,7 @@ class ColumnRow(NamedTuple):
         external: What is verified of it.
         cells: All its columns.
         negatives: The values where a negative may be, gaps too.
-        indices: Of ``ExternalRow.negatives`` among them.
+        indices: Where in ``negatives`` those of ``external`` are.
     """
 
     external: ExternalRow
@@ -167,12 +158,7 @@ class ColumnRow(NamedTuple):
 
 
 class Columns(Format[ColumnRow]):
-    """Training data in columns of query, positive and negatives.
-
-    Args:
-        table: The file.
-        roles: Which of its columns is what.
-    """
+    """Training data in columns of query, positive and negatives."""
 
     def __init__(self, table: Table, roles: Roles) -> None:
         super().__init__(table.path, roles.about, (table.path,))
@@ -193,21 +179,20 @@ class Columns(Format[ColumnRow]):
                 passed_over.add(number, str(error), cells)
 
     def _row(self, cells: TableRow | str) -> ColumnRow:
-        query, positive, negatives, is_list, _ = self._roles
+        query, positive, negatives, has_list, _ = self._roles
         if isinstance(cells, str):
             raise UnreadableRowError(cells)
         if any(is_negative_name(name) for name in cells.keys() - set(self._names)):
             raise UnreadableRowError("negatives: a column that the first rows do not have")
         first = [text_in(cells.get(name), name) for name in (query, positive)]
-        values = cells.get(negatives[0]) if is_list else [cells.get(name) for name in negatives]
+        values = cells.get(negatives[0]) if has_list else [cells.get(name) for name in negatives]
         texts = texts_in(values, negatives[0] if len(negatives) == 1 else "negatives", MAX_NEGATIVES)
         external = ExternalRow(first[0], (first[1],), tuple(texts.values()))
         row = ColumnRow(external, cells, values or [], tuple(texts))
         for name in self._labels:
             labels = cells.get(name)
-            if isinstance(labels, list) and (name not in self._in_step or _before(row, name) not in (0, 1)):
-                raise UnreadableRowError(f"{name}: not one for each text")
-            if labels is not None and not isinstance(labels, list) and name in self._in_step:
+            is_list, in_step = isinstance(labels, list), name in self._in_step
+            if labels is not None and (is_list != in_step or (is_list and _before(row, name) not in (0, 1))):
                 raise UnreadableRowError(f"{name}: not one for each text")
         return row
 

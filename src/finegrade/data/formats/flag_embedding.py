@@ -41,11 +41,7 @@ class FlagEmbeddingRow(NamedTuple):
 
 
 class FlagEmbedding(Format[FlagEmbeddingRow]):
-    """Training data of FlagEmbedding.
-
-    Args:
-        path: Of the file.
-    """
+    """Training data of FlagEmbedding."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "queries: query, positives: pos, negatives: neg", (path,))

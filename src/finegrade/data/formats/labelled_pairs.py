@@ -33,14 +33,7 @@ from finegrade.storage.tables import in_pieces
 
 
 class LabelledPair(NamedTuple):
-    """A pair that can be read.
-
-    Attributes:
-        query: What is searched with.
-        text: What answers it or does not.
-        label: The cell that says which.
-        row: Its index among the rows of the file.
-    """
+    """A pair that can be read: ``label`` is the cell that says whether the text answers, ``row`` its number."""
 
     query: str
     text: str
@@ -48,11 +41,7 @@ class LabelledPair(NamedTuple):
     row: int
 
     def line(self) -> bytes:
-        """How it waits on the disk.
-
-        Raises:
-            UnreadableRowError: It is too long.
-        """
+        """How it waits on the disk; UnreadableRowError where it is too long."""
         line = json.dumps(self, ensure_ascii=False).encode() + b"\n"
         if len(line) > MAX_ROW_BYTES:
             raise UnreadableRowError(f"row of more than {MAX_ROW_BYTES:,} bytes")
@@ -76,12 +65,7 @@ class QueryPairs(NamedTuple):
 
 
 class LabelledPairs(Format[QueryPairs]):
-    """Training data in labelled pairs. Each row is the pairs of one query.
-
-    Args:
-        table: The file.
-        roles: Which of its columns is what.
-    """
+    """Training data in labelled pairs. Each row is the pairs of one query."""
 
     def __init__(self, table: Table, roles: Roles) -> None:
         super().__init__(table.path, roles.about, (table.path,))
@@ -135,18 +119,15 @@ class LabelledPairs(Format[QueryPairs]):
     def _lines(self, passed_over: PassedOver) -> Iterator[bytes]:
         for number, row in self._table.rows():
             try:
-                yield self._pair(row, number).line()
+                if isinstance(row, str):
+                    raise UnreadableRowError(row)
+                query, text = (text_in(row.get(name), name) for name in (self._roles.query, self._roles.positive))
+                label = row.get(self._roles.labels)
+                if _number(label) not in (0, 1):
+                    raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
+                yield LabelledPair(query, text, label, number).line()
             except UnreadableRowError as error:
                 passed_over.add(number, str(error), row)
-
-    def _pair(self, row: TableRow | str, number: int) -> LabelledPair:
-        if isinstance(row, str):
-            raise UnreadableRowError(row)
-        query, text = (text_in(row.get(name), name) for name in (self._roles.query, self._roles.positive))
-        label = row.get(self._roles.labels)
-        if _number(label) not in (0, 1):
-            raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
-        return LabelledPair(query, text, label, number)
 
     def _fates(self, rows: Iterable[VerifiedRow]) -> tuple[bytearray, TableRow]:
         """What becomes of the rows of the file, to the last that stays; and the label of what answers."""

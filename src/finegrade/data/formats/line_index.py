@@ -24,18 +24,7 @@ Find = Callable[[str], list[bytes]]
 
 
 class LineIndex:
-    """Where the lines of a file begin, by key.
-
-    Args:
-        path: Of the file.
-        key_of: Reads the key in a line.
-
-    Attributes:
-        unreadable: How many lines have no key.
-
-    Raises:
-        InputError: The file cannot be read.
-    """
+    """Where the lines of a file begin, by key; InputError where it cannot be read."""
 
     def __init__(self, path: Path, key_of: KeyOf) -> None:
         self.path, self._key_of = path, key_of

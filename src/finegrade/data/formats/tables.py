@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finegrade.data.formats.base import changed
+from finegrade.data.readers.tables import is_text_type, value_type
 from finegrade.data.readers.text_files import MAX_ROW_BYTES, csv_records, json_line, jsonl_rows, separator_of
 from finegrade.errors import InputError, unreadable
 from finegrade.rows import is_text_name
@@ -39,17 +40,7 @@ _LOOKED_AT = 100  # rows by which a file without types is judged
 
 
 class Table(ABC):
-    """A file of rows with named columns.
-
-    Args:
-        path: Of the file.
-
-    Attributes:
-        columns: Name -> kind, in the order of the file.
-
-    Raises:
-        InputError: The file cannot be read, has two columns of one name, or no rows.
-    """
+    """A file of rows with named columns, in their order; InputError where it cannot be read or has no rows."""
 
     columns: Mapping[str, Kind]
 
@@ -65,11 +56,9 @@ class Table(ABC):
 
     @abstractmethod
     def writing(self, path: Path, columns: Sequence[str]) -> AbstractContextManager[Add]:
-        """Opens a file of the same kind for rows that are added one by one.
+        """Opens a file of the same kind, with some of the columns, for rows that are added one by one.
 
-        Args:
-            path: Of the file, written as it comes: the caller makes it atomic.
-            columns: Those of this table that it has.
+        It is written as it comes: the caller makes it atomic.
         """
 
     def _no_rows(self, got: str = "no rows", remedy: str = "Name another --input.") -> InputError:
@@ -93,9 +82,8 @@ class JsonlTable(Table):
             raise unreadable(path, error, "a JSONL file", "Correct the path.") from None
         there = [row for row in first if not isinstance(row, str)]
         if not there:
-            raise self._no_rows(
-                f"{first[0]} in its first line" if first else "an empty file", "Save one object a line."
-            )
+            got = f"{first[0]} in its first line" if first else "an empty file"
+            raise self._no_rows(got, "Save one object a line.")
         names = dict.fromkeys(name for row in there for name in row)
         self.columns = {name: _kind_of_values(name, [row.get(name) for row in there]) for name in names}
 
@@ -230,11 +218,7 @@ class ParquetTable(Table):
         self.columns = {name: kind if name in names else "other" for name, kind in self.columns.items()}
 
     def rows(self) -> Iterator[tuple[int, TableRow | str]]:
-        """See Table.
-
-        Raises:
-            InputError: The file is damaged further on, or another one by now.
-        """
+        """See Table; InputError where the file is damaged further on, or another one by now."""
         number = 0
         try:
             with pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
@@ -283,22 +267,18 @@ def _kind_of_type(kind: pa.DataType) -> Kind:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         inner = _kind_of_type(kind.value_type)
         return "texts" if inner == "text" else "numbers" if inner == "number" else "other"
-    kind = _plain(kind)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text_type(kind):
         return "text"
+    kind = value_type(kind)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
     return "number" if is_number and not pa.types.is_float16(kind) else "other"
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Without the dictionary: Parquet makes its own, and texts of another column may not fit in."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
 def _written_type(kind: pa.DataType, used_as: Kind) -> pa.DataType:
+    """Without a dictionary: Parquet makes its own, and texts of another column may not fit in."""
     if used_as in ("texts", "numbers") and pa.types.is_fixed_size_list(kind):
-        return pa.list_(_plain(kind.value_type))  # of what is dropped, nothing can stay in the list
-    return kind if used_as == "other" else _plain(kind)
+        return pa.list_(value_type(kind.value_type))  # of what is dropped, nothing can stay in the list
+    return kind if used_as == "other" else value_type(kind)
 
 
 def _cells(column: pa.Array, kind: Kind) -> list[Any]:
@@ -306,7 +286,7 @@ def _cells(column: pa.Array, kind: Kind) -> list[Any]:
     if kind == "other":
         return [column.slice(index, 1) for index in range(len(column))]
     if kind == "text":
-        return [_decoded(value) for value in column.cast(_plain(column.type)).cast(pa.large_binary()).to_pylist()]
+        return [_decoded(value) for value in column.cast(value_type(column.type)).cast(pa.large_binary()).to_pylist()]
     if kind == "texts":
         lists = column.cast(pa.large_list(pa.large_string())).cast(pa.large_list(pa.large_binary())).to_pylist()
         return [None if values is None else [_decoded(value) for value in values] for values in lists]

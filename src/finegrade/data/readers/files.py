@@ -30,11 +30,8 @@ Guessed = Callable[[str, str], None]
 def list_files(root: Path, without: Path | None = None) -> tuple[list[Path], dict[str, int]]:
     """The files that are read, sorted, and how many others there are by ending.
 
-    Hidden files, links and run folders are passed over.
-
-    Args:
-        root: A folder, or one file.
-        without: A file that is no document: the user's queries may lie beside what they are about.
+    Hidden files, links and run folders are passed over, and the file ``without``: the user's queries may lie beside
+    what they are about.
 
     Raises:
         InputError: There is nothing to read.
@@ -76,15 +73,9 @@ def _walk(root: Path) -> Iterator[Path]:
 def read_files(
     root: Path, files: list[Path], text_field: str | None, title_field: str | None, seed: int, guessed: Guessed
 ) -> Iterator[tuple[Path, Document | Unread]]:
-    """Yields the documents of the files with the file each came from, in an order drawn with the seed.
+    """Yields the documents of the files that ``list_files`` gave, with the file each came from.
 
-    Args:
-        root: Paths in documents are relative to it.
-        files: What to read, from ``list_files``.
-        text_field: Column of tables that holds the text.
-        title_field: Column of tables that holds a title.
-        seed: Of the order: what is learnt from the first documents shall hold for all.
-        guessed: Told about files that are not UTF-8.
+    Their order is drawn with the seed: what is learnt from the first documents shall hold for all.
     """
     for path in random.Random(seed).sample(files, len(files)):
         name = path.relative_to(root).as_posix() if path != root else path.name

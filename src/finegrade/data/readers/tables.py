@@ -23,27 +23,23 @@ Guessed = Callable[[str], None]
 """Called with the encoding where it had to be guessed."""
 
 
-def _ignore(encoding: str) -> None:
-    """Most callers do not report it."""
-
-
 class NoTextColumnError(InputError):
     """A table in which no column holds the text."""
 
 
-def read_jsonl(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
+def read_jsonl(path: Path, guessed: Guessed | None = None) -> Iterator[Row]:
     """Rows of a JSONL file, which is UTF-8."""
     return (row for _, row in jsonl_rows(path))
 
 
-def read_csv(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
+def read_csv(path: Path, guessed: Guessed | None = None) -> Iterator[Row]:
     """Rows of a CSV or TSV file with a header, which shows the separator of a CSV.
 
     Raises:
         ValueError: It is no text in any encoding.
     """
     encoding, is_guess = file_encoding(path)
-    if is_guess:
+    if is_guess and guessed:
         guessed(encoding)
     with path.open(encoding=encoding, errors="replace", newline="") as text:
         separator = separator_of(path, text.readline(MAX_ROW_BYTES))
@@ -60,12 +56,12 @@ def read_csv(path: Path, guessed: Guessed = _ignore) -> Iterator[Row]:
                 yield dict(zip_longest(header, cells[: len(header)]))
 
 
-def read_parquet(path: Path, guessed: Guessed = _ignore, nested: bool = False) -> Iterator[Row]:
+def read_parquet(path: Path, guessed: Guessed | None = None, nested: bool = False) -> Iterator[Row]:
     """Rows of a Parquet file, some at a time: of the columns with text or numbers; the others are None.
 
     Args:
         path: Of the file.
-        guessed: See Guessed; a Parquet file says what it is.
+        guessed: Never called.
         nested: Whether lists and structs that hold texts, and no pictures, are read as well.
 
     Raises:
@@ -74,7 +70,7 @@ def read_parquet(path: Path, guessed: Guessed = _ignore, nested: bool = False) -
     try:
         file = pq.ParquetFile(path)
         kinds = {field.name: field.type for field in file.schema_arrow}
-        columns = [name for name, kind in kinds.items() if _is_plain(kind) or (nested and _holds_texts(kind))]
+        columns = [name for name, kind in kinds.items() if _is_read(kind) or (nested and _holds_texts(kind))]
         others = dict.fromkeys(file.schema_arrow.names)
         for batch in file.iter_batches(_PARQUET_ROWS, columns=columns):
             yield from ({**others, **row} for row in batch.to_pylist())
@@ -88,22 +84,24 @@ READERS: Mapping[str, Callable[..., Iterator[Row]]] = {
 """Suffix -> what reads the rows of such tables."""
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    return _is_text(kind) or bool(pa.types.is_integer(_value_type(kind)))
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of the values, whether they are in a dictionary or not."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    kind = _value_type(kind)
+def is_text_type(kind: pa.DataType) -> bool:
+    """Whether the values are texts."""
+    kind = value_type(kind)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+def _is_read(kind: pa.DataType) -> bool:
+    return is_text_type(kind) or bool(pa.types.is_integer(value_type(kind)))
 
 
 def _holds_texts(kind: pa.DataType) -> bool:
     leaves = list(_leaves(kind))
-    return any(map(_is_text, leaves)) and not any("binary" in str(leaf) for leaf in leaves)
+    return any(map(is_text_type, leaves)) and not any("binary" in str(leaf) for leaf in leaves)
 
 
 def _leaves(kind: pa.DataType) -> Iterator[pa.DataType]:
@@ -134,8 +132,8 @@ def row_documents(
     Args:
         name: Of the table, for paths and messages.
         rows: Rows, or why a row could not be read.
-        text_field: The column that holds the text; None: the first one there is of the usual names.
-        title_field: The column that holds a title; None: likewise, and none is no fault.
+        text_field: The column of texts; None: the first one there is of the usual names.
+        title_field: The column of titles; None: likewise, and none is no fault.
 
     Raises:
         NoTextColumnError: None of the first rows has such a column.
