@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from finegrade.errors import InputError
 from finegrade.records import LeftOut, Negative
-from finegrade.rows import Result, as_dicts, as_samples
+from finegrade.rows import Result, as_dicts, as_samples, as_texts
 
 EARLIER = Path(__file__).parent / "fixtures" / "before_packages"
 ROWS = [
@@ -77,14 +77,43 @@ def test_samples_of_an_earlier_run_are_read_from_plain_parquet():
         ({"query": "q"}, "rows: got dict"),
         (3, "rows: got int"),
         ([1], "rows: got int at index 0"),
-        ([{"query": "q", "positive": "p"}, {"query": "q"}], r"rows\[1\]: got NoneType"),
-        ([{"query": "q", "positive": ["a", "b"]}], r"rows\[0\]: got list"),
+        ([{"query": "q", "positive": "p"}, {"query": "q"}], r"rows\[1\]: got columns query"),
+        ([{"query": "q", "positive": ["a", "b"]}], r"rows\[0\]: got list in positive"),
+        ([{"query": "", "positive": "p"}], r"rows\[0\]: got no text in query"),
         ([{"query": "q", "positive": "p", "negatives": [3]}], r"rows\[0\]: negatives: got int"),
     ],
 )
 def test_what_is_no_row_is_named(rows, message):
     with pytest.raises(InputError, match=message):
         as_samples(rows)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["a", "b"],
+        iter(["a", "b"]),
+        {"1": "a", "2": "b"},
+        [{"text": "a"}, {"text": "b"}],
+        pd.DataFrame({"id": [1, 2], "content": ["a", "b"]}),
+        pa.table({"text": ["a", "b"]}),
+    ],
+)
+def test_texts_to_search_are_a_list_ids_or_rows(texts):
+    assert as_texts(texts, "corpus") == ["a", "b"]
+
+
+def test_a_missing_text_is_an_empty_one():
+    assert as_texts(pd.DataFrame({"text": ["a", None]}), "corpus") == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [("ab", "rows: got str"), (["a", 3], r"corpus\[1\]: got int"), ([{"other": "a"}], r"corpus\[0\]: got no such")],
+)
+def test_what_is_no_text_is_named(texts, message):
+    with pytest.raises(InputError, match=message):
+        as_texts(texts, "corpus")
 
 
 @given(st.lists(st.fixed_dictionaries({"query": st.text("ab", min_size=1), "positive": st.text("cd", min_size=1)})))

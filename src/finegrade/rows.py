@@ -115,6 +115,31 @@ def _wrong_rows(got: str) -> InputError:
     return InputError("rows", got=got, wanted=wanted, remedy='A row is like {"query": "...", "positive": "..."}.')
 
 
+def as_texts(texts: Any, name: str) -> list[str]:
+    """Texts to search: a list of them, id -> text, or rows with a column of texts ("text", "content", "body", ...).
+
+    Args:
+        texts: The texts, or rows; see Rows. A missing text is an empty one.
+        name: What the caller calls them, for errors.
+
+    Raises:
+        InputError: They are none of these, or one is no text; its index is named.
+    """
+    if isinstance(texts, Mapping):
+        texts = list(texts.values())
+    elif isinstance(texts, Iterable) and not isinstance(texts, str | bytes) and not hasattr(texts, "columns"):
+        texts = list(texts)
+    if not isinstance(texts, list) or any(isinstance(text, Mapping | BaseModel) for text in texts):
+        rows = as_dicts(texts)
+        texts = [next((row[column] for column in named_columns(TEXT_NAMES, row)), NotImplemented) for row in rows]
+    for index, text in enumerate(texts):
+        if not isinstance(text, str | None):
+            got = "no such column" if text is NotImplemented else type(text).__name__
+            wanted = f"a text, or a row with a text in {', '.join(TEXT_NAMES[:3])}, ..."
+            raise InputError(f"{name}[{index}]", got=got, wanted=wanted, remedy="Give a list of strings, or such rows.")
+    return [text or "" for text in texts]
+
+
 def as_samples(rows: Rows) -> list[Sample]:
     """The rows as samples: records of finegrade as they are, others by the names of their columns.
 
@@ -147,13 +172,18 @@ def _sample(row: dict[str, Any], index: int) -> Sample:
 
 
 def _text(row: Mapping[str, Any], names: Sequence[str], index: int) -> str:
-    value = next((row[name] for name in named_columns(names, row) if row[name]), None)
+    columns = named_columns(names, row)
+    value = next((row[name] for name in columns if row[name]), None)
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str) or not value.strip():
-        got = f"{type(value).__name__}; columns: {', '.join(row) or 'none'}"
+        wanted = f"one text in {' or '.join(names)}"
+        got = (
+            f"{'no text' if value is None or value == '' else type(value).__name__} in {columns[0]}" if columns else ""
+        )
+        remedy = "Leave the row out, or make a row for each text." if columns else "Rename a column."
         raise InputError(
-            f"rows[{index}]", got=got, wanted=f"a text in {' or '.join(names)}", remedy="Rename the column."
+            f"rows[{index}]", got=got or f"columns {', '.join(map(str, row))}", wanted=wanted, remedy=remedy
         )
     return value
 

@@ -379,8 +379,8 @@ def test_vectors_of_a_kept_folder_are_used_again(tiny_encoder, tmp_path):
         ({"levels": 1}, "levels: got 1; wanted 2 to 8"),
         ({"corpus": []}, "the corpus: got no text"),
         ({"corpus": ["", " "]}, "the corpus: got no text"),
-        ({"corpus": "one text"}, "the corpus: got str; wanted an iterable of texts"),
-        ({"corpus": ["one text", None]}, "the corpus: got NoneType"),
+        ({"corpus": "one text"}, "rows: got str; wanted a list"),
+        ({"corpus": ["one text", 3]}, r"corpus\[1\]: got int"),
     ],
 )
 def test_arguments_of_mine_negatives_that_make_no_sense(given, message):

@@ -87,7 +87,7 @@ def parse_section(kind: type[AnySection], data: Mapping[str, Any], origin: str) 
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    wanted, remedy = "a finegrade.toml", "Name it with --config FILE; README shows a short one."
+    wanted, remedy = "a finegrade.toml", "Make one with `finegrade init FOLDER`, or name yours with --config FILE."
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -14,7 +14,7 @@ from finegrade.evaluation.metrics import DEPTH, Bootstrap, Interval, Scores, mea
 from finegrade.models.encoder import load_backbone, rank_with_model
 from finegrade.records import LeftOut, Seed
 from finegrade.retrieval.bm25 import BM25
-from finegrade.rows import Rows, as_samples
+from finegrade.rows import Rows, as_samples, as_texts
 
 BM25_MODEL = "bm25"
 Model: TypeAlias = str | SentenceTransformer
@@ -110,7 +110,7 @@ def evaluate(
     rows: Rows | None = None,
     *,
     queries: Mapping[str, str] | None = None,
-    corpus: Mapping[str, str] | Iterable[str] | None = None,
+    corpus: Any = None,
     qrels: Mapping[str, Iterable[str] | Mapping[str, float]] | None = None,
     max_length: int = 512,
     batch_size: int = 32,
@@ -182,12 +182,12 @@ def _named(models: Model | Sequence[Model] | Mapping[str, Model]) -> dict[str, M
     return named
 
 
-def _test_set_of_rows(rows: Rows, corpus: Mapping[str, str] | Iterable[str] | None) -> TestSet:
+def _test_set_of_rows(rows: Rows, corpus: Any) -> TestSet:
     answers: dict[str, list[str]] = {}
     for sample in as_samples(rows):
         answers.setdefault(sample.query, []).append(sample.positive)
     seeds = [Seed(id=query, query=query, positives=tuple(texts), group="") for query, texts in answers.items()]
-    return TestSet.of_seeds(seeds, corpus.values() if isinstance(corpus, Mapping) else corpus or ())
+    return TestSet.of_seeds(seeds, [] if corpus is None else as_texts(corpus, "corpus"))
 
 
 def _test_set(queries: Any, corpus: Any, qrels: Any) -> tuple[TestSet, list[LeftOut]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from finegrade.errors import InputError, unknown_name
 from finegrade.models.resolve import model_identity
@@ -16,7 +16,7 @@ from finegrade.records import LeftOut, Negative, Sample, Seed, Source
 from finegrade.retrieval.bm25 import BM25
 from finegrade.retrieval.dense import DenseIndex
 from finegrade.retrieval.shingle_index import ShingleIndex, are_nearly_the_same
-from finegrade.rows import Result, Rows, as_samples
+from finegrade.rows import Result, Rows, as_samples, as_texts
 from finegrade.text import content_hash, normalised
 
 MinerName = Literal["bm25", "dense", "both"]
@@ -193,7 +193,7 @@ class Mined(Result[Sample]):
 
 def mine_negatives(
     rows: Rows,
-    corpus: Iterable[str] | None = None,
+    corpus: Any = None,
     *,
     miner: MinerName = "bm25",
     model: str = "bge-small-en",
@@ -207,7 +207,7 @@ def mine_negatives(
 
     Args:
         rows: Queries with positives; see `finegrade.rows.Rows`.
-        corpus: Texts to draw from; the positives of all rows by default.
+        corpus: Texts to draw from: a list, id -> text, or rows with a column "text". None: all positives.
         miner: "bm25", by words; "dense", by the vectors of a bi-encoder; "both", by the sum of reciprocal ranks.
         model: The bi-encoder: a catalogue name, a local folder or a Hugging Face id.
         levels: How many, 2 to 8; the highest is the hardest.
@@ -281,13 +281,9 @@ def _wanted(samples: Iterable[Sample]) -> list[Wanted]:
     return [Wanted(seeds[normalised(one.query)], None, turn) for one, turn in zip(samples, turns, strict=True)]
 
 
-def _text_seeds(corpus: Iterable[str]) -> list[Seed]:
+def _text_seeds(corpus: Any) -> list[Seed]:
     """Texts that are only searched; each is a group of its own."""
-    texts = [corpus] if isinstance(corpus, str) else list(dict.fromkeys(corpus))
-    for text in texts:
-        if not isinstance(text, str) or text is corpus:
-            wanted, remedy = "an iterable of texts", "Give a list of strings."
-            raise InputError("the corpus", got=type(text).__name__, wanted=wanted, remedy=remedy)
+    texts = dict.fromkeys(as_texts(corpus, "corpus"))
     ids = ((content_hash("", text), text) for text in texts if text.strip())
     return [Seed(id=number, query="", positives=(text,), group=number) for number, text in ids]
 

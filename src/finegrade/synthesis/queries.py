@@ -18,7 +18,7 @@ from finegrade.llm.ledger import Ledger
 from finegrade.llm.session import LLM, Ask, Client, ask_each, beside_any_event_loop, llm_of, request_settings
 from finegrade.llm.structured import Answer, ask_for
 from finegrade.records import Chunk, LeftOut, Record, WrittenQuery
-from finegrade.rows import TEXT_NAMES, Result, Rows, as_dicts, named_columns
+from finegrade.rows import Result, Rows, as_texts
 from finegrade.storage.run_folder import LEDGER, LLM_LOG
 from finegrade.synthesis.filters import query_refusal
 from finegrade.synthesis.prompts.query import STYLES, queries_form, query_request
@@ -158,15 +158,10 @@ def write_queries(
 
 def _chunks(documents: Rows | Iterable[str]) -> list[Chunk]:
     """Each text once."""
-    texts = documents if isinstance(documents, list | tuple) else None
-    if not (texts and all(isinstance(text, str) for text in texts)):
-        rows = as_dicts(documents)
-        texts = [next((row[name] for name in named_columns(TEXT_NAMES, row)), None) for row in rows]
-    for index, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            wanted = f"a text in {', '.join(TEXT_NAMES[:3])}, ..."
-            got = type(text).__name__ if text else "no text"
-            raise InputError(f"documents[{index}]", got=got, wanted=wanted, remedy="Rename the column.")
+    texts = as_texts(documents, "documents")
+    if not all(map(str.strip, texts)):
+        index = next(index for index, text in enumerate(texts) if not text.strip())
+        raise InputError(f"documents[{index}]", got="no text", wanted="a text", remedy="Leave it out.")
     named = ((content_hash(text), text) for text in texts)
     return [Chunk(id=key, text=text, path="", offset=0, heading="", group=key, side="train") for key, text in named]
 
