@@ -37,13 +37,7 @@ class BeirFolder(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A line of judgements or of a run.
-
-    Attributes:
-        query: Its id.
-        document: Its id.
-        score: Its relevance.
-    """
+    """A line of judgements or of a run: two ids, and how relevant the document is."""
 
     query: str
     document: str
@@ -83,24 +77,18 @@ def read_judgements(path: Path) -> Iterator[tuple[int, Scored | str]]:
     """Yields line numbers, from 1, each with its judgement, or with the reason why it is none.
 
     A first line that is none names the columns. Blank lines are passed over.
-
-    Raises:
-        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         for number, line in enumerate(bounded_lines(file), start=1):
             if line is None or line.strip():
-                found = _judgement_or_reason(line or b"")
+                line = line or b""
+                try:
+                    line.decode()
+                    found = parse_judgement(line) or NO_JUDGEMENT
+                except UnicodeDecodeError as error:
+                    found = not_utf8(error)
                 if number > 1 or isinstance(found, Scored):
                     yield number, found
-
-
-def _judgement_or_reason(line: bytes) -> Scored | str:
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        return not_utf8(error)
-    return parse_judgement(line) or NO_JUDGEMENT
 
 
 def record_id(row: Mapping[str, Any]) -> str | None:
@@ -112,8 +100,7 @@ def record_id(row: Mapping[str, Any]) -> str | None:
 def ranked(lines: Sequence[Scored]) -> list[str]:
     """The documents of one query, best first, each once: by score, as TREC's tools do; equal ones as they stand.
 
-    Args:
-        lines: As they stand. Where the last column counts 1, 2, 3, it is no score but the rank.
+    Where the last column counts 1, 2, 3, it is no score but the rank.
     """
     scores = [line.score for line in lines]
     are_ranks = len(lines) > 1 and scores == [scores[0] + i for i in range(len(lines))] and scores[0] in (0, 1)

@@ -59,11 +59,7 @@ CHARS_PER_TOKEN = 4.2
 
 
 def token_counter(backbone: str) -> CountTokens:
-    """A counter for a backbone; where its folder has no tokenizer.json it counts characters, and says so.
-
-    Args:
-        backbone: Catalogue name, local folder or Hugging Face id.
-    """
+    """A counter for a backbone; where its folder has no tokenizer.json it counts characters, and says so."""
     from tokenizers import Tokenizer
 
     path = Path(model_path(backbone)) / "tokenizer.json"
@@ -79,11 +75,7 @@ def token_counter(backbone: str) -> CountTokens:
 
 
 def by_characters(per_token: float) -> CountTokens:
-    """A counter that needs no tokenizer.
-
-    Args:
-        per_token: Characters that are taken for one token.
-    """
+    """A counter that needs no tokenizer: it takes so many characters for one token."""
     return lambda texts: [round(len(text) / per_token + 0.5) for text in texts]
 
 
@@ -97,10 +89,7 @@ _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'”’)\]]*(?=\s)|[。！？]|\n\s*\n|
 def chunk_document(document: Document, limit: int, count: CountTokens) -> Iterator[Block]:
     """Yields the pieces of a document, in order: blocks under the heading of their beginning, white space folded.
 
-    Args:
-        document: The document.
-        limit: Tokens at most in a piece, its heading included (as far as sentences can be cut between words).
-        count: Counts tokens.
+    A piece has at most ``limit`` tokens, its heading included, as far as sentences can be cut between words.
     """
     sentences = _sentences(document)
     headings = list(dict.fromkeys(sentence.heading for sentence in sentences))

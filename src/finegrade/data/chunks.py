@@ -37,7 +37,7 @@ def write_pieces(
     documents: DocumentSource, pieces: Path, unused: Path, limit: int, count: CountTokens,
     required: Collection[str] = (), all_of_it: bool = False,
 ) -> Counter[str]:  # fmt: skip
-    """Reads everything once.
+    """Reads everything once, and counts documents, pieces and, by reason, what was left out.
 
     Args:
         documents: What to read.
@@ -47,9 +47,6 @@ def write_pieces(
         count: Counts tokens.
         required: Paths of documents of which every piece is kept: they are judged.
         all_of_it: Whether short pieces and those with little prose are kept, too: a judged corpus is searched whole.
-
-    Returns:
-        How many documents and pieces there are, and what was left out, by reason.
 
     Raises:
         InputError: Nothing is left.
@@ -62,8 +59,9 @@ def write_pieces(
             counts["documents"] += 1
             for piece in chunk_document(document, limit, count):
                 text = f"{piece.heading}: {piece.text}" if piece.heading else piece.text
-                is_repeat = _is_repeat(piece.text, seen)
-                reason = None
+                key = int(content_hash(normalised(piece.text)), 16)
+                is_repeat, reason = key in seen, None
+                seen.add(key)
                 if document.path not in required:
                     reason = "same as another piece" if is_repeat else None if all_of_it else _too_little(piece.text)
                 counts[reason or "pieces"] += 1
@@ -103,17 +101,7 @@ def _read_pieces(documents: DocumentSource, aside: IO[str], counts: Counter[str]
 
 
 def _cleaned(documents: Iterator[Document], counts: Counter[str]) -> Iterator[Document]:
-    """Without the lines that repeat, which are learnt from the first documents."""
-    first = _first(documents)
-    repeated = repeated_lines(first)
-    for document in chain(first, documents):
-        cleaned, gone = without_lines(document, repeated)
-        counts["lines of boilerplate"] += gone
-        yield cleaned
-
-
-def _first(documents: Iterator[Document]) -> list[Document]:
-    """The documents to learn from: not so many that they fill the memory."""
+    """Without the lines that repeat, which are learnt from the first documents: as many as memory can hold."""
     first: list[Document] = []
     size = 0
     for document in islice(documents, SAMPLE):
@@ -121,7 +109,11 @@ def _first(documents: Iterator[Document]) -> list[Document]:
         size += sum(len(block.text) for block in document.blocks)
         if size > _LEARNT_FROM:
             break
-    return first
+    repeated = repeated_lines(first)
+    for document in chain(first, documents):
+        cleaned, gone = without_lines(document, repeated)
+        counts["lines of boilerplate"] += gone
+        yield cleaned
 
 
 def _too_little(text: str) -> str | None:
@@ -134,14 +126,6 @@ def _too_little(text: str) -> str | None:
     return None
 
 
-def _is_repeat(text: str, seen: set[int]) -> bool:
-    key = int(content_hash(normalised(text)), 16)
-    if key in seen:
-        return True
-    seen.add(key)
-    return False
-
-
 FEW_DOCUMENTS = 10
 """With fewer documents than this, their top-level sections are the groups that train and test are split by."""
 
@@ -150,7 +134,6 @@ FEW_SECTIONS = 5
 
 SECTION_PIECES = 20
 """Where there are no sections either, so many pieces in a row are one."""
-
 
 _NO_TEXT = ["path", "heading"]  # columns that say how pieces fall into groups
 _BATCH = 2_000
@@ -214,14 +197,11 @@ def _sections(pieces: Path) -> dict[str, int] | None:
             headings[row["path"]][row["heading"]] = None
             if len(headings) >= FEW_DOCUMENTS:
                 return None
-    return {path: _depth(found) for path, found in headings.items()}
 
+    def names_groups(found: Iterable[str], depth: int) -> bool:
+        return len({_top(heading, depth) for heading in found}) >= FEW_SECTIONS
 
-def _depth(headings: Iterable[str]) -> int:
-    for depth in (1, 2, 3):
-        if len({_top(heading, depth) for heading in headings}) >= FEW_SECTIONS:
-            return depth
-    return 0
+    return {path: next((n for n in (1, 2, 3) if names_groups(found, n)), 0) for path, found in headings.items()}
 
 
 def _top(heading: str, depth: int) -> str:

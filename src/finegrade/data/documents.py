@@ -104,11 +104,7 @@ def _is_saved(path: Path) -> bool:
 
 
 def _saved_rows(path: Path, split: str) -> Sequence[Mapping[str, Any]]:
-    """The rows of a data set that save_to_disk wrote, read one by one.
-
-    Raises:
-        InputError: It cannot be read, or has no such split.
-    """
+    """The rows of a data set that save_to_disk wrote, read one by one."""
     from datasets import DatasetDict, load_from_disk
 
     try:
@@ -122,11 +118,7 @@ def _saved_rows(path: Path, split: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _hub_rows(name: str, split: str) -> Iterator[Mapping[str, Any]]:
-    """Rows of a data set on the hub, streamed: no more of it is downloaded than is read.
-
-    Raises:
-        InputError: The hub cannot be reached, or has no such data set or split.
-    """
+    """Rows of a data set on the hub, streamed: no more of it is downloaded than is read."""
     from datasets import load_dataset
 
     try:

@@ -55,9 +55,6 @@ def check_language(found: Mapping[str, float], models: Iterable[tuple[str, str]]
         found: The languages that count, with their shares.
         models: Setting and name of each model.
         language: source.language; with "any" nothing is checked.
-
-    Raises:
-        InputError: With the settings to change.
     """
     if language == "any":
         return

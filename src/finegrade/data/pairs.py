@@ -22,8 +22,7 @@ def read_pairs(path: Path) -> Iterator[Pair]:
     """Yields the pairs of a JSONL file; a row without "group" is a group of its own query.
 
     Raises:
-        InputError: The file is missing, empty or not UTF-8, or a row is not an object with text in
-            "query" and "positive". The line number is named.
+        InputError: The file is missing, empty or not UTF-8, or a row lacks a text. The line number is named.
     """
     for where, row in user_rows(path, "a JSONL file of pairs", _FORM):
         query, positive = (user_text(row, key, where, _FORM) for key in ("query", "positive"))
@@ -36,10 +35,6 @@ def read_pairs(path: Path) -> Iterator[Pair]:
 
 
 def holds_pairs(path: Path) -> bool:
-    """Whether a JSONL file begins with a pair.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Whether a JSONL file begins with a pair; OSError where it cannot be read."""
     _, row = next(jsonl_rows(path), (0, ""))
     return not isinstance(row, str) and {"query", "positive"} <= row.keys()

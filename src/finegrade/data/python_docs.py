@@ -10,6 +10,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.metadata import distributions
+from itertools import takewhile
 from pathlib import Path
 
 from finegrade.console import progress
@@ -96,20 +97,12 @@ def _documented(module: ast.Module) -> Iterator[ast.Module | ast.ClassDef | ast.
 
 
 def pair_of_docstring(docstring: str) -> tuple[str, str] | None:
-    """Cuts a docstring into query (summary) and positive (prose up to the first section header).
-
-    Returns:
-        The pair, or None where there is no prose of at least 120 characters and 20 words that ends a sentence.
-    """
+    """Query (summary) and positive (prose up to the first section header); None where the prose is too short."""
     summary, _, body = docstring.strip().partition("\n\n")
     query = _flat(summary)
     if any(_SECTION.match(line) for line in summary.splitlines()) or len(words(query)) < MIN_QUERY_WORDS:
         return None
-    lines = []
-    for line in body.splitlines():
-        if _SECTION.match(line):
-            break
-        lines.append(line)
+    lines = takewhile(lambda line: not _SECTION.match(line), body.splitlines())
     prose = _to_sentence_end(_flat("\n".join(lines))[:_MAX_CHARS])
     if not f"{query}{prose}".isprintable():  # control characters, lone surrogates: nobody types or reads them
         return None

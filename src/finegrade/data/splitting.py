@@ -24,7 +24,7 @@ class Split:
 
     Attributes:
         train: Seeds to write samples from.
-        test: Held-out seeds, of other groups; the corpus they search is all of their positives.
+        test: Seeds of other groups; the corpus they search is all of their positives.
         counts: Pairs read, merged, dropped (by reason) and kept.
         corpus_hash: Names the texts of both sides; tables carry it.
         test_groups: What is held out.
@@ -45,9 +45,9 @@ def split_pairs(
     """Splits pairs by group, then takes from train what is equal or nearly equal to something in test.
 
     Args:
-        pairs: The pairs, in any order.
+        pairs: In any order.
         test_groups: Groups to hold out; empty draws groups until ``test_share`` of the queries is held out.
-        test_share: Share of the queries to hold out, in (0, 1).
+        test_share: In (0, 1).
         max_train: At most this many train seeds, drawn with the seed.
         seed: Of the draws.
 
@@ -73,13 +73,7 @@ def split_pairs(
 
 
 def choose_groups(sizes: Mapping[str, int], named: Sequence[str], share: float, seed: int) -> set[str]:
-    """The groups to hold out: those that are named, else groups drawn until they hold ``share`` of all.
-
-    Args:
-        sizes: Group -> number of its members.
-        named: The user's choice; empty to draw.
-        share: In (0, 1).
-        seed: Of the draw.
+    """The groups to hold out, by their sizes: those the user named, else groups drawn until they hold ``share`` of all.
 
     Raises:
         InputError: A named group is not there.
@@ -103,19 +97,13 @@ def choose_groups(sizes: Mapping[str, int], named: Sequence[str], share: float, 
     return drawn or set(sorted(order, key=lambda group: sizes[group])[:1])
 
 
-def cap_train(train: list[Seed], limit: int, seed: int, counts: dict[str, int]) -> list[Seed]:
-    """At most ``limit`` seeds, drawn; how many went is counted."""
-    if len(train) <= limit:
-        return train
-    counts["over max_train"] = len(train) - limit
-    return sorted(random.Random(seed).sample(train, limit), key=lambda s: s.id)
-
-
 def _capped(
     train: list[Seed], test: Sequence[Seed], limit: int, seed: int, counts: dict[str, int], remedy: str
 ) -> list[Seed]:
-    """The train seeds that stay; raises InputError where one side is empty."""
-    train = cap_train(train, limit, seed, counts)
+    """At most ``limit`` train seeds, drawn, and counts; InputError where one side is empty."""
+    if len(train) > limit:
+        counts["over max_train"] = len(train) - limit
+        train = sorted(random.Random(seed).sample(train, limit), key=lambda s: s.id)
     counts |= {"train": len(train), "test": len(test)}
     if not train or not test:
         raise InputError("the source", got=f"{len(train)} train, {len(test)} test", wanted="both", remedy=remedy)
@@ -143,13 +131,7 @@ def merge(pairs: Sequence[Pair]) -> list[Seed]:
 def without_test_data(
     train: Sequence[Seed], test: Sequence[Seed], more_queries: Iterable[str] = ()
 ) -> tuple[list[Seed], dict[str, int]]:
-    """The train seeds without those whose query, or nearly whose text, is in test; and how many went, by reason.
-
-    Args:
-        train: What gives way.
-        test: What stays.
-        more_queries: Others that are tested with.
-    """
+    """The train seeds without those whose query, or nearly whose text, is tested with; how many went, by reason."""
     queries = {normalised(seed.query) for seed in test} | {normalised(query) for query in more_queries}
     index = ShingleIndex(text for seed in test for text in seed.positives)
     kept = []
@@ -175,13 +157,6 @@ def seeds_from_documents(
 
     The user's labelled queries of the test side are the test where there are any; else the written ones are. Test
     queries search every chunk, those of the train side too. Negatives are mined from the train side alone.
-
-    Args:
-        chunks: The working set.
-        written: What the LLM wrote.
-        own: The user's queries; the labelled ones are used here.
-        source: Says how many queries to train on.
-        seed: Of the draws.
 
     Raises:
         InputError: One side is left without queries.

@@ -18,10 +18,9 @@ _BEIR_FORM = 'A row is {"_id": "...", "text": "..."}.'
 
 @dataclass(frozen=True)
 class OwnQuery:
-    """A real query.
+    """A real query, as it was typed.
 
     Attributes:
-        query: As it was typed.
         paths: Documents that answer it.
         positive: A text that answers it; empty where documents do, or nobody knows.
         side: Where the source says which; None: the side of what answers it.

@@ -28,12 +28,7 @@ class Block(NamedTuple):
 
 
 class Document(NamedTuple):
-    """One document.
-
-    Attributes:
-        path: Relative to the folder that was named; rows of a table carry their id or number after a "#".
-        blocks: In order.
-    """
+    """A document by its path in the named folder; rows of a table carry their id or number after a "#"."""
 
     path: str
     blocks: list[Block]
@@ -114,12 +109,7 @@ MAX_PAGES = 5_000
 
 
 def pdf_blocks(path: Path) -> list[Block]:
-    """The paragraphs of a PDF file, each under the number of its page.
-
-    Raises:
-        InputError: pypdf is not installed.
-        ValueError: It cannot be read.
-    """
+    """The paragraphs of a PDF file, each under its page; ValueError where it cannot be read."""
     try:
         import pypdf
     except ImportError:

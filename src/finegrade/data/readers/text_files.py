@@ -26,22 +26,13 @@ _MARKS = {
 
 
 def decode(data: bytes) -> tuple[str, str | None]:
-    """The text, and the encoding where it had to be guessed (None for UTF-8, and where a byte order mark names it).
-
-    Raises:
-        ValueError: It is no text in any encoding.
-    """
+    """The text, and the encoding where it had to be guessed; ValueError where it is no text in any encoding."""
     encoding, is_guess = _encoding([data])
     return data.decode(encoding, "reposition"), encoding if is_guess else None
 
 
 def file_encoding(path: Path) -> tuple[str, bool]:
-    """The encoding of a file that is too large to be held, and whether it had to be guessed.
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: It is no text in any encoding.
-    """
+    """The encoding of a file that is too large to be held, and whether it had to be guessed; errors as `decode`."""
     with path.open("rb") as file:
         return _encoding(iter(lambda: file.read(_BLOCK), b""))
 
@@ -87,11 +78,7 @@ def bounded_lines(file: IO[AnyStr]) -> Iterator[AnyStr | None]:
 
 
 def jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Yields line numbers, from 1, with the object on the line, or in its place a string that says why it is none.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Yields line numbers, from 1, with the object on the line, or in its place a string that says why it is none."""
     with path.open("rb") as file:
         for number, line in enumerate(bounded_lines(file), start=1):
             if line is None:
@@ -123,9 +110,6 @@ def user_rows(path: Path, wanted: str, form: str) -> Iterator[tuple[str, Mapping
         path: Of the file.
         wanted: What the file has to be, for errors.
         form: What each row has to be like, for errors.
-
-    Raises:
-        InputError: The file cannot be read or is empty, or a line is no JSON object.
     """
     number = 0
     try:
@@ -141,17 +125,7 @@ def user_rows(path: Path, wanted: str, form: str) -> Iterator[tuple[str, Mapping
 
 
 def user_text(row: Mapping[str, Any], key: str, where: str, form: str) -> str:
-    """The text under a key of a row of the user's own, white space folded.
-
-    Args:
-        row: As `user_rows` gives it.
-        key: Of the text.
-        where: File and line, for errors.
-        form: What the row has to be like, for errors.
-
-    Raises:
-        InputError: There is no text.
-    """
+    """The text under a key of a row from `user_rows`, white space folded; InputError where there is none."""
     value = row.get(key)
     got = None
     if not isinstance(value, str) or not value.strip():
