@@ -121,11 +121,13 @@ def _joined(sentences: Sequence[Block]) -> Block:
 def _sentences(document: Document) -> list[Block]:
     found = []
     for block in document.blocks:
-        heading = _cut_heading(block.heading)
+        heading = block.heading
+        while len(heading) > _MAX_HEADING and " > " in heading:  # the innermost ones stay, as many as fit
+            heading = heading.partition(" > ")[2]
         for match in _SENTENCE.finditer(block.text):
             text = " ".join(match[0].split())
             if text:
-                found.append(Block(heading, text, block.offset + match.start()))
+                found.append(Block(heading[:_MAX_HEADING], text, block.offset + match.start()))
     return found
 
 
@@ -149,10 +151,3 @@ def _cut(text: str, parts: int) -> list[str]:
         return [text[i : i + size] for i in range(0, len(text), size)]
     size = -(-len(words) // parts)
     return [" ".join(words[i : i + size]) for i in range(0, len(words), size)]
-
-
-def _cut_heading(heading: str) -> str:
-    """The innermost headings, as many as fit."""
-    while len(heading) > _MAX_HEADING and " > " in heading:
-        heading = heading.partition(" > ")[2]
-    return heading[:_MAX_HEADING]

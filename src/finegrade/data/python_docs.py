@@ -103,7 +103,8 @@ def pair_of_docstring(docstring: str) -> tuple[str, str] | None:
     if any(_SECTION.match(line) for line in summary.splitlines()) or len(words(query)) < MIN_QUERY_WORDS:
         return None
     lines = takewhile(lambda line: not _SECTION.match(line), body.splitlines())
-    prose = _to_sentence_end(_flat("\n".join(lines))[:_MAX_CHARS])
+    prose = _flat("\n".join(lines))[:_MAX_CHARS]
+    prose = prose[: max((end.end() for end in _SENTENCE_END.finditer(prose)), default=0)].strip()
     if not f"{query}{prose}".isprintable():  # control characters, lone surrogates: nobody types or reads them
         return None
     long_enough = len(prose) >= MIN_CHARS and len(words(prose)) >= MIN_WORDS
@@ -114,11 +115,6 @@ def pair_of_docstring(docstring: str) -> tuple[str, str] | None:
 
 def _flat(text: str) -> str:
     return " ".join(_MARKUP.sub(lambda m: f"`{(m[1] or m[2] or '').strip()}`", text).split())
-
-
-def _to_sentence_end(text: str) -> str:
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    return text[: ends[-1]].strip() if ends else ""
 
 
 def installed_versions() -> str:

@@ -228,14 +228,10 @@ def labelled_pairs(
             pairs += [(side, _pair(one.query, chunk)) for chunk in answers]
         elif not answers and one.positive:
             parts = [chunks[number] for number in index.holding(one.positive, HOLDS_A_PART)]
-            side = one.side or _side_of_text(one.positive, parts, test_share, seed)
+            drawn = int(content_hash(str(seed), normalised(one.positive)), 16) / 16**16 < test_share
+            held_out = any(chunk.side == "test" for chunk in parts) if parts else drawn
+            side = one.side or ("test" if held_out else "train")
             pairs.append((side, Pair(query=one.query, positive=one.positive, group=content_hash(one.positive))))
         else:
             lost += 1
     return pairs, lost
-
-
-def _side_of_text(text: str, parts: Sequence[Chunk], test_share: float, seed: int) -> Side:
-    if parts:
-        return "test" if any(chunk.side == "test" for chunk in parts) else "train"
-    return "test" if int(content_hash(str(seed), normalised(text)), 16) / 16**16 < test_share else "train"

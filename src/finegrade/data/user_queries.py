@@ -1,7 +1,7 @@
 """The user's own queries: with what answers them, for training and testing; without, for testing only."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,11 @@ def read_own_queries(source: SourceConfig) -> list[OwnQuery]:
 def _from_jsonl(path: Path) -> list[OwnQuery]:
     found: dict[tuple[str, str, str], OwnQuery] = {}
     for where, row in user_rows(path, "a JSONL file of queries", _FORM):
-        _refuse_misspelt(row, where)
+        for key in row.keys() - {"query", "path", "positive"}:  # a misspelt label: nobody would know the answer
+            near = difflib.get_close_matches(str(key).lower(), ("path", "positive"), n=1, cutoff=0.8)
+            if near:
+                wanted, remedy = '"query", "path" and "positive"', f"Did you mean {near[0]}?"
+                raise InputError(where, got=f"the key {key!r}", wanted=wanted, remedy=remedy)
         query = user_text(row, "query", where, _FORM)
         document, positive = (
             user_text(row, key, where, _FORM) if row.get(key) else "" for key in ("path", "positive")
@@ -67,15 +71,6 @@ def _from_jsonl(path: Path) -> list[OwnQuery]:
         paths = frozenset({document}) if document else frozenset()
         found.setdefault((query, document, positive), OwnQuery(query, paths, positive))
     return list(found.values())
-
-
-def _refuse_misspelt(row: Mapping[str, object], where: str) -> None:
-    """A label under a misspelt key would make a test query one of which nobody knows the answer."""
-    for key in row.keys() - {"query", "path", "positive"}:
-        near = difflib.get_close_matches(str(key).lower(), ("path", "positive"), n=1, cutoff=0.8)
-        if near:
-            wanted, remedy = '"query", "path" and "positive"', f"Did you mean {near[0]}?"
-            raise InputError(where, got=f"the key {key!r}", wanted=wanted, remedy=remedy)
 
 
 def _from_beir(folder: BeirFolder) -> list[OwnQuery]:

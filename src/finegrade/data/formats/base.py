@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
@@ -169,6 +169,24 @@ def changed(path: Path) -> InputError:
 
 class UnreadableRowError(ValueError):
     """A row that cannot be used; its message is the reason that is counted."""
+
+
+Parsed = TypeVar("Parsed")
+
+
+def readable(
+    rows: Iterable[tuple[int, Mapping[str, Any] | str]],
+    parse: Callable[[Any, int], Parsed],
+    passed_over: PassedOver,
+) -> Iterator[Parsed]:
+    """The rows that ``parse`` can read, of rows with their numbers; the others are counted."""
+    for number, row in rows:
+        try:
+            if isinstance(row, str):
+                raise UnreadableRowError(row)
+            yield parse(row, number)
+        except UnreadableRowError as error:
+            passed_over.add(number, str(error), row)
 
 
 def text_in(value: Any, name: str) -> str:

@@ -128,8 +128,8 @@ class BeirRun(Format[BeirCase]):
         self._parts, self._depth = files, depth
         self._corpus, self._queries = LineIndex(folder.corpus, _record_key), LineIndex(folder.queries, _record_key)
         self._scored = {
-            LineIndex(judgements, _query_key(parse_judgement)): parse_judgement,
-            LineIndex(run, _query_key(parse)): parse,
+            LineIndex(part, partial(_query_key, parse=read)): read
+            for part, read in ((judgements, parse_judgement), (run, parse))
         }
 
     def read(self, passed_over: PassedOver) -> Iterator[BeirCase]:
@@ -220,12 +220,9 @@ def _record_key(line: bytes) -> str | None:
     return None if isinstance(row, str) else record_id(row)
 
 
-def _query_key(parse: ParseLine) -> Callable[[bytes], str | None]:
-    def query(line: bytes) -> str | None:
-        found = parse(line)
-        return found.query if found else None
-
-    return query
+def _query_key(line: bytes, parse: ParseLine) -> str | None:
+    found = parse(line)
+    return found.query if found else None
 
 
 def _text(lines: Sequence[bytes], name: str, file: str) -> str:

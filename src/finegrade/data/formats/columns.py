@@ -27,6 +27,7 @@ from finegrade.data.formats.base import (
     VerifiedRow,
     levels_path,
     numbered,
+    readable,
     text_in,
     texts_in,
 )
@@ -172,16 +173,10 @@ class Columns(Format[ColumnRow]):
 
     def read(self, passed_over: PassedOver) -> Iterator[ColumnRow]:
         """See Format."""
-        for number, cells in self._table.rows():
-            try:
-                yield self._row(cells)
-            except UnreadableRowError as error:
-                passed_over.add(number, str(error), cells)
+        return readable(self._table.rows(), self._row, passed_over)
 
-    def _row(self, cells: TableRow | str) -> ColumnRow:
+    def _row(self, cells: TableRow, number: int) -> ColumnRow:
         query, positive, negatives, has_list, _ = self._roles
-        if isinstance(cells, str):
-            raise UnreadableRowError(cells)
         if any(is_negative_name(name) for name in cells.keys() - set(self._names)):
             raise UnreadableRowError("negatives: a column that the first rows do not have")
         first = [text_in(cells.get(name), name) for name in (query, positive)]

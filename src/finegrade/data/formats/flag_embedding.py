@@ -21,6 +21,7 @@ from finegrade.data.formats.base import (
     UnreadableRowError,
     VerifiedRow,
     numbered,
+    readable,
     text_in,
     texts_in,
 )
@@ -48,13 +49,7 @@ class FlagEmbedding(Format[FlagEmbeddingRow]):
 
     def read(self, passed_over: PassedOver) -> Iterator[FlagEmbeddingRow]:
         """See Format."""
-        for number, keys in jsonl_rows(self.path):
-            try:
-                if isinstance(keys, str):
-                    raise UnreadableRowError(keys)
-                yield _read(keys)
-            except UnreadableRowError as error:
-                passed_over.add(number, str(error), keys)
+        return readable(jsonl_rows(self.path), _read, passed_over)
 
     def outputs(self, output: Path) -> list[Path]:
         """See Format."""
@@ -79,7 +74,7 @@ class FlagEmbedding(Format[FlagEmbeddingRow]):
         return files.paths
 
 
-def _read(keys: Mapping[str, Any]) -> FlagEmbeddingRow:
+def _read(keys: Mapping[str, Any], number: int) -> FlagEmbeddingRow:
     query = text_in(keys.get("query"), "query")
     pos, neg = (texts_in(keys.get(name), name, most) for name, most in _MOST.items())
     if not pos:

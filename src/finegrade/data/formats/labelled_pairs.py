@@ -22,6 +22,7 @@ from finegrade.data.formats.base import (
     UnreadableRowError,
     VerifiedRow,
     levels_path,
+    readable,
     text_in,
 )
 from finegrade.data.formats.columns import Roles
@@ -39,13 +40,6 @@ class LabelledPair(NamedTuple):
     text: str
     label: Any
     row: int
-
-    def line(self) -> bytes:
-        """How it waits on the disk; UnreadableRowError where it is too long."""
-        line = json.dumps(self, ensure_ascii=False).encode() + b"\n"
-        if len(line) > MAX_ROW_BYTES:
-            raise UnreadableRowError(f"row of more than {MAX_ROW_BYTES:,} bytes")
-        return line
 
 
 def _pair(line: bytes) -> LabelledPair:
@@ -98,7 +92,7 @@ class LabelledPairs(Format[QueryPairs]):
         """See Format."""
         with scratch_file("finegrade-pairs") as path:
             with path.open("wb") as file:
-                file.writelines(self._lines(passed_over))
+                file.writelines(readable(self._table.rows(), self._line, passed_over))
             index = LineIndex(path, lambda line: _pair(line).query)
             for query in index.each_key():
                 yield from self._pairs_of(query, index, passed_over)
@@ -116,18 +110,16 @@ class LabelledPairs(Format[QueryPairs]):
             for pair in map(_pair, index.lines(query)):
                 passed_over.add(pair.row, f"{self._roles.query}: {found}", {"query": query, "text": pair.text})
 
-    def _lines(self, passed_over: PassedOver) -> Iterator[bytes]:
-        for number, row in self._table.rows():
-            try:
-                if isinstance(row, str):
-                    raise UnreadableRowError(row)
-                query, text = (text_in(row.get(name), name) for name in (self._roles.query, self._roles.positive))
-                label = row.get(self._roles.labels)
-                if _number(label) not in (0, 1):
-                    raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
-                yield LabelledPair(query, text, label, number).line()
-            except UnreadableRowError as error:
-                passed_over.add(number, str(error), row)
+    def _line(self, row: TableRow, number: int) -> bytes:
+        """How a pair waits on the disk."""
+        query, text = (text_in(row.get(name), name) for name in (self._roles.query, self._roles.positive))
+        label = row.get(self._roles.labels)
+        if _number(label) not in (0, 1):
+            raise UnreadableRowError(f"{self._roles.labels}: neither 0 nor 1")
+        line = json.dumps((query, text, label, number), ensure_ascii=False).encode() + b"\n"
+        if len(line) > MAX_ROW_BYTES:
+            raise UnreadableRowError(f"row of more than {MAX_ROW_BYTES:,} bytes")
+        return line
 
     def _fates(self, rows: Iterable[VerifiedRow]) -> tuple[bytearray, TableRow]:
         """What becomes of the rows of the file, to the last that stays; and the label of what answers."""
