@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,6 +57,17 @@ def test_a_missing_cell_of_pandas_is_no_negative():
     assert texts(as_samples(frame)) == [("q", "p", [])]
 
 
+def test_lists_of_numpy_and_nan_in_dicts_are_read():
+    rows = [{"query": "q", "positive": "p", "negatives": np.array(["a", "b"]), "negative_2": float("nan")}]
+    assert texts(as_samples(rows)) == [("q", "p", ["a", "b"])]
+
+
+def test_a_table_of_others_with_the_columns_of_a_sample_is_no_record():
+    row = {"id": 1, "query": "q", "positive": "p", "negatives": ["a"], "group": "g", 7: "seven"}
+    (sample,) = as_samples([row])
+    assert (sample.negatives[0].text, sample.group) == ("a", "g")
+
+
 def test_levels_and_sources_stay_and_are_missing_where_there_are_none():
     row = {"query": "q", "positive": "p", "negatives": [{"text": "a", "level": 3, "source": "llm"}, "b"]}
     (sample,) = as_samples([row])
@@ -80,7 +92,9 @@ def test_samples_of_an_earlier_run_are_read_from_plain_parquet():
         ([{"query": "q", "positive": "p"}, {"query": "q"}], r"rows\[1\]: got columns query"),
         ([{"query": "q", "positive": ["a", "b"]}], r"rows\[0\]: got list in positive"),
         ([{"query": "", "positive": "p"}], r"rows\[0\]: got no text in query"),
-        ([{"query": "q", "positive": "p", "negatives": [3]}], r"rows\[0\]: negatives: got int"),
+        ([{"query": "q", "positive": "p", "negatives": [3]}], r"rows\[0\]: negatives: text: got int"),
+        ([{"query": "q", "positive": "p", "negatives": [{"text": "a", "level": 0}]}], "negatives: level: got dict"),
+        (pd.DataFrame([["q", "p", "a", "b"]], columns=["query", "positive", "neg", "neg"]), "wanted one column"),
     ],
 )
 def test_what_is_no_row_is_named(rows, message):

@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from finegrade.errors import InputError
 from finegrade.records import LeftOut, Negative, Sample
@@ -94,9 +95,12 @@ def as_dicts(rows: Rows) -> list[dict[str, Any]]:
         InputError: They are none of these.
     """
     if hasattr(rows, "to_pylist"):  # pyarrow
-        return list(rows.to_pylist())
-    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # pandas
-        return list(rows.astype(object).where(rows.notna(), None).to_dict("records"))  # NaN is a missing cell
+        rows = rows.to_pylist()
+    elif hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # pandas
+        if not rows.columns.is_unique:
+            got = ", ".join(map(str, rows.columns))
+            raise InputError("rows", got=f"columns {got}", wanted="one column of a name", remedy="Rename the others.")
+        rows = rows.to_dict("records")
     if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
         raise _wrong_rows(type(rows).__name__)
     found = []
@@ -104,10 +108,17 @@ def as_dicts(rows: Rows) -> list[dict[str, Any]]:
         if isinstance(row, BaseModel):
             found.append(row.model_dump())
         elif isinstance(row, Mapping):
-            found.append(dict(row))
+            found.append({str(name): _plain(value) for name, value in row.items()})
         else:
             raise _wrong_rows(f"{type(row).__name__} at index {number}")
     return found
+
+
+def _plain(value: Any) -> Any:
+    """A cell without numpy, which pandas has for lists; NaN is a missing cell."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _wrong_rows(got: str) -> InputError:
@@ -157,7 +168,7 @@ def as_samples(rows: Rows) -> list[Sample]:
 
 
 def _sample(row: dict[str, Any], index: int) -> Sample:
-    if row.keys() >= {"id", "query", "positive", "negatives", "group"}:
+    if _is_sample(row):
         return Sample.model_validate({name: row[name] for name in Sample.model_fields if name in row})
     query, positive = _text(row, QUERY_NAMES, index), _text(row, POSITIVE_NAMES, index)
     values = [row[name] for name in row if is_negative_name(name)]
@@ -169,6 +180,14 @@ def _sample(row: dict[str, Any], index: int) -> Sample:
         negatives=tuple(_negative(one, index) for one in negatives if one is not None and one != ""),
         group=str(row.get("group") or content_hash(query)),
     )
+
+
+def _is_sample(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a record of finegrade; tables of others have such columns, too, but no source of negatives."""
+    if not row.keys() >= {"id", "query", "positive", "negatives", "group"} or not isinstance(row["id"], str):
+        return False
+    negatives = row["negatives"]
+    return isinstance(negatives, list | tuple) and all(isinstance(n, Mapping) and "source" in n for n in negatives)
 
 
 def _text(row: Mapping[str, Any], names: Sequence[str], index: int) -> str:
@@ -189,8 +208,12 @@ def _text(row: Mapping[str, Any], names: Sequence[str], index: int) -> str:
 
 
 def _negative(value: Any, index: int) -> Negative:
-    found = dict(value) if isinstance(value, Mapping) else {"text": value}
-    if not isinstance(found.get("text"), str):
-        got = type(value).__name__
-        raise InputError(f"rows[{index}]: negatives", got=got, wanted="texts", remedy="Leave out what is no text.")
-    return Negative.model_validate({"level": None, "source": "external", **found})
+    found = {name: _plain(one) for name, one in value.items()} if isinstance(value, Mapping) else {"text": value}
+    try:
+        fields = {name: found[name] for name in Negative.model_fields if name in found}
+        return Negative.model_validate({"level": None, "source": "external", **fields})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = f"rows[{index}]: negatives: {'.'.join(map(str, first['loc']))}"
+        got = f"{type(value).__name__}: {first['msg']}"
+        raise InputError(where, got=got, wanted="a text, or a dict with text and level", remedy="Correct it.") from None

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from finegrade.data.readers.document import Document, Unread
 from finegrade.data.readers.files import list_files, read_files
 from finegrade.data.readers.tables import read_csv, read_parquet
+from finegrade.data.readers.text_files import csv_records
 from finegrade.errors import InputError
 from finegrade.storage.run_folder import RunFolder
 
@@ -341,3 +342,16 @@ def test_categories_and_views_are_text(tmp_path: Path) -> None:
     text = pa.array(["Valves open."]).dictionary_encode()
     pq.write_table(pa.table({"text": text, "title": pa.array(["Valve"], pa.string_view())}), tmp_path / "a.parquet")
     assert texts(one(tmp_path)) == [("Valve", "Valves open.")]
+
+
+@pytest.mark.parametrize(
+    ("text", "records"),
+    [
+        ('id,text,notes\n1,"one\ntwo, three"\n', [["id", "text", "notes"], ["1", "one\ntwo, three"]]),
+        ('query,text\nHow many,"about\n1,000"\n', [["query", "text"], ["How many", "about\n1,000"]]),
+        ('"que\nry",text\nq,b\n', [["que\nry", "text"], ["q", "b"]]),
+        ('a,b,c\nq,"5\n6,7,8"\n', [["a", "b", "c"], ["q", "5\n6,7,8"]]),
+    ],
+)
+def test_a_cell_of_several_lines_stays_one_whatever_the_number_of_cells(text, records):
+    assert [cells for _, cells in csv_records(io.StringIO(text, newline=""), ",")] == records

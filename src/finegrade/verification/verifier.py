@@ -10,7 +10,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from finegrade.config import LLM_JUDGE, LLMConfig, VerificationConfig
+from finegrade.config import LLM_JUDGE, MAX_LEVELS, MIN_LEVELS, LLMConfig, VerificationConfig
 from finegrade.config.toml import parse_section
 from finegrade.console import progress
 from finegrade.errors import InputError
@@ -135,6 +135,9 @@ def verify(
         >>> result.kept[0].negatives[0].level
         1
     """
+    if not MIN_LEVELS <= levels <= MAX_LEVELS:
+        wanted = f"{MIN_LEVELS} to {MAX_LEVELS}"
+        raise InputError("levels", got=levels, wanted=wanted, remedy="Give a number in that range.")
     samples = as_samples(rows)
     drawn = draw(samples if calibrate_on is None else as_samples(calibrate_on), seed)
     own: dict[str, Scorer] = {}

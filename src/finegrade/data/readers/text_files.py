@@ -167,9 +167,9 @@ def csv_records(file: TextIO, separator: str, skip_spaces: bool = True) -> Itera
     """Yields line numbers, from 1, with the cells of the record that begins there; a string says why there is none.
 
     Files that no CSV library wrote have quotes that are plain characters. By the letter of the format such a quote
-    takes in all lines up to the next one. So where a record is not well-formed, or has several lines and not as many
-    cells as the header, its first line is cut at the separators alone, and the other lines are read anew. Where each
-    of its lines looks like a row of its own, its first line is set aside, and the other lines are read anew.
+    takes in all lines up to the next one. So where a record is not well-formed, its first line is cut at the separators
+    alone, and the other lines are read anew. So it is where each line of a record looks like a row; the first
+    line is set aside if the record has as many cells as the header, because then nobody can tell.
 
     Args:
         file: Opened with ``newline=""``.
@@ -190,18 +190,25 @@ def csv_records(file: TextIO, separator: str, skip_spaces: bool = True) -> Itera
                 cells = next(csv.reader(record, delimiter=separator, skipinitialspace=skip_spaces, strict=True))
             except csv.Error:
                 cells = None
-            if cells is None or (lines.taken and len(cells) != width):
+            if cells is None:
+                lines.put_back()
+            elif _joins_rows(cells, [line, *lines.taken], separator, width):
+                lines.put_back()
+                if len(cells) == width:
+                    yield number, "a quote that closes in a later row: double it, or quote the whole cell"
+                    continue
                 cells = None
-                lines.put_back()
-            elif lines.taken and all(one and _is_row(one, separator, width) for one in (line, *lines.taken)):
-                lines.put_back()
-                yield number, "a quote that closes in a later row: double it, or quote the whole cell"
-                continue
         if cells is None:
             line = line.rstrip("\r\n")
             cells = line.split(separator) if line else []
         width = width or len(cells)
         yield number, cells
+
+
+def _joins_rows(cells: list[str], lines: list[str | None], separator: str, width: int) -> bool:
+    """Whether each line of a record looks like a row of its own; of two columns a text of two lines often does."""
+    could_be_a_text = len(cells) == width == len(lines) == 2 and separator != "\t"
+    return len(lines) > 1 and not could_be_a_text and all(one and _is_row(one, separator, width) for one in lines)
 
 
 def _is_row(line: str, separator: str, width: int) -> bool:
