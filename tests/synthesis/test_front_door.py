@@ -28,7 +28,14 @@ def test_negatives_are_written_for_each_row_and_verified_rows_can_be_made_of_the
     assert len(llm.requests) == len(ROWS)
     again = finegrade.write_negatives(written.kept, llm=llm)  # nothing lacks: nothing is asked
     assert len(llm.requests) == len(ROWS)
-    assert [row.reason for row in again.left_out] == ["no negative that passed the checks"] * len(ROWS)
+    assert (again.kept, again.left_out) == (written.kept, [])
+
+
+def test_a_row_that_the_llm_could_not_complete_keeps_its_own_negatives():
+    row = ROWS[0] | {"negatives": [{"text": "Bread is baked from flour.", "level": 1}]}
+    written = finegrade.write_negatives([row], llm=ScriptedLLM(lambda request: "no"), levels=2, mode="stepwise")
+    assert [[one.text for one in sample.negatives] for sample in written.kept] == [["Bread is baked from flour."]]
+    assert written.set_aside
 
 
 def test_levels_that_a_row_has_stay_and_only_the_others_are_asked_for():

@@ -233,6 +233,8 @@ def write_negatives(
         if one and one.draft and one.draft.negatives:
             negatives = fill_levels(sample.negatives, one.draft.negatives)
             kept.append(sample.model_copy(update={"positive": one.draft.positive, "negatives": negatives}))
+        elif sample.negatives:  # those that the row has stay
+            kept.append(sample)
         else:
             reason = "no negative that passed the checks" if one else "no near query to rewrite it for"
             left_out.append(_left_out(sample, reason, "; ".join(row.reason for row in one.set_aside) if one else ""))
