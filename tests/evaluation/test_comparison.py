@@ -40,7 +40,7 @@ def test_each_model_has_scores_and_the_first_one_differences_to_the_others(model
 @pytest.mark.slow
 def test_a_folder_is_a_model_and_a_notebook_is_no_obstacle(tiny_encoder, model):
     async def notebook():
-        return evaluate([str(tiny_encoder), model], ROWS, resamples=100, max_length=64)
+        return evaluate([tiny_encoder, model], ROWS, resamples=100, max_length=64)
 
     result = asyncio.run(notebook())
     assert list(result.scores) == [str(tiny_encoder), "model 2"]
@@ -76,6 +76,7 @@ def test_more_texts_make_the_search_harder():
         (("bm25", None, ["q"]), "evaluate: got list for queries; wanted"),
         (("bm25", [{"query": "q"}]), r"rows\[0\]: got"),
         (("bm25", []), "evaluate: got none; wanted a query"),
+        (("bm25", ROWS, {"q": "a query"}), "evaluate: got rows, and queries"),
     ],
 )
 def test_what_is_missing_is_named(arguments, message):

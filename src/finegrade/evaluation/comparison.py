@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from sentence_transformers import SentenceTransformer
@@ -17,7 +18,7 @@ from finegrade.retrieval.bm25 import BM25
 from finegrade.rows import Rows, as_samples, as_texts
 
 BM25_MODEL = "bm25"
-Model: TypeAlias = str | SentenceTransformer
+Model: TypeAlias = str | Path | SentenceTransformer
 """Catalogue name, local folder, Hugging Face id, "bm25", or a loaded model."""
 
 
@@ -154,6 +155,8 @@ def evaluate(
     """
     checked = {"batch_size": batch_size, "resamples": resamples, "confidence": confidence}
     parse_section(EvaluationConfig, checked, "evaluate")
+    if rows is not None and (queries is not None or qrels is not None):
+        raise InputError("evaluate", got="rows, and queries or qrels", wanted="either", remedy="Leave one of them out.")
     named = _named(models)
     test, left_out = _test_set(queries, corpus, qrels) if rows is None else (_test_set_of_rows(rows, corpus), [])
     if not test.queries:
@@ -170,9 +173,10 @@ def evaluate(
 
 def _named(models: Model | Sequence[Model] | Mapping[str, Model]) -> dict[str, Model]:
     if isinstance(models, Mapping):
-        named = dict(models)
+        named = {name: str(model) if isinstance(model, Path) else model for name, model in models.items()}
     else:
-        several = [models] if isinstance(models, str | SentenceTransformer) else list(models)
+        several = [models] if isinstance(models, str | Path | SentenceTransformer) else list(models)
+        several = [str(model) if isinstance(model, Path) else model for model in several]
         named = {model if isinstance(model, str) else f"model {i}": model for i, model in enumerate(several, 1)}
     wrong = [model for model in named.values() if not isinstance(model, str | SentenceTransformer)]
     if not named or wrong:

@@ -59,7 +59,7 @@ class TrainingResult(Result[Sample]):
 def train(
     rows: Rows,
     *,
-    backbone: str | SentenceTransformer = "all-minilm-l6-v2",
+    backbone: str | Path | SentenceTransformer = "all-minilm-l6-v2",
     output: Path | str | None = None,
     pooling: PoolingName = "anchor",
     attention: AttentionName = "native",
@@ -135,6 +135,8 @@ def train(
         >>> len(result.steps), result.reasons
         (2, {'no negative': 1})
     """
+    if isinstance(backbone, Path):
+        backbone = str(backbone)
     settings = parse_section(
         TrainingConfig,
         {
