@@ -172,12 +172,10 @@ def evaluate(
 
 
 def _named(models: Model | Sequence[Model] | Mapping[str, Model]) -> dict[str, Model]:
-    if isinstance(models, Mapping):
-        named = {name: str(model) if isinstance(model, Path) else model for name, model in models.items()}
-    else:
+    if not isinstance(models, Mapping):
         several = [models] if isinstance(models, str | Path | SentenceTransformer) else list(models)
-        several = [str(model) if isinstance(model, Path) else model for model in several]
-        named = {model if isinstance(model, str) else f"model {i}": model for i, model in enumerate(several, 1)}
+        models = {str(one) if isinstance(one, str | Path) else f"model {i}": one for i, one in enumerate(several, 1)}
+    named = {name: str(model) if isinstance(model, Path) else model for name, model in models.items()}
     wrong = [model for model in named.values() if not isinstance(model, str | SentenceTransformer)]
     if not named or wrong:
         wanted = 'names, folders, "bm25" or SentenceTransformer objects'

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Tally:
         return self.answered + self.found
 
 
-class LedgerFirst:
+class LedgerFirst(ABC):
     """A client that asks for nothing that the ledger holds, nor for what is under way."""
 
     def __init__(self, tally: Tally | None = None) -> None:
@@ -101,11 +102,11 @@ class LedgerFirst:
         if self._tally.unanswered and not self._tally.known:
             raise self._tally.strange or all_refused(self._tally.host, self._tally.unanswered)
 
-    async def _find(self, key: str) -> Reply | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _find(self, key: str) -> Reply | None: ...
 
-    async def _ask(self, key: str, request: ChatRequest) -> Reply:
-        raise NotImplementedError
+    @abstractmethod
+    async def _ask(self, key: str, request: ChatRequest) -> Reply: ...
 
 
 class LLMClient(LedgerFirst):
